@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Sort rollouts into buckets by difficulty: JSONL in, one JSONL file per bucket out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from curriculum.bucket import bucket_rollouts
+from curriculum.bucket_summary import bucketing_summary, bucketing_warnings
+from curriculum.cli import add_common_flags, add_score_flags, given, run
+from curriculum.metrics import METRICS
+from curriculum.options import BucketOptions
+
+EPILOG = """examples:
+  python bucket_rollouts_by_difficulty.py -i ./rollouts -o ./bucketed -m mean_reward -n 3
+  python bucket_rollouts_by_difficulty.py -i ./rollouts -o ./custom_buckets \\
+      --thresholds 0.3 0.7 --bucket-names low medium high
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of this script."""
+    metrics = ", ".join(METRICS)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    files = parser.add_argument_group("files")
+    files.add_argument(
+        "-i", "--input", "--input-dir", dest="inputs", nargs="+", action="extend", required=True,
+        metavar="PATH", help="directories, files or globs of rollouts (.jsonl, .ndjson; also .gz, "
+        ".zst, .bz2, .lz4)",
+    )  # fmt: skip
+    files.add_argument(
+        "-o", "--output-dir", required=True, metavar="DIR",
+        help="where the bucket files and bucketing.json go",
+    )  # fmt: skip
+    how = parser.add_argument_group("difficulty")
+    how.add_argument(
+        "-m", "--metric", metavar="NAME", help=f"one of {metrics} (default: mean_reward)"
+    )
+    how.add_argument("--k", type=int, metavar="K", help="k of pass_at_k (default: 1)")
+    add_score_flags(how, field="score", threshold="0.5")
+    cuts = parser.add_argument_group("buckets")
+    cuts.add_argument(
+        "-n", "--num-buckets", type=int, metavar="N",
+        help="number of buckets, as equal as ties allow (default: 3)",
+    )  # fmt: skip
+    cuts.add_argument(
+        "--thresholds", type=float, nargs="+", metavar="VALUE",
+        help="cut at these metric values instead, ascending; a value on a threshold is below it",
+    )  # fmt: skip
+    cuts.add_argument(
+        "--bucket-names", nargs="+", metavar="NAME",
+        help="names from easy to hard; with --thresholds from the lowest metric value up "
+        "(default: easy medium hard, and the like)",
+    )  # fmt: skip
+    cuts.add_argument(
+        "--ties", metavar="CHOICE",
+        help="together: rollouts with one value share a bucket; split: exactly equal buckets, "
+        "tied rollouts in a random but fixed order (default: together)",
+    )  # fmt: skip
+    add_common_flags(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; the exit code."""
+    flags = vars(build_parser().parse_args(argv))
+    quiet, debug = flags.pop("quiet"), flags.pop("debug")
+
+    def action() -> tuple[str, list[str]]:
+        report = bucket_rollouts(BucketOptions(**given(flags)), show_progress=not quiet)
+        return bucketing_summary(report), bucketing_warnings(report)
+
+    return run(action, quiet, debug)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

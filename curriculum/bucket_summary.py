@@ -1,0 +1,218 @@
+"""What the user reads of a bucketing run: its facts → summary and warnings, in plain words.
+
+Summaries go to stdout, warnings to stderr; a warning says what was found and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from curriculum.arrays import BoolArray, FloatArray
+from curriculum.manifests import BucketingManifest, BucketRecord
+from curriculum.outputs import UNSCORED_FILE
+from curriculum.text import number, plural, share, size, table
+
+# A bucket is lopsided when its share is off its equal part by more than this factor.
+LOPSIDED = 1.5
+
+
+@dataclass(frozen=True)
+class BucketFacts:
+    """What a bucket holds: metric values, mean score, rollouts without a pass, with equal
+    scores, and its commonest value. Numbers are None where the bucket is empty."""
+
+    count: int
+    lowest: float | None = None
+    highest: float | None = None
+    mean_score: float | None = None
+    without_pass: int = 0
+    all_equal: int = 0
+    commonest: float | None = None
+    commonest_count: int = 0
+
+    @staticmethod
+    def of(
+        values: FloatArray, means: FloatArray, passed: BoolArray, differs: BoolArray
+    ) -> BucketFacts:
+        """The facts of one bucket; the arrays have one entry per rollout in it."""
+        if not len(values):
+            return BucketFacts(0)
+        distinct, counts = np.unique(values, return_counts=True)
+        return BucketFacts(
+            count=len(values),
+            lowest=float(distinct[0]),
+            highest=float(distinct[-1]),
+            mean_score=float(means.mean()),
+            without_pass=int((~passed).sum()),
+            all_equal=int((~differs).sum()),
+            commonest=float(distinct[np.argmax(counts)]),
+            commonest_count=int(counts.max()),
+        )
+
+
+@dataclass(frozen=True)
+class BucketingReport:
+    """A bucketing run: its manifest and what else a person wants to know of it.
+
+    `distinct` counts the metric's values, `responses` all reward entries; `missing_scores` and
+    `unscored` map a file's path to its count, and leave out files without any.
+    """
+
+    manifest: BucketingManifest
+    output_dir: str
+    facts: Sequence[BucketFacts]
+    distinct: int
+    responses: int
+    missing_scores: dict[str, int] = field(default_factory=dict)
+    unscored: dict[str, int] = field(default_factory=dict)
+
+
+def bucketing_summary(report: BucketingReport) -> str:
+    """What a bucketing run made, for stdout."""
+    manifest, counts = report.manifest, report.manifest.counts
+    metric = manifest.metric
+    label = metric_label(report)
+    direction = "higher is easier" if metric.higher_is_easier else "higher is harder"
+    rows = [["bucket", "file", "rollouts", "share", label, "mean score"]]
+    for bucket, facts in zip(manifest.buckets, report.facts, strict=True):
+        path = str(Path(report.output_dir, bucket.file))
+        spread = "empty" if facts.count == 0 else _range(facts)
+        row = [bucket.name, path, f"{facts.count:,}", share(facts.count, counts.bucketed)]
+        rows.append([*row, spread, number(facts.mean_score)])
+    read = sum(record.bytes for record in manifest.inputs)
+    method = _method(report)
+    return "\n".join(
+        [
+            f"{plural(counts.bucketed, 'rollout')} in {len(manifest.buckets)} buckets "
+            f"by {label} ({direction}), {method}:",
+            "",
+            *table(rows, left=2),
+            "",
+            f"read {plural(counts.read, 'rollout')} ({size(read)}) from "
+            f"{plural(len(manifest.inputs), 'file')}: {counts.bucketed:,} bucketed, "
+            f"{counts.unscored:,} unscored, {counts.malformed:,} malformed"
+            + (f"; {plural(counts.blank, 'blank line')} skipped" if counts.blank else ""),
+        ]
+    )
+
+
+def metric_label(report: BucketingReport) -> str:
+    """The metric's name, with its k if that matters."""
+    metric = report.manifest.metric
+    return f"pass@{metric.k}" if metric.name == "pass_at_k" else metric.name
+
+
+def _range(facts: BucketFacts) -> str:
+    if facts.lowest == facts.highest:
+        return number(facts.lowest)
+    return f"{number(facts.lowest)} to {number(facts.highest)}"
+
+
+def _method(report: BucketingReport) -> str:
+    method = report.manifest.method
+    if method.thresholds is not None:
+        return "cut at " + ", ".join(f"{value:g}" for value in method.thresholds)
+    return (
+        "in equal parts, ties split"
+        if method.ties == "split"
+        else "in parts as equal as ties allow"
+    )
+
+
+def bucketing_warnings(report: BucketingReport) -> list[str]:
+    """What a person should know before using the buckets, each with a remedy."""
+    warnings = [*_score_warnings(report), *_size_warnings(report)]
+    first, last = report.facts[0], report.facts[-1]
+    first_name, last_name = report.manifest.buckets[0].name, report.manifest.buckets[-1].name
+    if report.manifest.metric.name == "variance":
+        warnings.append(
+            "variance is not an order of difficulty: a prompt that nobody solves has none; "
+            f"{first.without_pass:,} of the {plural(first.count, 'rollout')} in {first_name} "
+            "have no pass. For easy to hard, use mean_reward or pass_at_k."
+        )
+    elif last.count and last.without_pass == last.count:
+        empties = ["passing_only"]
+        if last.all_equal == last.count:
+            empties.append("informative_only")
+        warnings.append(
+            f"{last_name} holds only prompts that nobody solved: --filter {' and '.join(empties)} "
+            "will leave it empty. Use fewer buckets, or sample more responses for these prompts."
+        )
+    return warnings
+
+
+def _score_warnings(report: BucketingReport) -> list[str]:
+    warnings = []
+    if report.missing_scores:
+        missing = sum(report.missing_scores.values())
+        warnings.append(
+            f"{missing:,} of {plural(report.responses, 'score')} missing "
+            f"(null, NaN, infinite or absent) and left out of the metric: "
+            f"{_by_file(report.missing_scores)}. A failed grader is not a wrong answer; "
+            "grade these responses again if they are many."
+        )
+    if report.unscored:
+        counts = report.manifest.counts
+        warnings.append(
+            f"{counts.unscored:,} of {plural(counts.read, 'rollout')} unscored and in no bucket: "
+            f"{_by_file(report.unscored)}. They are in "
+            f"{Path(report.output_dir, UNSCORED_FILE)}, the reasons beside "
+            "them."
+        )
+    return warnings
+
+
+def _by_file(counts: dict[str, int]) -> str:
+    ranked = sorted(counts.items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{path} {count:,}" for path, count in ranked[:5])
+    rest = sum(count for _, count in ranked[5:])
+    return shown + (f", {len(ranked) - 5} more files {rest:,}" if rest else "")
+
+
+def _size_warnings(report: BucketingReport) -> list[str]:
+    manifest = report.manifest
+    total, parts = manifest.counts.bucketed, len(manifest.buckets)
+    empty = [bucket.name for bucket in manifest.buckets if not bucket.count]
+    label = metric_label(report)
+    if manifest.method.thresholds is not None:
+        return [
+            _empty_by_thresholds(report, bucket) for bucket in manifest.buckets if not bucket.count
+        ]
+    warnings = []
+    if empty:
+        warnings.append(
+            f"{', '.join(empty)} empty: only {plural(report.distinct, 'distinct value')} of "
+            f"{label} for {parts} buckets. Use -n {max(report.distinct, 1)} or fewer, a metric with more "
+            "values, more responses per prompt, or --ties split."
+        )
+    elif manifest.method.ties == "together":
+        for bucket, facts in zip(manifest.buckets, report.facts, strict=True):
+            relative = bucket.count * parts / total
+            if relative > LOPSIDED or relative < 1 / LOPSIDED:
+                warnings.append(_lopsided(report, bucket, facts))
+    return warnings
+
+
+def _lopsided(report: BucketingReport, bucket: BucketRecord, facts: BucketFacts) -> str:
+    total = report.manifest.counts.bucketed
+    return (
+        f"{bucket.name} holds {share(bucket.count, total)} of the rollouts instead of "
+        f"{100 / len(report.facts):.1f}%, because rollouts with one value stay together "
+        f"({facts.commonest_count:,} here have {metric_label(report)} {number(facts.commonest)}). "
+        "For equal parts use --ties split; for fewer ties, more responses per prompt."
+    )
+
+
+def _empty_by_thresholds(report: BucketingReport, bucket: BucketRecord) -> str:
+    held = [facts for facts in report.facts if facts.count]
+    low = min(facts.lowest for facts in held if facts.lowest is not None)
+    high = max(facts.highest for facts in held if facts.highest is not None)
+    return (
+        f"{bucket.name} is empty: {metric_label(report)} runs from {number(low)} to "
+        f"{number(high)} and no rollout lies between these thresholds. Move --thresholds, or "
+        "use -n for equal parts."
+    )

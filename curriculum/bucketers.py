@@ -1,0 +1,185 @@
+"""Where to cut: metric values → bucket index, 0 the easiest; and what the buckets are called.
+
+Tied rollouts never part, unless asked to: equal values mean equal buckets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from curriculum.arrays import FloatArray, HashArray, IntArray
+from curriculum.errors import UsageError
+
+DEFAULT_NAMES = {
+    2: ("easy", "hard"),
+    3: ("easy", "medium", "hard"),
+    5: ("very_easy", "easy", "medium", "hard", "very_hard"),
+}
+# Words that promise an order, easiest first.
+VOCABULARY = ("easiest", "very_easy", "easy", "medium", "hard", "very_hard", "hardest")
+# Names that would be read as the toolkit's own files and folders.
+RESERVED = ("bucketing", "preprocessing", "rejected")
+
+
+def difficulty(values: FloatArray, higher_is_easier: bool) -> FloatArray:
+    """Metric values turned so that higher is harder."""
+    return 0.0 - values if higher_is_easier else values
+
+
+def cut_percentiles(difficulty: FloatArray, num_buckets: int) -> IntArray:
+    """Bucket index of each rollout: `num_buckets` parts as near to equal as ties allow.
+
+    Cuts fall between two distinct values, never through one (DESIGN, bucketing rule 3): eight 0/1
+    scores take nine values, so a plain percentile usually lies inside a tie and leaves a bucket
+    empty. With fewer distinct values than buckets, the values are spread over the buckets.
+    """
+    distinct, counts = np.unique(difficulty, return_counts=True)
+    spread = len(distinct)
+    if spread == 0:
+        return np.zeros(0, dtype=np.int64)
+    if spread < num_buckets:
+        steps = np.arange(spread, dtype=np.int64)
+        last = num_buckets - 1
+        bucket_of_value = steps * last // (spread - 1) if spread > 1 else steps + last // 2
+    else:
+        cuts = place_cuts(np.cumsum(counts), num_buckets)
+        bucket_of_value = np.searchsorted(np.array(cuts), np.arange(spread), side="right")
+    return np.asarray(bucket_of_value[np.searchsorted(distinct, difficulty)], dtype=np.int64)
+
+
+def place_cuts(cumulative: IntArray, num_buckets: int) -> list[int]:
+    """How many distinct values lie before each of the `num_buckets` - 1 cuts.
+
+    `cumulative[i]` counts the rollouts up to and including the i-th distinct value; there are at
+    least as many values as buckets. Whole numbers throughout, so no machine's rounding decides.
+    """
+    n, total, spread = num_buckets, int(cumulative[-1]), len(cumulative)
+    cuts = [0]
+    for j in range(1, n):
+        # Boundary i lies after i values; scaled by n to compare with j * total / n exactly.
+        cuts.append(_nearest(cumulative, n, j * total, cuts[-1] + 1, spread - (n - j)))
+    cuts.append(spread)
+    moved = True
+    while moved:
+        moved = False
+        for j in range(1, n):
+            before = int(cumulative[cuts[j - 1] - 1]) if cuts[j - 1] else 0
+            middle = before + int(cumulative[cuts[j + 1] - 1])
+            best = _nearest(cumulative, 2, middle, cuts[j - 1] + 1, cuts[j + 1] - 1)
+            if _gap(cumulative, 2, middle, best) < _gap(cumulative, 2, middle, cuts[j]):
+                cuts[j], moved = best, True
+    return cuts[1:-1]
+
+
+def _gap(cumulative: IntArray, scale: int, target: int, boundary: int) -> int:
+    return abs(scale * int(cumulative[boundary - 1]) - target)
+
+
+def _nearest(cumulative: IntArray, scale: int, target: int, first: int, last: int) -> int:
+    """The boundary in first … last whose scaled count is nearest `target`, the earlier of two."""
+    at_least = -(-target // scale)  # the least count whose scaled value reaches the target
+    after = int(np.searchsorted(cumulative, at_least, side="left")) + 1
+    candidates = sorted({min(max(after + step, first), last) for step in (-1, 0)})
+    return min(candidates, key=lambda boundary: _gap(cumulative, scale, target, boundary))
+
+
+def split_ties(difficulty: FloatArray, line_hashes: HashArray, num_buckets: int) -> IntArray:
+    """Bucket index of each rollout in exactly equal parts: tied rollouts ordered by hash.
+
+    Rollout of rank r among N goes to bucket ⌊r·n/N⌋; equal hashes keep their input order.
+    """
+    order = np.lexsort((line_hashes, difficulty))
+    buckets = np.empty(len(order), dtype=np.int64)
+    buckets[order] = np.arange(len(order)) * num_buckets // max(len(order), 1)
+    return buckets
+
+
+def cut_thresholds(
+    values: FloatArray, thresholds: Sequence[float], higher_is_easier: bool
+) -> IntArray:
+    """Bucket index of each rollout by its metric value; a value on a threshold is below it."""
+    interval = np.searchsorted(np.array(thresholds), values, side="left").astype(np.int64)
+    return len(thresholds) - interval if higher_is_easier else interval
+
+
+def name_buckets(
+    num_buckets: int, names: Sequence[str] | None, ascending: bool, higher_is_easier: bool
+) -> tuple[str, ...]:
+    """The names of the buckets, easiest first. Raises UsageError.
+
+    `names` run easy → hard, or with `ascending` (thresholds) from the lowest metric value up.
+    """
+    if names is None:
+        width = len(str(num_buckets))
+        numbered = tuple(f"level_{i:0{width}}" for i in range(1, num_buckets + 1))
+        return DEFAULT_NAMES.get(num_buckets, numbered)
+    if len(names) != num_buckets:
+        raise UsageError(
+            f"{len(names)} names ({' '.join(names)}) for {num_buckets} buckets",
+            where="--bucket-names",
+            expected=f"{num_buckets} names",
+            fix="give one name per bucket (thresholds make one bucket more than their number)",
+        )
+    check_names("--bucket-names", names)
+    turned = ascending and higher_is_easier
+    easy_to_hard = tuple(reversed(names)) if turned else tuple(names)
+    _check_vocabulary(easy_to_hard, turned, ascending)
+    return easy_to_hard
+
+
+def check_names(flag: str, names: Sequence[str]) -> None:
+    """Raise UsageError for a name that cannot be a file's, that verl's loader cannot open, or
+    that repeats another (upper and lower case are one, as on some file systems)."""
+    seen: set[str] = set()
+    for name in names:
+        problem = name_problem(name)
+        if problem is None and name.casefold() in seen:
+            problem = "is there twice"
+        seen.add(name.casefold())
+        if problem:
+            raise UsageError(
+                f"the name {name!r} {problem}",
+                where=flag,
+                expected="plain file names, each once",
+                fix="choose another name; letters, digits, - and _ are always safe",
+            )
+
+
+def name_problem(name: str) -> str | None:
+    """Why a name cannot be a bucket's or a set's; None if it can."""
+    if not name.strip():
+        return "is empty"
+    if name.startswith("."):
+        return "starts with a dot"
+    found = [part for part in ("/", "\\", "[", "]", "::") if part in name]
+    if found:
+        return f"holds {found[0]!r}"
+    if not name.isprintable() or len(name.encode("utf-8", "surrogateescape")) > 200:
+        return "has characters or a length that file names should not have"
+    if name.casefold() in RESERVED:
+        return "is what the toolkit calls a file of its own"
+    return None
+
+
+def _check_vocabulary(easy_to_hard: Sequence[str], turned: bool, ascending: bool) -> None:
+    ranked = [name for name in easy_to_hard if vocabulary_rank(name) is not None]
+    in_order = sorted(ranked, key=lambda name: vocabulary_rank(name) or 0)
+    if ranked == in_order:
+        return
+    replacement = dict(zip(ranked, in_order, strict=True))
+    right = [replacement.get(name, name) for name in easy_to_hard]
+    order = "from the lowest metric value to the highest" if ascending else "from easy to hard"
+    raise UsageError(
+        "these names say the opposite of the difficulty they would hold",
+        where="--bucket-names",
+        expected=f"names {order}",
+        fix=f"write --bucket-names {' '.join(reversed(right) if turned else right)}",
+    )
+
+
+def vocabulary_rank(name: str) -> int | None:
+    """How hard a name says it is, 0 the easiest; None for a name that promises nothing."""
+    word = name.casefold().replace("-", "_").replace(" ", "_")
+    return VOCABULARY.index(word) if word in VOCABULARY else None

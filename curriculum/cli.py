@@ -1,0 +1,78 @@
+"""Flags that both scripts share, and errors → messages and exit codes.
+
+Exit codes: 0 done, 1 the data or the disk said no, 2 the flags alone are wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from curriculum.errors import CurriculumError
+from curriculum.version import __version__
+
+
+def add_common_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that mean the same in both scripts."""
+    group = parser.add_argument_group("messages")
+    group.add_argument("--quiet", action="store_true", help="no progress and no summary")
+    group.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    group.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+
+
+def add_score_flags(group: argparse._ArgumentGroup, field: str, threshold: str) -> None:
+    """How scores are read; the two texts say the defaults."""
+    group.add_argument(
+        "--score-field",
+        metavar="NAME",
+        help=f"field of reward[i] that holds the score, such as V_i (default: {field})",
+    )
+    group.add_argument(
+        "--pass-threshold",
+        type=float,
+        metavar="SCORE",
+        help=f"lowest score that is a pass (default: {threshold})",
+    )
+
+
+def given(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given: options keep their own defaults for the others."""
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def run(action: Callable[[], tuple[str, Sequence[str]]], quiet: bool, debug: bool) -> int:
+    """Run `action`, print the summary and warnings it returns, and give the exit code."""
+    try:
+        summary, warnings = action()
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        return 130
+    except Exception as error:  # the one place where errors end: no traceback reaches a user
+        if debug:
+            raise
+        return _explain(error)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if not quiet:
+        print(summary, flush=True)
+    return 0
+
+
+def _explain(error: Exception) -> int:
+    if isinstance(error, CurriculumError):
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        fix = "nothing was written; free space or mend permissions, then run again"
+        print(f"error: {place}{error.strerror or error};\n{fix}", file=sys.stderr)
+        return 1
+    name = type(error).__name__
+    print(
+        f"error: unexpected {name}: {error};\nnothing was written; run again with --debug and "
+        "report what it prints",
+        file=sys.stderr,
+    )
+    return 1

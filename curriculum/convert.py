@@ -1,0 +1,146 @@
+"""Preprocessing, second pass: a shard's lines → Arrow rows, staged; and staged rows → parquet.
+
+Rows are staged as Arrow files of the sizes that shards give them, and written in row groups that
+depend on the rows alone, so the parquet bytes do not depend on how the work was cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from curriculum.arrays import BoolArray, ByteArray, HashArray, IntArray
+from curriculum.inputs import Shard, changed, read_blocks, split_lines
+from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
+from curriculum.plan import SPLITS
+from curriculum.prompts import PromptHasher
+from curriculum.rollouts import Malformed
+from curriculum.rows import ReadOptions, Row, RowReader
+from curriculum.verl import RowForm, Rows, Stage, build_table, write_parquet
+
+
+@dataclass(frozen=True)
+class MetricChoice:
+    """How difficulty_metrics is filled: the manifest's metric (None without one) with its
+    parameters, and the pass threshold of the success rate."""
+
+    metric: Metric | None
+    parameters: MetricParameters
+    pass_threshold: float
+
+
+@dataclass(frozen=True)
+class ConvertTask:
+    """A shard, the side and index of each of its lines, how rows are made, and the two paths to
+    stage them at, train and val."""
+
+    shard: Shard
+    sides: ByteArray
+    indexes: IntArray
+    stage: Stage
+    options: ReadOptions
+    form: RowForm
+    metrics: MetricChoice
+    seed: int
+    paths: Sequence[Path]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The prompt hashes of the rows as staged, train and val, in the order of the rows."""
+
+    hashes: tuple[HashArray, HashArray]
+
+
+def convert_shard(task: ConvertTask) -> Converted:
+    """Stage a shard's rows. Raises InputError if the file is not what the first pass read."""
+    reader, hasher = RowReader(task.options), PromptHasher(task.seed)
+    hashes: tuple[list[int], list[int]] = ([], [])
+    first = 0
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(pa.ipc.new_stream(str(path), task.form.schema()))
+            for path in task.paths
+        ]
+        for block in read_blocks(task.shard):
+            lines = split_lines(block)
+            sides = task.sides[first : first + len(lines)]
+            indexes = task.indexes[first : first + len(lines)]
+            if len(sides) != len(lines):
+                raise changed(task.shard.file)
+            first += len(lines)
+            for side, writer in enumerate(writers):
+                chosen = sides == side
+                if not chosen.any():
+                    continue
+                rows = _read_rows(task, reader, lines, chosen)
+                hashes[side].extend(hasher(row.messages) for row in rows)
+                columns = _as_columns(rows, indexes[chosen], task.metrics)
+                writer.write_table(build_table(columns, task.form, task.stage, SPLITS[side]))
+    if first != len(task.sides):
+        raise changed(task.shard.file)
+    train, val = (np.array(found, np.uint64) for found in hashes)
+    return Converted((train, val))
+
+
+def _read_rows(
+    task: ConvertTask, reader: RowReader, lines: list[bytes], chosen: BoolArray
+) -> list[Row]:
+    try:
+        return [reader.read(lines[i]) for i in np.flatnonzero(chosen).tolist()]
+    except Malformed as error:  # the first pass read these lines without complaint
+        raise changed(task.shard.file) from error
+
+
+def _as_columns(rows: list[Row], indexes: IntArray, choice: MetricChoice) -> Rows:
+    scores = Scores.of([row.scores for row in rows])
+    nothing = np.full(len(rows), np.nan)
+    given, own = choice.parameters, MetricParameters(pass_threshold=choice.pass_threshold)
+    return Rows(
+        data_sources=[row.data_source for row in rows],
+        prompts=[row.messages for row in rows],
+        abilities=[row.ability for row in rows],
+        ground_truths=[row.ground_truth for row in rows],
+        indexes=indexes,
+        keys=[row.key for row in rows],
+        extra_infos=[row.extra_info for row in rows],
+        best=[row.best for row in rows],
+        best_scores=scores.highest,
+        metric=choice.metric.name if choice.metric else None,
+        metrics={
+            "value": choice.metric.values(scores, given) if choice.metric else nothing,
+            "mean_score": METRICS["mean_reward"].values(scores, own),
+            "max_score": scores.highest,
+            "min_score": scores.lowest,
+            "score_variance": METRICS["variance"].values(scores, own),
+            "success_rate": METRICS["success_rate"].values(scores, own),
+        },
+        num_responses=scores.counts,
+    )
+
+
+@dataclass(frozen=True)
+class WriteTask:
+    """A parquet file: where to, the staged parts in order, and the rows of each row group."""
+
+    path: Path
+    schema: pa.Schema
+    parts: Sequence[Path]
+    groups: Sequence[int]
+
+
+def write_file(task: WriteTask) -> None:
+    """Write one parquet file from its staged parts, which are removed as they are read."""
+    write_parquet(task.path, task.schema, _read_parts(task.parts), task.groups)
+
+
+def _read_parts(parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+    for part in parts:
+        with pa.OSFile(str(part)) as file, pa.ipc.open_stream(file) as stream:
+            yield from stream
+        part.unlink()

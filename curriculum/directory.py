@@ -1,0 +1,108 @@
+"""A directory of bucket files → its buckets in curriculum order, and what its manifest says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from curriculum.bucketers import name_problem, vocabulary_rank
+from curriculum.errors import InputError
+from curriculum.inputs import InputFile, find_file
+from curriculum.manifests import BucketingManifest, load_manifest
+
+SUFFIX = ".jsonl"
+
+
+@dataclass(frozen=True)
+class BucketDirectory:
+    """The buckets of a directory, easiest first, each a name and a file; `warnings` tell what
+    there is beside them. Without a manifest the order is a guess from the names."""
+
+    path: Path
+    manifest: BucketingManifest | None
+    names: tuple[str, ...]
+    files: tuple[InputFile, ...]
+    warnings: tuple[str, ...]
+
+    def choose(self, names: Sequence[str] | None) -> list[int]:
+        """The places of the named buckets (None: all), in curriculum order, each once."""
+        for name in names or ():
+            if name not in self.names:
+                raise InputError(
+                    f"there is no bucket {name!r}",
+                    where=str(self.path),
+                    expected="one of " + ", ".join(self.names),
+                    fix="name buckets that are there with --buckets",
+                )
+        return [i for i, name in enumerate(self.names) if names is None or name in names]
+
+
+def open_bucket_directory(path: Path) -> BucketDirectory:
+    """Find the buckets of a directory. Raises InputError where there is none."""
+    if not path.is_dir():
+        raise InputError(
+            "no such directory" if not path.exists() else "this is not a directory",
+            where=str(path),
+            expected="the output directory of bucket_rollouts_by_difficulty.py",
+            fix="check the path given with -i",
+        )
+    manifest = load_manifest(path, BucketingManifest)
+    there = sorted(
+        entry.name.removesuffix(SUFFIX)
+        for entry in path.iterdir()
+        if entry.name.endswith(SUFFIX) and not entry.name.startswith(".")
+    )
+    if manifest is not None:
+        names = tuple(bucket.name for bucket in manifest.buckets)
+        warnings = _unknown_files(path, there, names)
+    else:
+        names = tuple(sorted(there, key=_guessed_order))
+        warnings = _guessed(path, names)
+    for name in names:
+        _check_name(path, name)
+    files = tuple(find_file(path / (name + SUFFIX)) for name in names)
+    return BucketDirectory(path, manifest, names, files, tuple(warnings))
+
+
+def _guessed_order(name: str) -> tuple[bool, int, str]:
+    rank = vocabulary_rank(name)
+    return rank is None, rank or 0, name
+
+
+def _guessed(path: Path, names: Sequence[str]) -> list[str]:
+    if not names:
+        raise InputError(
+            "there are no bucket files here",
+            where=str(path),
+            expected=f"{BucketingManifest.file_name} and one {SUFFIX} file per bucket",
+            fix="run bucket_rollouts_by_difficulty.py with this directory as -o first",
+        )
+    return [
+        f"{path} has no {BucketingManifest.file_name}: the order of the buckets, easy to hard, "
+        "is a guess "
+        f"from their names ({' '.join(names)}), and difficulty_metrics.value stays null. Bucket "
+        "again if the order is wrong."
+    ]
+
+
+def _unknown_files(path: Path, there: Sequence[str], known: Sequence[str]) -> list[str]:
+    unknown = [name + SUFFIX for name in there if name not in known]
+    if not unknown:
+        return []
+    return [
+        f"{', '.join(unknown)} in {path}: not in {BucketingManifest.file_name}, so left alone. Move "
+        f"{'it' if len(unknown) == 1 else 'them'} elsewhere, or add the rollouts to the input and "
+        "bucket again."
+    ]
+
+
+def _check_name(path: Path, name: str) -> None:
+    problem = name_problem(name)
+    if problem:
+        raise InputError(
+            f"the bucket's name {problem}",
+            where=str(path / (name + SUFFIX)),
+            expected="a plain name that verl can open",
+            fix="rename the file, or bucket again with --bucket-names",
+        )

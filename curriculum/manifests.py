@@ -1,0 +1,153 @@
+"""`bucketing.json` and `preprocessing.json`: what a run read, did and wrote.
+
+They hold no time and no host, so the same input gives the same bytes; their presence means that
+the run finished.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+import msgspec
+
+from curriculum.errors import InputError
+
+
+class MetricRecord(msgspec.Struct, frozen=True):
+    """The metric of a run and its parameters."""
+
+    name: str
+    higher_is_easier: bool
+    score_field: str
+    k: int
+    pass_threshold: float
+
+
+class MethodRecord(msgspec.Struct, frozen=True):
+    """How the cuts were made: by `percentiles` or by `thresholds`."""
+
+    name: str
+    num_buckets: int
+    ties: str | None = None
+    thresholds: tuple[float, ...] | None = None
+
+
+class InputRecord(msgspec.Struct, frozen=True):
+    """One input file: its path as given, bytes on disk, and lines, blank ones included."""
+
+    path: str
+    bytes: int
+    lines: int
+
+
+class CountRecord(msgspec.Struct, frozen=True):
+    """read = bucketed + unscored + malformed, in rollouts; blank lines are none."""
+
+    read: int
+    bucketed: int
+    unscored: int
+    malformed: int
+    blank: int
+
+
+class BucketRecord(msgspec.Struct, frozen=True):
+    """One bucket: its order (0 the easiest), its file, and the metric values it holds."""
+
+    name: str
+    order: int
+    file: str
+    count: int
+    bytes: int
+    lowest: float | None
+    highest: float | None
+
+
+class BucketingManifest(msgspec.Struct, frozen=True):
+    """`bucketing.json`: what a bucketing run read, did and wrote."""
+
+    file_name: ClassVar[str] = "bucketing.json"
+    version: str
+    metric: MetricRecord
+    method: MethodRecord
+    inputs: tuple[InputRecord, ...]
+    counts: CountRecord
+    buckets: tuple[BucketRecord, ...]
+
+    def files(self) -> list[str]:
+        """The bucket files that the run wrote."""
+        return [bucket.file for bucket in self.buckets]
+
+
+class MovedPrompt(msgspec.Struct, frozen=True):
+    """A prompt that the floor moved: its hash, a row with it (the lowest index), and its side."""
+
+    prompt_hash: str
+    index: int
+    to: str
+
+
+class SetRecord(msgspec.Struct, frozen=True):
+    """One parquet set: where its rows come from, how it was made, and what it holds."""
+
+    buckets: tuple[str, ...]
+    input_dir: str
+    filter: str
+    pass_threshold: float
+    score_field: str
+    val_ratio: float
+    seed: int
+    data_source: str
+    keep_data_source: bool
+    ability: str
+    ground_truth_format: str
+    best_response: bool
+    files: dict[str, str | None]
+    rows: dict[str, int]
+    dropped: dict[str, int]
+    moved_prompts: tuple[MovedPrompt, ...]
+
+    def written(self) -> list[str]:
+        """The files of the set; a side without rows has none."""
+        return [file for file in self.files.values() if file]
+
+
+class PreprocessingManifest(msgspec.Struct, frozen=True):
+    """`preprocessing.json`: one entry per set in its directory."""
+
+    file_name: ClassVar[str] = "preprocessing.json"
+    version: str
+    sets: dict[str, SetRecord]
+
+    def files(self) -> list[str]:
+        """The parquet files of all sets."""
+        return [file for record in self.sets.values() for file in record.written()]
+
+
+Manifest = TypeVar("Manifest", BucketingManifest, PreprocessingManifest)
+
+
+def load_manifest(directory: Path, kind: type[Manifest]) -> Manifest | None:
+    """The manifest in a directory, or None without one. Raises InputError if it is not one."""
+    path = directory / kind.file_name
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        return None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"this is not a manifest of this toolkit ({error})",
+            where=str(path),
+            expected="the file as the toolkit wrote it",
+            fix="restore it, or move it away to go on without it",
+        ) from error
+
+
+def encode_manifest(manifest: BucketingManifest | PreprocessingManifest) -> bytes:
+    """A manifest as bytes: the same manifest, the same bytes."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def printable(path: str) -> str:
+    """A path as a manifest can hold it: bytes that are not UTF-8 are escaped."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

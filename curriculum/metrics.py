@@ -1,0 +1,197 @@
+"""How hard: the scores of each rollout → one value, or NaN where it is undefined.
+
+Everything is vectorized over the rollouts of a shard, and a value depends on neither the order of
+the responses nor the machine: scores are sorted, sums run in that order, and values are rounded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from curriculum.arrays import FloatArray, IntArray
+
+SIGNIFICANT_DIGITS = 12
+NEGLIGIBLE = 1e-12
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The present scores of some rollouts: `values` flat and ascending within each rollout.
+
+    `offsets` has one more entry than there are rollouts. A rollout may have no score.
+    """
+
+    values: FloatArray
+    offsets: IntArray
+
+    @staticmethod
+    def of(rollouts: Iterable[Sequence[float | bool | None]]) -> Scores:
+        """Take scores rollout by rollout; None, NaN and ±Infinity are missing and left out."""
+        lists = list(rollouts)
+        flat = np.array([s for scores in lists for s in scores], dtype=np.float64)
+        rows = np.repeat(np.arange(len(lists)), [len(scores) for scores in lists])
+        present = np.isfinite(flat)
+        flat, rows = flat[present], rows[present]
+        counts = np.bincount(rows, minlength=len(lists))
+        offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        # + 0.0 turns -0.0 into 0.0: equal scores must be equal bytes.
+        return Scores(flat[np.lexsort((flat, rows))] + 0.0, offsets)
+
+    @cached_property
+    def counts(self) -> IntArray:
+        """How many scores each rollout has."""
+        return np.diff(self.offsets)
+
+    @cached_property
+    def rows(self) -> IntArray:
+        """Which rollout each score belongs to."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+    @cached_property
+    def lowest(self) -> FloatArray:
+        """Each rollout's lowest score, NaN without one."""
+        return self._pick(self.offsets[:-1])
+
+    @cached_property
+    def highest(self) -> FloatArray:
+        """Each rollout's highest score, NaN without one."""
+        return self._pick(self.offsets[1:] - 1)
+
+    def _pick(self, positions: IntArray) -> FloatArray:
+        picked = np.full(len(self.counts), np.nan)
+        some = self.counts > 0
+        picked[some] = self.values[positions[some]]
+        return picked
+
+    def sums(self, values: FloatArray) -> FloatArray:
+        """Sum `values`, one per score, over each rollout, one after another from the lowest."""
+        sums = np.bincount(self.rows, weights=values, minlength=len(self.counts))
+        return sums.astype(np.float64, copy=False)
+
+    def passes(self, threshold: float) -> IntArray:
+        """How many scores of each rollout are >= `threshold`."""
+        return self.sums((self.values >= threshold).astype(np.float64)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class MetricParameters:
+    """`k` of pass@k, and the lowest score that is a pass."""
+
+    k: int = 1
+    pass_threshold: float = 0.5
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measure of difficulty.
+
+    `compute` gives one value per rollout, NaN where undefined. `degree` is the power of the score
+    that the value's unit is: 1 for a score, 2 for its square, 0 for a rate.
+    """
+
+    name: str
+    compute: Callable[[Scores, MetricParameters], FloatArray]
+    higher_is_easier: bool
+    meaning: str
+    degree: int = 1
+
+    def values(self, scores: Scores, parameters: MetricParameters) -> FloatArray:
+        """The metric of each rollout, tidied so that ties are ties; NaN where undefined.
+
+        Rounded to 12 significant digits; 0 where rounding noise is all there is, that is below
+        1e-12 of the rollout's largest |score| (of its square for degree 2; rates are exact).
+        """
+        with np.errstate(all="ignore"):
+            values = np.asarray(self.compute(scores, parameters), dtype=np.float64)
+        values = np.where(np.isfinite(values), values, np.nan)
+        if self.degree:
+            largest = np.fmax(np.abs(scores.lowest), np.abs(scores.highest))
+            size = np.abs(values) if self.degree == 1 else np.sqrt(np.abs(values))
+            noise = size < NEGLIGIBLE ** (1 / self.degree) * largest
+            values = np.where(noise, 0.0, values)
+        return _round(values)
+
+
+def _round(values: FloatArray) -> FloatArray:
+    """Round to 12 significant digits as decimal printing does, exactly."""
+    unique, inverse = np.unique(values, return_inverse=True)
+    rounded = [float(f"{value:.{SIGNIFICANT_DIGITS}g}") for value in unique.tolist()]
+    return np.array(rounded, dtype=np.float64)[inverse] + 0.0
+
+
+def mean_reward(scores: Scores, parameters: MetricParameters) -> FloatArray:
+    """Mean score; undefined without a score."""
+    return scores.sums(scores.values) / scores.counts
+
+
+def max_reward(scores: Scores, parameters: MetricParameters) -> FloatArray:
+    """Highest score; undefined without a score."""
+    return scores.highest
+
+
+def min_reward(scores: Scores, parameters: MetricParameters) -> FloatArray:
+    """Lowest score; undefined without a score."""
+    return scores.lowest
+
+
+def variance(scores: Scores, parameters: MetricParameters) -> FloatArray:
+    """Sample variance, sum of squared distances from the mean over n - 1; undefined for n < 2."""
+    shifted = scores.values - scores.lowest[scores.rows]
+    mean = scores.sums(shifted) / scores.counts
+    squares = scores.sums((shifted - mean[scores.rows]) ** 2)
+    return np.where(scores.counts > 1, squares / (scores.counts - 1), np.nan)
+
+
+def success_rate(scores: Scores, parameters: MetricParameters) -> FloatArray:
+    """Passes over responses, c / n; undefined without a score."""
+    return scores.passes(parameters.pass_threshold) / scores.counts
+
+
+def pass_at_k(scores: Scores, parameters: MetricParameters) -> FloatArray:
+    """Chance that one of k responses drawn without replacement passes; undefined for n < k.
+
+    The unbiased estimator 1 - C(n-c, k) / C(n, k) of Chen et al., 2021 (arXiv 2107.03374),
+    in whole numbers of any size, rounded once.
+    """
+    passes = scores.passes(parameters.pass_threshold)
+    pairs, inverse = np.unique(
+        np.stack((scores.counts, passes), axis=1), axis=0, return_inverse=True
+    )
+    values = [_pass_at_k(n, c, parameters.k) for n, c in pairs.tolist()]
+    return np.array(values, dtype=np.float64)[inverse.reshape(-1)]
+
+
+def _pass_at_k(n: int, c: int, k: int) -> float:
+    if n < k:
+        return math.nan
+    draws = math.comb(n, k)
+    return (draws - math.comb(n - c, k)) / draws
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("mean_reward", mean_reward, True, "mean score"),
+        Metric("max_reward", max_reward, True, "highest score"),
+        Metric("min_reward", min_reward, True, "lowest score"),
+        Metric("variance", variance, False, "sample variance of the scores", degree=2),
+        Metric("pass_at_k", pass_at_k, True, "chance that one of k responses passes", degree=0),
+        Metric("success_rate", success_rate, True, "share of responses that pass", degree=0),
+    )
+}
+
+
+def measure(
+    scores: Sequence[float | bool | None], parameters: MetricParameters | None = None
+) -> dict[str, float]:
+    """Every metric of one rollout, NaN where undefined."""
+    one = Scores.of([scores])
+    return {
+        name: float(metric.values(one, parameters or MetricParameters())[0])
+        for name, metric in METRICS.items()
+    }

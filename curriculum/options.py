@@ -1,0 +1,184 @@
+"""What a run is asked to do: flags or a library call → checked options.
+
+Whatever is wrong by itself raises UsageError here, before any data is read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from curriculum.bucketers import check_names, name_buckets
+from curriculum.errors import UsageError
+from curriculum.filters import FILTERS
+from curriculum.metrics import METRICS, Metric, MetricParameters
+
+DEFAULT_BUCKETS = 3
+DEFAULT_DATA_SOURCE = "bucketed_curriculum"
+
+
+@dataclass(frozen=True)
+class BucketOptions:
+    """What to bucket, by which metric, and where to cut.
+
+    `thresholds` replace percentiles; `bucket_names` run easy → hard, with thresholds from the
+    lowest metric value up. `metric` is a name in METRICS or a Metric of one's own. None means the
+    default: three buckets, or as many as there are names.
+    """
+
+    inputs: Sequence[str]
+    output_dir: str
+    metric: str | Metric = "mean_reward"
+    num_buckets: int | None = None
+    bucket_names: Sequence[str] | None = None
+    thresholds: Sequence[float] | None = None
+    score_field: str = "score"
+    k: int = 1
+    pass_threshold: float = 0.5
+    ties: str = "together"
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            raise UsageError("no input", expected="files or directories", fix="name some with -i")
+        if not isinstance(self.metric, Metric):
+            _check_choice("--metric", self.metric, METRICS)
+        _check_choice("--ties", self.ties, ("together", "split"))
+        _check_at_least_one("--num-buckets", self.num_buckets)
+        _check_at_least_one("--k", self.k)
+        _check_finite("--pass-threshold", self.pass_threshold)
+        _check_text("--score-field", self.score_field)
+        if self.thresholds is not None:
+            _check_thresholds(self.thresholds, self.num_buckets, self.ties)
+        _ = self.names
+
+    @property
+    def chosen_metric(self) -> Metric:
+        """The metric itself."""
+        return self.metric if isinstance(self.metric, Metric) else METRICS[self.metric]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the buckets, easiest first."""
+        if self.thresholds is not None:
+            number = len(self.thresholds) + 1
+        else:
+            number = self.num_buckets or len(self.bucket_names or ()) or DEFAULT_BUCKETS
+        ascending = self.thresholds is not None
+        easier = self.chosen_metric.higher_is_easier
+        return name_buckets(number, self.bucket_names, ascending, easier)
+
+    @property
+    def parameters(self) -> MetricParameters:
+        """The metric's parameters."""
+        return MetricParameters(self.k, self.pass_threshold)
+
+
+@dataclass(frozen=True)
+class PreprocessOptions:
+    """Which buckets become which parquet sets, and how.
+
+    None means the default: all buckets, the manifest's score field and pass threshold, `combined`
+    for the set's name.
+    """
+
+    input_dir: str
+    output_dir: str
+    buckets: Sequence[str] | None = None
+    combine: bool = False
+    output_name: str | None = None
+    filter: str = "all"
+    pass_threshold: float | None = None
+    score_field: str | None = None
+    data_source: str = DEFAULT_DATA_SOURCE
+    keep_data_source: bool = False
+    ability: str = "instruction_following"
+    val_ratio: float = 0.05
+    seed: int = 42
+    ground_truth_format: str = "auto"
+    best_response: bool = True
+
+    def __post_init__(self) -> None:
+        _check_choice("--filter", self.filter, FILTERS)
+        _check_choice("--ground-truth-format", self.ground_truth_format, ("auto", "string"))
+        _check_finite("--pass-threshold", self.pass_threshold)
+        _check_text("--score-field", self.score_field)
+        _check_text("--data-source", self.data_source)
+        _check_text("--ability", self.ability)
+        if not 0 <= self.val_ratio < 1:
+            raise UsageError(
+                f"the ratio is {self.val_ratio}",
+                where="--val-ratio",
+                expected="0 or more and below 1",
+                fix="give the share of prompts to hold out, such as 0.05, or 0 for no val files",
+            )
+        if self.output_name is not None:
+            if not self.combine:
+                raise UsageError(
+                    "it names the combined set, and there is none",
+                    where="--output-name",
+                    expected="--combine beside it",
+                    fix="add --combine, or leave out --output-name",
+                )
+            check_names("--output-name", [self.output_name])
+
+
+def _check_choice(flag: str, value: str, choices: Iterable[str]) -> None:
+    if value not in choices:
+        raise UsageError(
+            f"there is no {value!r}",
+            where=flag,
+            expected="one of " + ", ".join(choices),
+            fix="choose one of them",
+        )
+
+
+def _check_at_least_one(flag: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise UsageError(f"the number is {value}", where=flag, expected="1 or more", fix="raise it")
+
+
+def _check_finite(flag: str, value: float | None) -> None:
+    if value is not None and not math.isfinite(value):
+        raise UsageError(
+            f"the score is {value}",
+            where=flag,
+            expected="a finite number",
+            fix="give the lowest score that passes, such as 0.5",
+        )
+
+
+def _check_text(flag: str, value: str | None) -> None:
+    if value == "":
+        raise UsageError(
+            "the name is empty",
+            where=flag,
+            expected="a name",
+            fix="give one, or leave the flag out for the default",
+        )
+
+
+def _check_thresholds(thresholds: Sequence[float], num_buckets: int | None, ties: str) -> None:
+    finite = all(math.isfinite(value) for value in thresholds)
+    if not thresholds or not finite or not all(a < b for a, b in pairwise(thresholds)):
+        raise UsageError(
+            f"the thresholds are {' '.join(f'{value:g}' for value in thresholds) or 'none'}",
+            where="--thresholds",
+            expected="finite metric values, strictly ascending",
+            fix="write them from low to high, each once, such as --thresholds 0.3 0.7",
+        )
+    if num_buckets not in (None, len(thresholds) + 1):
+        raise UsageError(
+            f"{len(thresholds)} thresholds beside --num-buckets {num_buckets}",
+            where="--thresholds",
+            expected=f"--num-buckets {len(thresholds) + 1}, one bucket more than thresholds",
+            fix="leave out --num-buckets",
+        )
+    if ties == "split":
+        raise UsageError(
+            "--ties split makes equal parts, thresholds make parts by value",
+            where="--thresholds",
+            expected="one of the two",
+            fix="leave out --ties or --thresholds",
+        )

@@ -1,0 +1,385 @@
+"""Pipeline 2: infer the one schema of a bucket directory, convert its rollouts, write parquet.
+
+A prompt is on one side of the split everywhere, a row has one index everywhere, and every file
+made from one directory has one schema, whatever buckets, filters and sets a run asks for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from curriculum.arrays import HashArray
+from curriculum.convert import ConvertTask, MetricChoice, WriteTask, convert_shard, write_file
+from curriculum.copying import CopyTask, copy_shard
+from curriculum.directory import BucketDirectory, open_bucket_directory
+from curriculum.errors import InputError, InternalError
+from curriculum.filters import FILTERS
+from curriculum.infer import ROW, UNSCORED, InferTask, Inspected, choose_form, inspect_shard
+from curriculum.inputs import check_unchanged, cut_shards
+from curriculum.manifests import (
+    BucketingManifest,
+    MovedPrompt,
+    PreprocessingManifest,
+    SetRecord,
+    load_manifest,
+    printable,
+)
+from curriculum.metrics import METRICS, MetricParameters
+from curriculum.options import PreprocessOptions
+from curriculum.outputs import (
+    REASONS_FILE,
+    UNSCORED_FILE,
+    Outputs,
+    check_not_foreign,
+    check_writable,
+)
+from curriculum.plan import SPLITS, RowPlan, moved_prompts, plan_rows
+from curriculum.preprocess_summary import PreprocessingReport, PromptFacts, SetFacts
+from curriculum.prompts import split_prompts
+from curriculum.rejected import ProblemReport, reason_lines
+from curriculum.rows import ReadOptions
+from curriculum.shapes import Conflict
+from curriculum.verl import RowForm, Stage, column_sizes, count_rows, plan_groups
+from curriculum.version import __version__
+from curriculum.workers import Progress, map_tasks
+
+COMBINED = "combined"
+# A row is at most about as large as its line and the columns that we add.
+OUR_BYTES_PER_ROW = 1_000
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What the flags and the manifest together say about reading rows."""
+
+    read: ReadOptions
+    metrics: MetricChoice
+    warnings: Sequence[str]
+
+
+def preprocess_buckets(
+    options: PreprocessOptions, show_progress: bool = False
+) -> PreprocessingReport:
+    """Run the whole pipeline; the files are in place when it returns.
+
+    Raises InputError, with nothing written, for malformed lines, ground truths of no one type,
+    a run that would write no row, and an output directory that cannot be used.
+    """
+    directory = open_bucket_directory(Path(options.input_dir))
+    settings = _settle(options, directory.manifest)
+    sets = _name_sets(options, directory)
+    output = Path(options.output_dir)
+    check_writable(output)
+    previous = load_manifest(output, PreprocessingManifest)
+    _check_outputs(options, sets, previous.files() if previous else [])
+    work = [*directory.files, *(directory.files[i] for places in sets.values() for i in places)]
+    with Progress(sum(file.size for file in work), show_progress) as progress:
+        found = _infer(options, directory, settings, progress)
+        try:
+            form, notes = choose_form(found, options.best_response)
+        except Conflict as conflict:
+            raise _mixed_truths(options, found, conflict) from conflict
+        hashes = [found.hashes(bucket) for bucket in range(len(directory.names))]
+        split = split_prompts(hashes, options.val_ratio)
+        plan = plan_rows(found, split, sets)
+        _check_any_row(options, plan)
+        with Outputs(output) as outputs:
+            both_sides = _convert(options, directory, settings, form, plan, outputs, progress)
+            facts = [_write(name, directory, form, plan, outputs) for name in sets]
+            _write_unscored(found, outputs)
+            check_unchanged(directory.files)
+            moved = moved_prompts(plan, split)
+            records = {fact.name: _record(options, settings, fact, moved) for fact in facts}
+            manifest = _add_sets(output, previous, records)
+            old = [file for name in sets if previous and name in previous.sets
+                   for file in previous.sets[name].written()]  # fmt: skip
+            outputs.commit(manifest, old)
+    return PreprocessingReport(
+        manifest=manifest,
+        output_dir=options.output_dir,
+        sets=facts,
+        prompts=PromptFacts.of(hashes),
+        both_sides=both_sides,
+        moved=len(moved),
+        notes=found.notes,
+        rows=found.count(ROW),
+        unscored=found.count(UNSCORED),
+        responses=sum(part.responses for part in found.inspections),
+        missing_scores=sum(part.missing_scores for part in found.inspections),
+        warnings=[*directory.warnings, *settings.warnings, *_edited(directory, found), *notes],
+    )
+
+
+def _settle(options: PreprocessOptions, manifest: BucketingManifest | None) -> _Settings:
+    """Scores are read, and difficulty is measured, as in bucketing unless flags say otherwise."""
+    warnings = []
+    field, threshold = options.score_field or "score", 0.5
+    metric, parameters = None, MetricParameters()
+    if manifest is not None:
+        given = manifest.metric
+        field, threshold = options.score_field or given.score_field, given.pass_threshold
+        metric = METRICS.get(given.name)
+        parameters = MetricParameters(given.k, given.pass_threshold)
+        if field != given.score_field:
+            metric = None
+            warnings.append(
+                f"the buckets were cut by {given.score_field}, but --score-field is {field}: "
+                "difficulty_metrics.value is null. Leave out --score-field to use the manifest's."
+            )
+        elif metric is None:
+            warnings.append(
+                f"the buckets were cut by {given.name}, which this toolkit has no formula for: "
+                "difficulty_metrics.value is null."
+            )
+    if options.pass_threshold is not None:
+        threshold = options.pass_threshold
+    read = ReadOptions(
+        score_field=field,
+        best_response=options.best_response,
+        ground_truth_format=options.ground_truth_format,
+        data_source=options.data_source,
+        keep_data_source=options.keep_data_source,
+        ability=options.ability,
+    )
+    return _Settings(read, MetricChoice(metric, parameters, threshold), warnings)
+
+
+def _name_sets(options: PreprocessOptions, directory: BucketDirectory) -> dict[str, list[int]]:
+    """The sets of this run, and the places of their buckets in the directory."""
+    chosen = directory.choose(options.buckets)
+    if not options.combine:
+        return {directory.names[i]: [i] for i in chosen}
+    name = options.output_name or COMBINED
+    if name in directory.names:
+        raise InputError(
+            f"{name!r} is the name of a bucket, whose own files the combined set would replace",
+            where="--output-name",
+            expected=f"none of {', '.join(directory.names)}",
+            fix="choose another name",
+        )
+    return {name: chosen}
+
+
+def _set_file(name: str, split: str) -> str:
+    return f"{name}_{split}.parquet"
+
+
+def _check_outputs(
+    options: PreprocessOptions, sets: Mapping[str, Sequence[int]], ours: Sequence[str]
+) -> None:
+    output = Path(options.output_dir)
+    if output.resolve() == Path(options.input_dir).resolve():
+        raise InputError(
+            "the output directory is the input directory",
+            where=options.output_dir,
+            expected="another directory: both have rejected lines of their own",
+            fix="choose another -o",
+        )
+    check_not_foreign(output, [_set_file(name, split) for name in sets for split in SPLITS], ours)
+
+
+def _infer(
+    options: PreprocessOptions,
+    directory: BucketDirectory,
+    settings: _Settings,
+    progress: Progress,
+) -> Inspected:
+    """First pass, over every bucket of the directory. Raises InputError for malformed lines, and
+    where no rollout has a score."""
+    progress.step("infer")
+    shards = [(i, shard) for i, file in enumerate(directory.files) for shard in cut_shards([file])]
+    found = Inspected([shard for _, shard in shards], [bucket for bucket, _ in shards])
+    tasks = [
+        InferTask(
+            shard, number, settings.read, options.seed, options.filter,
+            settings.metrics.pass_threshold,
+        )
+        for number, shard in enumerate(found.shards)
+    ]  # fmt: skip
+    problems = ProblemReport()
+    for task, inspection in zip(tasks, map_tasks(inspect_shard, tasks), strict=True):
+        problems.add(task.shard.file.path, len(inspection.kinds), inspection.problems)
+        found.add(inspection)
+        progress.add(task.shard.stop - task.shard.start)
+    problems.stop_if_any()
+    if not found.count(ROW):
+        raise InputError(
+            f"none of the {found.count(UNSCORED):,} rollouts has a score in "
+            f"reward[i].{settings.read.score_field}",
+            where=str(directory.path),
+            expected="numbers there",
+            fix="name the right field with --score-field",
+        )
+    return found
+
+
+def _edited(directory: BucketDirectory, found: Inspected) -> list[str]:
+    """A warning for each bucket file that is not what its manifest says."""
+    warnings = []
+    records = directory.manifest.buckets if directory.manifest else ()
+    for i, (record, file) in enumerate(zip(records, directory.files, strict=False)):
+        count = found.count(ROW, i) + found.count(UNSCORED, i)
+        if (record.bytes, record.count) != (file.size, count):
+            warnings.append(
+                f"{file.path} was edited since bucketing: it has {count:,} rollouts in "
+                f"{file.size:,} bytes, the manifest says {record.count:,} in {record.bytes:,}. It "
+                "is used as it is; bucket again if that was not meant."
+            )
+    return warnings
+
+
+def _mixed_truths(options: PreprocessOptions, found: Inspected, conflict: Conflict) -> InputError:
+    seen = ", ".join(f"{kind} at {found.place(place)}" for kind, place in conflict.kinds.items())
+    return InputError(
+        f"the ground truths do not fit one type: {conflict.path} is {seen}",
+        where=options.input_dir,
+        expected="one type in every bucket, or verl cannot load the files together",
+        fix="pass --ground-truth-format string (a string stays as it is, the rest becomes JSON "
+        "text), or keep the sources apart; nothing was written",
+    )
+
+
+def _check_any_row(options: PreprocessOptions, plan: RowPlan) -> None:
+    if any(sum(plan.rows(name).values()) for name in plan.sets):
+        return
+    dropped = sum(plan.dropped(i) for places in plan.sets.values() for i in places)
+    raise InputError(
+        f"--filter {options.filter} drops all {dropped:,} rollouts"
+        if dropped
+        else "these buckets are empty",
+        where=options.input_dir,
+        expected=FILTERS[options.filter].meaning,
+        fix="use --filter all or other buckets; nothing was written",
+    )
+
+
+def _part(outputs: Outputs, number: int, split: str) -> Path:
+    return outputs.scratch(f"{number:06}-{split}.arrow")
+
+
+def _convert(
+    options: PreprocessOptions,
+    directory: BucketDirectory,
+    settings: _Settings,
+    form: RowForm,
+    plan: RowPlan,
+    outputs: Outputs,
+    progress: Progress,
+) -> int:
+    """Second pass, over the buckets of this run's sets: stage their rows. The number of prompts
+    on both sides, recounted from the rows: 0, or InternalError."""
+    progress.step("convert")
+    tasks = []
+    for number in (number for name in plan.sets for number in plan.shards(name)):
+        bucket = plan.found.buckets[number]
+        tasks.append(
+            ConvertTask(
+                shard=plan.found.shards[number],
+                sides=plan.sides[number],
+                indexes=plan.indexes[number],
+                stage=Stage(directory.names[bucket], bucket),
+                options=settings.read,
+                form=form,
+                metrics=settings.metrics,
+                seed=options.seed,
+                paths=[_part(outputs, number, split) for split in SPLITS],
+            )
+        )
+    hashes: list[list[HashArray]] = [[np.zeros(0, np.uint64)] for _ in SPLITS]
+    for task, converted in zip(tasks, map_tasks(convert_shard, tasks), strict=True):
+        for side in range(len(SPLITS)):
+            hashes[side].append(converted.hashes[side])
+        progress.add(task.shard.stop - task.shard.start)
+    train, val = (np.concatenate(side) for side in hashes)
+    both_sides = len(np.intersect1d(train, val))
+    if both_sides:
+        raise InternalError(f"{both_sides:,} prompts are on both sides of the split")
+    return both_sides
+
+
+def _write(
+    name: str, directory: BucketDirectory, form: RowForm, plan: RowPlan, outputs: Outputs
+) -> SetFacts:
+    """Write the files of one set; a side without rows gets none."""
+    files: dict[str, str | None] = dict.fromkeys(SPLITS)
+    tasks = []
+    for side, split in enumerate(SPLITS):
+        lengths = plan.lengths(name, side)
+        if len(lengths):
+            files[split] = _set_file(name, split)
+            parts = [_part(outputs, number, split) for number in plan.shards(name)]
+            path = outputs.stage(_set_file(name, split))
+            groups = plan_groups(lengths + OUR_BYTES_PER_ROW)
+            tasks.append(WriteTask(path, form.schema(), parts, groups))
+    columns, size = Counter[str](), 0
+    for task, _ in zip(tasks, map_tasks(write_file, tasks), strict=True):
+        if count_rows(task.path) != sum(task.groups):
+            raise InternalError(f"{task.path} has {count_rows(task.path):,} rows")
+        columns.update(column_sizes(task.path))
+        size += task.path.stat().st_size
+    return SetFacts(
+        name=name,
+        buckets=[directory.names[i] for i in plan.sets[name]],
+        files=files,
+        rows=plan.rows(name),
+        dropped={directory.names[i]: plan.dropped(i) for i in plan.sets[name]},
+        bytes=size,
+        columns=columns,
+    )
+
+
+def _write_unscored(found: Inspected, outputs: Outputs) -> None:
+    """Copy the unscored rollouts of the whole directory, and say why."""
+    if not found.count(UNSCORED):
+        return
+    path, written = outputs.stage(UNSCORED_FILE), 0
+    path.touch()
+    for shard, inspection in zip(found.shards, found.inspections, strict=True):
+        where = np.where(inspection.kinds == UNSCORED, 0, -1)
+        offsets = np.array([written], dtype=np.int64)
+        copy_shard(CopyTask(shard, inspection.lengths, where, [path], offsets))
+        written += int((inspection.lengths[where == 0] + 1).sum())
+    lines = ((inspection.lengths, inspection.kinds) for inspection in found.inspections)
+    with outputs.stage(REASONS_FILE).open("wb") as stream:
+        reasons = {UNSCORED: "unscored: no score is present"}
+        stream.writelines(reason_lines(found.shards, lines, reasons))
+
+
+def _record(
+    options: PreprocessOptions, settings: _Settings, facts: SetFacts, moved: tuple[MovedPrompt, ...]
+) -> SetRecord:
+    return SetRecord(
+        buckets=tuple(facts.buckets),
+        input_dir=printable(options.input_dir),
+        filter=options.filter,
+        pass_threshold=float(settings.metrics.pass_threshold),
+        score_field=settings.read.score_field,
+        val_ratio=float(options.val_ratio),
+        seed=options.seed,
+        data_source=options.data_source,
+        keep_data_source=options.keep_data_source,
+        ability=options.ability,
+        ground_truth_format=options.ground_truth_format,
+        best_response=options.best_response,
+        files=facts.files,
+        rows=facts.rows,
+        dropped=facts.dropped,
+        moved_prompts=moved,
+    )
+
+
+def _add_sets(
+    output: Path, previous: PreprocessingManifest | None, records: Mapping[str, SetRecord]
+) -> PreprocessingManifest:
+    """The manifest with this run's sets beside those of earlier runs whose files are there."""
+    kept = {
+        name: record
+        for name, record in (previous.sets if previous else {}).items()
+        if all((output / file).exists() for file in record.written())
+    }
+    return PreprocessingManifest(__version__, dict(sorted({**kept, **records}.items())))

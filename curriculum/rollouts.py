@@ -1,0 +1,327 @@
+"""One line → the fields asked for, or what is wrong with it.
+
+Lines are decoded by msgspec, which skips the fields nobody asked for. A line that msgspec refuses
+gets a second opinion from Python's `json`, which takes NaN, Infinity and lone surrogates; only a
+line that both refuse, or whose fields have the wrong type, is malformed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import msgspec
+
+Score: TypeAlias = float | bool | None  # None, NaN and ±Infinity all are a missing score
+
+_REFUSALS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+_NULL = msgspec.Raw(b"null")
+
+
+class Malformed(ValueError):
+    """A line that is not a rollout. `kind` groups reasons; the text is the whole reason."""
+
+    def __init__(self, kind: str, detail: str = "") -> None:
+        super().__init__(f"{kind}: {detail}" if detail else kind)
+        self.kind = kind
+
+
+def is_blank(line: bytes) -> bool:
+    """Whether the line holds only space, tab and CR."""
+    return not line.strip(b" \t\r")
+
+
+def load_object(line: bytes) -> dict[str, Any]:
+    """The line as Python's `json` reads it. Raises Malformed."""
+    try:
+        value = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise Malformed("invalid UTF-8", f"byte {error.start} of the line") from error
+    except RecursionError as error:
+        raise Malformed("nested too deep") from error
+    except json.JSONDecodeError as error:
+        raise Malformed("not valid JSON", f"{error.msg} at column {error.colno}") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise Malformed("not valid JSON", str(error)) from error
+    if not isinstance(value, dict):
+        raise Malformed("not a JSON object", f"the line is {describe(value)}")
+    return value
+
+
+def is_absent(prompt: object) -> bool:
+    """Whether a `prompt` says nothing, so that `messages` counts instead."""
+    return prompt is None or prompt in ("", [])
+
+
+def describe(value: object) -> str:
+    """A JSON value as a message shows it: scalars as they are, the rest by their kind."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    text = json.dumps(value, ensure_ascii=True)
+    return text if len(text) <= 40 else f"{text[:36]}…{text[-1]}"
+
+
+class ScoreReader:
+    """Reads nothing but the scores, from `reward[i].<score_field>` or `reward[i]` itself."""
+
+    def __init__(self, score_field: str) -> None:
+        self._field = score_field
+        self._entry = msgspec.defstruct(
+            "Entry", [("score", Score, None)], rename={"score": score_field}, gc=False
+        )
+        entries = list[self._entry | Score]  # type: ignore[name-defined]
+        line = msgspec.defstruct("Line", [("reward", entries)], gc=False)
+        self._decode_line: Callable[[bytes], Any] = msgspec.json.Decoder(line).decode
+        self._decode_reward: Callable[[msgspec.Raw], Any] = msgspec.json.Decoder(entries).decode
+
+    def read(self, line: bytes) -> list[Score]:
+        """The scores of a line in the order of its responses. Raises Malformed."""
+        try:
+            return self._take(self._decode_line(line).reward)
+        except _REFUSALS:
+            return self.check(load_object(line))
+
+    def read_reward(self, reward: msgspec.Raw) -> list[Score]:
+        """The scores in the bytes of a `reward` value. Raises what msgspec raises."""
+        return self._take(self._decode_reward(reward))
+
+    def _take(self, entries: list[Any]) -> list[Score]:
+        kind: type = self._entry
+        return [entry.score if type(entry) is kind else entry for entry in entries]
+
+    def check(self, rollout: dict[str, Any]) -> list[Score]:
+        """The scores of a decoded line. Raises Malformed, saying which entry is wrong."""
+        if "reward" not in rollout:
+            raise Malformed('no "reward"', "expected a list with one entry per response")
+        reward = rollout["reward"]
+        if not isinstance(reward, list):
+            raise Malformed("reward is not a list", f"it is {describe(reward)}")
+        return [self._check_entry(i, entry) for i, entry in enumerate(reward)]
+
+    def _check_entry(self, position: int, entry: object) -> Score:
+        where = f"reward[{position}]"
+        if isinstance(entry, dict):
+            where += f".{self._field}"
+            entry = entry.get(self._field)
+        if entry is None or isinstance(entry, (bool, float)):
+            return entry
+        if isinstance(entry, int):
+            try:
+                return float(entry)
+            except OverflowError:  # beyond a double, as json reads 1e400: infinite
+                return float("inf")
+        raise Malformed("a score is not a number", f"{where} is {describe(entry)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One response of a rollout: its place, its text (or None) and its reward entry as JSON."""
+
+    index: int
+    content: str | None
+    reward: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """What preprocessing takes from a line. `prompt` and `messages` are not yet checked."""
+
+    scores: list[Score]
+    prompt: Any
+    messages: Any
+    ground_truth: Any
+    key: Any
+    ability: Any
+    data_source: Any
+    extra_info: Any
+    best: Response | None
+    response_count: int | None
+    mended: bool = False
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: Any = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    message: _Message | None = None
+    text: Any = None
+
+
+class _Response(msgspec.Struct, gc=False):
+    choices: list[msgspec.Raw] | None = None
+
+
+class _Line(msgspec.Struct, gc=False):
+    reward: msgspec.Raw
+    prompt: Any = None
+    messages: msgspec.Raw = _NULL
+    ground_truth: Any = None
+    key: Any = None
+    ability: Any = None
+    data_source: Any = None
+    extra_info: Any = None
+
+
+class _LineWithResponses(_Line, gc=False):
+    response: _Response | None = None
+    responses: list[msgspec.Raw] | None = None
+
+
+class RolloutReader:
+    """Reads what preprocessing needs; of the responses, only the best one is decoded."""
+
+    def __init__(self, score_field: str, with_best_response: bool) -> None:
+        self._scores = ScoreReader(score_field)
+        self._with_best = with_best_response
+        line = _LineWithResponses if with_best_response else _Line
+        self._decode: Any = msgspec.json.Decoder(line).decode
+        self._decode_any = msgspec.json.Decoder().decode
+        self._decode_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
+        self._decode_choice = msgspec.json.Decoder(_Choice).decode
+
+    def read(self, line: bytes) -> Rollout:
+        """Decode one line. Raises Malformed. `mended` tells that lone surrogates were replaced."""
+        try:
+            return self._read_fast(line)
+        except _REFUSALS:
+            return self._read_plain(load_object(line))
+
+    def _read_fast(self, line: bytes) -> Rollout:
+        raw = self._decode(line)
+        scores = self._scores.read_reward(raw.reward)
+        best, count = None, None
+        if self._with_best:
+            texts = raw.response.choices if raw.response else None
+            is_choice = texts is not None
+            texts = texts if is_choice else raw.responses
+            count = None if texts is None else len(texts)
+            index = best_index(scores)
+            if index is not None:
+                content = None
+                if texts is not None and index < len(texts):
+                    if is_choice:
+                        content = self._choice_text(index, self._decode_choice(texts[index]))
+                    else:
+                        content = _text(f"responses[{index}]", self._decode_any(texts[index]))
+                entry = bytes(self._decode_raws(raw.reward)[index]).decode("utf-8")
+                best = Response(index, content, entry)
+        messages = self._decode_any(raw.messages) if is_absent(raw.prompt) else None
+        return Rollout(
+            scores, raw.prompt, messages, raw.ground_truth, raw.key, raw.ability,
+            raw.data_source, raw.extra_info, best, count,
+        )  # fmt: skip
+
+    @staticmethod
+    def _choice_text(index: int, choice: _Choice) -> str | None:
+        if choice.message is not None:
+            return _text(f"response.choices[{index}].message.content", choice.message.content)
+        return _text(f"response.choices[{index}].text", choice.text)
+
+    def _read_plain(self, rollout: dict[str, Any]) -> Rollout:
+        """The same by plain Python, for the lines msgspec refuses; says what is wrong with them."""
+        scores = self._scores.check(rollout)
+        mended = Mender()
+        best, count = None, None
+        if self._with_best:
+            texts = _plain_texts(rollout)
+            count = None if texts is None else len(texts)
+            index = best_index(scores)
+            if index is not None:
+                content = None
+                if texts is not None and index < len(texts):
+                    content = _text(*texts[index])
+                entry = json.dumps(rollout["reward"][index], ensure_ascii=False)
+                best = Response(index, mended(content), mended(entry))
+        fields = {
+            name: mended(rollout.get(name))
+            for name in ("prompt", "messages", "ground_truth", "key", "ability", "data_source")
+        }
+        extra_info = mended(rollout.get("extra_info"))
+        return Rollout(
+            scores, extra_info=extra_info, best=best, response_count=count,
+            mended=mended.happened, **fields,
+        )  # fmt: skip
+
+
+def is_present(score: Score) -> bool:
+    """Whether a score is there: a finite number."""
+    return score is not None and math.isfinite(score)
+
+
+def best_index(scores: list[Score]) -> int | None:
+    """The first response with the highest score, or None where no score is present."""
+    best: int | None = None
+    highest = float("-inf")
+    for index, score in enumerate(scores):
+        if score is not None and is_present(score) and highest < score:
+            best, highest = index, score
+    return best
+
+
+def _text(where: str, value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise Malformed("a response is not text", f"{where} is {describe(value)}, expected a string")
+
+
+def _plain_texts(rollout: dict[str, Any]) -> list[tuple[str, Any]] | None:
+    """Where each response's text stands, and the value found there."""
+    response = rollout.get("response")
+    if response is not None and not isinstance(response, dict):
+        raise Malformed(
+            "response is not an object",
+            f"it is {describe(response)}, expected {{choices: […]}}; a list of strings is "
+            "named responses",
+        )
+    choices = (response or {}).get("choices")
+    if choices is not None:
+        _check_list("response.choices", choices)
+        return [_plain_choice(i, choice) for i, choice in enumerate(choices)]
+    responses = rollout.get("responses")
+    if responses is None:
+        return None
+    _check_list("responses", responses)
+    return [(f"responses[{i}]", text) for i, text in enumerate(responses)]
+
+
+def _check_list(where: str, value: object) -> None:
+    if not isinstance(value, list):
+        raise Malformed(f"{where} is not a list", f"it is {describe(value)}")
+
+
+def _plain_choice(index: int, choice: object) -> tuple[str, Any]:
+    where = f"response.choices[{index}]"
+    message = choice.get("message") if isinstance(choice, dict) else choice
+    if isinstance(message, dict):
+        return f"{where}.message.content", message.get("content")
+    if isinstance(choice, dict) and message is None:
+        return f"{where}.text", choice.get("text")
+    return where, message
+
+
+class Mender:
+    """Replaces lone surrogates, which no UTF-8 file can hold, by U+FFFD, wherever they stand."""
+
+    def __init__(self) -> None:
+        self.happened = False
+
+    def __call__(self, value: Any) -> Any:
+        """The same value without lone surrogates; `happened` tells whether there were any."""
+        if isinstance(value, str):
+            try:
+                value.encode("utf-8")
+            except UnicodeEncodeError:
+                self.happened = True
+                return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            return value
+        if isinstance(value, list):
+            return [self(item) for item in value]
+        if isinstance(value, dict):
+            return {self(key): self(item) for key, item in value.items()}
+        return value

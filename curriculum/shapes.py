@@ -1,0 +1,175 @@
+"""What values look like over a whole run → the one Arrow type that holds them all.
+
+A Shape gathers what was seen at one place, value by value, and two Shapes merge into the Shape of
+all their values, so shards can be inspected apart. A Plan is the type chosen from it, and how a
+value is brought into that type.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Place: TypeAlias = tuple[int, int]  # shard, line within it
+
+_KINDS = {type(None): "null", bool: "boolean", str: "string", float: "number", list: "list",
+          dict: "object", int: "integer"}  # fmt: skip
+_TOO_LARGE = "integer beyond int64"
+_SCALARS = {"boolean": "bool", "string": "string", "number": "double", "integer": "int64"}
+
+
+@dataclass
+class Conflict(Exception):
+    """Values at one place that no single type holds: the path, and where each kind was seen."""
+
+    path: str
+    kinds: dict[str, Place]
+
+
+class Shape:
+    """The kinds of values seen at one place, with the first place of each, and what is inside.
+
+    `grow` tells whether dicts here may differ in their keys (the union becomes a struct); it
+    holds for the items of lists, and with `deep` everywhere below. Where it does not,
+    `keys_differ` stays set and the fields are forgotten: JSON text will hold the dict.
+    """
+
+    __slots__ = ("deep", "fields", "grow", "item", "keys_differ", "kinds")
+
+    def __init__(self, grow: bool = True, deep: bool = False) -> None:
+        self.grow, self.deep = grow or deep, deep
+        self.kinds: dict[str, Place] = {}
+        self.item: Shape | None = None
+        self.fields: dict[str, Shape] | None = None
+        self.keys_differ = False
+
+    def add(self, value: Any, place: Place) -> None:
+        """Take one value into account."""
+        kind = _KINDS[type(value)]
+        if kind == "integer" and not -(2**63) <= value < 2**63:
+            kind = _TOO_LARGE
+        self.kinds.setdefault(kind, place)
+        if kind == "list":
+            if self.item is None:
+                self.item = Shape(True, self.deep)
+            for item in value:
+                self.item.add(item, place)
+        elif kind == "object":
+            self._add_object(value, place)
+
+    def _add_object(self, value: dict[str, Any], place: Place) -> None:
+        if self.fields is None:
+            self.fields = {}
+        elif self.fields.keys() != value.keys():
+            self.keys_differ = True
+            if not self.grow:
+                self.fields = {}
+        if self.keys_differ and not self.grow:
+            return
+        for key, item in value.items():
+            if key not in self.fields:
+                self.fields[key] = Shape(False, self.deep)
+            self.fields[key].add(item, place)
+
+    def merge(self, other: Shape) -> None:
+        """Take into account all that `other` has seen, which came later."""
+        for kind, place in other.kinds.items():
+            self.kinds.setdefault(kind, place)
+        if other.item is not None:
+            if self.item is None:
+                self.item = other.item
+            else:
+                self.item.merge(other.item)
+        if other.fields is None:
+            return
+        if self.fields is None:
+            self.fields, self.keys_differ = other.fields, other.keys_differ
+            return
+        self.keys_differ |= other.keys_differ or self.fields.keys() != other.fields.keys()
+        if self.keys_differ and not self.grow:
+            self.fields = {}
+            return
+        for key, shape in other.fields.items():
+            if key in self.fields:
+                self.fields[key].merge(shape)
+            else:
+                self.fields[key] = shape
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A type, and how values are brought into it.
+
+    `kind` is string, int64, double, bool, list or struct; `json`, a string that holds any value
+    as JSON text; or `nothing`, a string for values that say nothing (null, or {}).
+    """
+
+    kind: str
+    item: Plan | None = None
+    fields: tuple[tuple[str, Plan], ...] = ()
+
+    @property
+    def plain(self) -> bool:
+        """Whether values are in the type as they are."""
+        inner = [self.item] if self.item else [plan for _, plan in self.fields]
+        return self.kind not in ("json", "nothing") and all(plan.plain for plan in inner)
+
+    def convert(self, value: Any) -> Any:
+        """A value as the type holds it; null stays null, and unset keys become null."""
+        if value is None or self.kind == "nothing":
+            return None
+        if self.kind == "json":
+            return json.dumps(value, ensure_ascii=False)
+        if self.item is not None:
+            return [self.item.convert(item) for item in value]
+        if self.fields:
+            return {name: plan.convert(value.get(name)) for name, plan in self.fields}
+        return value
+
+    def arrow_type(self) -> pa.DataType:
+        """The Arrow type: only string, int64, double, bool, list and struct."""
+        import pyarrow as pa
+
+        if self.item is not None:
+            return pa.list_(self.item.arrow_type())
+        if self.fields:
+            return pa.struct([(name, plan.arrow_type()) for name, plan in self.fields])
+        scalars = {"int64": pa.int64(), "double": pa.float64(), "bool": pa.bool_()}
+        return scalars.get(self.kind, pa.string())
+
+
+def plan_shape(shape: Shape, path: str, notes: list[str]) -> Plan | None:
+    """The type for all that a Shape has seen; None if that is only empty dicts.
+
+    Struct fields are sorted by name, so that two runs over the same values agree. Dicts written
+    as JSON text are told in `notes`. Raises Conflict where values fit no one type.
+    """
+    kinds = {kind: place for kind, place in shape.kinds.items() if kind != "null"}
+    if not kinds:
+        return Plan("nothing")
+    if len(kinds) > 1 or _TOO_LARGE in kinds:
+        if not shape.deep:
+            raise Conflict(path, kinds)
+        notes.append(f"{path} holds values of different types and is written as JSON text")
+        return Plan("json")
+    kind = next(iter(kinds))
+    if kind in _SCALARS:
+        return Plan(_SCALARS[kind])
+    if kind == "list":
+        item = plan_shape(shape.item or Shape(), f"{path}[]", notes)
+        return Plan("list", item or Plan("nothing"))
+    if shape.keys_differ and not shape.grow:
+        notes.append(f"{path} is written as JSON text: its keys differ between rollouts")
+        return Plan("json")
+    if shape.keys_differ and shape.deep:
+        notes.append(f"{path}: its keys differ between rollouts; where one is unset it is null")
+    planned = [
+        (name, plan_shape(inner, f"{path}.{name}", notes))
+        for name, inner in sorted((shape.fields or {}).items())
+    ]
+    fields = tuple((name, plan) for name, plan in planned if plan is not None)
+    return Plan("struct", fields=fields) if fields else None
