@@ -132,7 +132,7 @@ def bucketing_warnings(report: BucketingReport) -> list[str]:
         warnings.append(
             "variance is not an order of difficulty: a prompt that nobody solves has none; "
             f"{first.without_pass:,} of the {plural(first.count, 'rollout')} in {first_name} "
-            "have no pass. For easy to hard, use mean_reward or pass_at_k."
+            "are without a pass. For easy to hard, use mean_reward or pass_at_k."
         )
     elif last.count and last.without_pass == last.count:
         empties = ["passing_only"]
@@ -185,7 +185,7 @@ def _size_warnings(report: BucketingReport) -> list[str]:
     warnings = []
     if empty:
         warnings.append(
-            f"{', '.join(empty)} empty: only {plural(report.distinct, 'distinct value')} of "
+            f"{', '.join(empty)} {'is' if len(empty) == 1 else 'are'} empty: only {plural(report.distinct, 'distinct value')} of "
             f"{label} for {parts} buckets. Use -n {max(report.distinct, 1)} or fewer, a metric with more "
             "values, more responses per prompt, or --ties split."
         )

@@ -11,6 +11,7 @@ import numpy as np
 
 from curriculum.arrays import FloatArray, HashArray, IntArray
 from curriculum.errors import UsageError
+from curriculum.text import plural
 
 DEFAULT_NAMES = {
     2: ("easy", "hard"),
@@ -117,7 +118,7 @@ def name_buckets(
         return DEFAULT_NAMES.get(num_buckets, numbered)
     if len(names) != num_buckets:
         raise UsageError(
-            f"{len(names)} names ({' '.join(names)}) for {num_buckets} buckets",
+            f"{plural(len(names), 'name')} ({' '.join(names)}) for {num_buckets} buckets",
             where="--bucket-names",
             expected=f"{num_buckets} names",
             fix="give one name per bucket (thresholds make one bucket more than their number)",

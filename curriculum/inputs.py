@@ -137,8 +137,8 @@ def _unreadable(path: str, error: OSError) -> InputError:
     )
 
 
-def cut_shards(files: Iterable[InputFile], shard_bytes: int = SHARD_BYTES) -> Iterator[Shard]:
-    """Cut each file into shards of about `shard_bytes`, reading only around the cuts.
+def cut_shards(files: Iterable[InputFile], shard_bytes: int | None = None) -> Iterator[Shard]:
+    """Cut each file into shards of about `shard_bytes` (SHARD_BYTES), reading only at the cuts.
 
     A line longer than that makes its shard as long as it needs; an empty file has no shard.
     """
@@ -148,7 +148,7 @@ def cut_shards(files: Iterable[InputFile], shard_bytes: int = SHARD_BYTES) -> It
             continue
         start = file.bom_bytes
         while start < file.size:
-            stop = _next_line_start(file, min(start + shard_bytes, file.size))
+            stop = _next_line_start(file, min(start + (shard_bytes or SHARD_BYTES), file.size))
             yield Shard(file, start, stop)
             start = stop
 
@@ -168,15 +168,15 @@ def _next_line_start(file: InputFile, offset: int) -> int:
     return file.size
 
 
-def read_blocks(shard: Shard, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
-    """The shard's bytes in blocks that end where a line ends.
+def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[bytes]:
+    """The shard's bytes in blocks of about `block_bytes` (BLOCK_BYTES) that end where a line ends.
 
     Only the last block of a file may lack its newline. Memory is one block, or one line where a
     line is longer. Raises InputError where the file cannot be read or is not as long as it was.
     """
     rest: list[bytes] = []
     try:
-        for chunk in _read_chunks(shard, block_bytes):
+        for chunk in _read_chunks(shard, block_bytes or BLOCK_BYTES):
             cut = chunk.rfind(b"\n") + 1
             if cut:
                 yield b"".join([*rest, chunk[:cut]])

@@ -14,6 +14,7 @@ from curriculum.bucketers import check_names, name_buckets
 from curriculum.errors import UsageError
 from curriculum.filters import FILTERS
 from curriculum.metrics import METRICS, Metric, MetricParameters
+from curriculum.text import plural
 
 DEFAULT_BUCKETS = 3
 DEFAULT_DATA_SOURCE = "bucketed_curriculum"
@@ -170,7 +171,7 @@ def _check_thresholds(thresholds: Sequence[float], num_buckets: int | None, ties
         )
     if num_buckets not in (None, len(thresholds) + 1):
         raise UsageError(
-            f"{len(thresholds)} thresholds beside --num-buckets {num_buckets}",
+            f"{plural(len(thresholds), 'threshold')} beside --num-buckets {num_buckets}",
             where="--thresholds",
             expected=f"--num-buckets {len(thresholds) + 1}, one bucket more than thresholds",
             fix="leave out --num-buckets",

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# The whole curriculum: bucket rollouts, preprocess each bucket, combine stage by stage, train.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+usage: run_curriculum_pipeline.sh [options]
+
+  -i, --input DIR        rollouts (default: ./rollouts)
+  -o, --output BASE      put all outputs under BASE: BASE/bucketed, BASE/preprocessed, checkpoints
+                         (default: ./bucketed, ./preprocessed, checkpoints here)
+  -n, --num-buckets N    number of buckets, one per stage (default: 3)
+      --stages NAMES     names of the buckets from easy to hard, separated by spaces (by commas
+                         where a name holds a space), or their number, as with -n
+  -m, --metric NAME      metric of difficulty (default: mean_reward)
+  -f, --filter NAME      which rollouts to train on (default: all)
+  -t, --train CMD        command that trains one stage; it gets --data FILE, --load CHECKPOINT
+                         (from the second stage on) and --output CHECKPOINT
+                         (default: python train.py if that file is here, else the commands are
+                         printed)
+  -h, --help             this text
+TEXT
+}
+
+fail() {
+    printf 'error: %s\n' "$1" >&2
+    exit 2
+}
+
+rollouts=./rollouts base=. checkpoints='' num_buckets=3 metric=mean_reward filter=all stages='' train=''
+while (($#)); do
+    case $1 in
+        -h | --help) usage && exit 0 ;;
+        -i | --input | -o | --output | -n | --num-buckets | --stages | -m | --metric | -f | \
+            --filter | -t | --train) (($# > 1)) || fail "$1 needs a value; see --help" ;;
+        *) fail "unknown option $1, expected one of those that --help lists" ;;
+    esac
+    case $1 in
+        -i | --input) rollouts=$2 ;;
+        -o | --output) base=$2 checkpoints=$2/ ;;
+        -n | --num-buckets) num_buckets=$2 ;;
+        --stages) stages=$2 ;;
+        -m | --metric) metric=$2 ;;
+        -f | --filter) filter=$2 ;;
+        -t | --train) train=$2 ;;
+    esac
+    shift 2
+done
+
+scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+python=${PYTHON:-$(command -v python || command -v python3)}
+bucketed=$base/bucketed preprocessed=$base/preprocessed
+[[ $train || ! -f train.py ]] || train="'$python' train.py"
+
+names=()
+if [[ $stages =~ ^[0-9]+$ ]]; then
+    num_buckets=$stages
+elif [[ $stages ]]; then
+    separator=' '
+    [[ $stages != *,* ]] || separator=,
+    IFS=$separator read -ra names <<<"$stages"
+    num_buckets=${#names[@]}
+fi
+
+preprocess() {
+    "$python" "$scripts/preprocess_bucketed_rollouts.py" -i "$bucketed" --filter "$filter" "$@"
+}
+
+echo "Step 1: Bucketing rollouts..."
+"$python" "$scripts/bucket_rollouts_by_difficulty.py" \
+    -i "$rollouts" -o "$bucketed" -m "$metric" -n "$num_buckets" \
+    ${names[@]+--bucket-names "${names[@]}"}
+
+echo
+echo "Step 2: Preprocessing buckets..."
+preprocess -o "$preprocessed"
+
+names_in_order=$("$python" - "$bucketed/bucketing.json" <<'PYTHON'
+import json, sys
+with open(sys.argv[1], encoding="utf-8") as manifest:
+    print(*(bucket["name"] for bucket in json.load(manifest)["buckets"]), sep="\n")
+PYTHON
+)
+buckets=()
+while IFS= read -r name; do buckets+=("$name"); done <<<"$names_in_order"
+count=${#buckets[@]}
+
+# The first stage trains on the easiest bucket, the last on the hardest, those between on all
+# buckets so far.
+data=("$preprocessed/${buckets[0]}_train.parquet")
+echo
+echo "Step 3: Creating cumulative datasets..."
+for ((last = 2; last <= count; last++)); do
+    set_name=stage1_to_$last
+    ((last > 2)) || set_name=stage1_and_2
+    preprocess -o "$preprocessed/cumulative" \
+        --buckets "${buckets[@]:0:last}" --combine --output-name "$set_name"
+    if ((last < count)); then
+        data+=("$preprocessed/cumulative/${set_name}_train.parquet")
+    else
+        data+=("$preprocessed/${buckets[count - 1]}_train.parquet")
+    fi
+done
+
+echo
+if [[ $train ]]; then
+    echo "Step 4: Training..."
+else
+    echo "Step 4: Train with these commands, one after another (or pass --train CMD):"
+fi
+loaded=()
+for ((stage = 1; stage <= count; stage++)); do
+    file=${data[stage - 1]} checkpoint=${checkpoints}stage$stage.ckpt
+    ((stage < count)) || checkpoint=${checkpoints}final.ckpt
+    if [[ ! -f $file ]]; then
+        echo "stage $stage has no rows ($file is not there): skipped"
+        continue
+    fi
+    arguments=(--data "$file" ${loaded[@]+"${loaded[@]}"} --output "$checkpoint")
+    if [[ $train ]]; then
+        bash -c "$train \"\$@\"" train "${arguments[@]}"
+    else
+        printf 'python train.py'
+        printf ' %q' "${arguments[@]}"
+        echo
+    fi
+    loaded=(--load "$checkpoint")
+done
+
+echo
+echo "Pipeline complete!"

@@ -1,0 +1,162 @@
+"""Where to cut: percentiles, thresholds and tied rollouts, and what buckets are called."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curriculum.bucketers import (
+    cut_percentiles,
+    cut_thresholds,
+    difficulty,
+    name_buckets,
+    split_ties,
+)
+from curriculum.errors import UsageError
+
+VALUES = st.lists(st.sampled_from([0.0, 0.125, 0.25, 0.5, 0.75, 0.875, 1.0, 2.0]), min_size=1)
+
+
+def plain_percentiles(values: list[float], n: int) -> list[int]:
+    """Bucketing rule 3, word for word: values ascend from easy to hard."""
+    distinct = sorted(set(values))
+    big_d, big_n = len(distinct), len(values)
+    if big_d < n:
+        if big_d == 1:
+            return [(n - 1) // 2] * big_n
+        return [distinct.index(v) * (n - 1) // (big_d - 1) for v in values]
+    c = [0] + [sum(v <= d for v in values) for d in distinct]
+    b = [0, *[0] * (n - 1), big_d]
+    for j in range(1, n):
+        allowed = range(b[j - 1] + 1, big_d - (n - j) + 1)
+        b[j] = min(allowed, key=lambda i: (abs(n * c[i] - j * big_n), i))
+    moved = True
+    while moved:
+        moved = False
+        for j in range(1, n):
+            middle = c[b[j - 1]] + c[b[j + 1]]
+            best = min(range(b[j - 1] + 1, b[j + 1]), key=lambda i: (abs(2 * c[i] - middle), i))
+            if abs(2 * c[best] - middle) < abs(2 * c[b[j]] - middle):
+                b[j], moved = best, True
+    return [sum(distinct.index(v) >= cut for cut in b[1:-1]) for v in values]
+
+
+@given(values=VALUES, n=st.integers(1, 9))
+def test_percentiles_equal_the_rule(values: list[float], n: int) -> None:
+    assert cut_percentiles(np.array(values), n).tolist() == plain_percentiles(values, n)
+
+
+@given(values=st.lists(st.floats(-1e3, 1e3), min_size=1, unique=True), n=st.integers(1, 7))
+def test_without_ties_parts_are_equal(values: list[float], n: int) -> None:
+    sizes = np.bincount(cut_percentiles(np.array(values), n), minlength=n)
+    if len(values) >= n:
+        assert sizes.max() - sizes.min() <= 1
+
+
+@given(values=VALUES, n=st.integers(1, 7))
+def test_harder_never_lands_easier_and_ties_stay_together(values: list[float], n: int) -> None:
+    buckets = cut_percentiles(np.array(values), n)
+    order = np.argsort(values, kind="stable")
+    assert (np.diff(buckets[order]) >= 0).all()
+    assert all(len(set(buckets[np.array(values) == v].tolist())) == 1 for v in values)
+    if len(set(values)) >= n:
+        assert set(buckets.tolist()) == set(range(n))
+
+
+def test_tied_zeros_are_hard_not_medium() -> None:
+    # Code Llama on CRUXEval: 885 of 1600 prompts unsolved; plain percentile edges leave no hard.
+    rates = np.repeat([1.0, 0.5, 0.25, 0.0], [400, 200, 115, 885])
+    buckets = cut_percentiles(difficulty(rates, higher_is_easier=True), 3)
+    assert np.bincount(buckets).tolist() == [400, 315, 885]
+    assert set(buckets[rates == 0].tolist()) == {2}
+
+
+def test_no_rollouts_no_buckets() -> None:
+    assert cut_percentiles(np.zeros(0), 3).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("values", "n", "expected"),
+    [([5.0, 5.0], 3, [1, 1]), ([1.0, 2.0], 3, [0, 2]), ([1.0, 2.0, 3.0], 5, [0, 2, 4])],
+)
+def test_fewer_values_than_buckets_are_spread(values, n, expected) -> None:
+    assert cut_percentiles(np.array(values), n).tolist() == expected
+
+
+@given(values=VALUES, n=st.integers(1, 7), data=st.data())
+def test_split_ties_makes_equal_parts_in_the_order_of_difficulty(values, n, data) -> None:
+    hashes = data.draw(st.lists(st.integers(0, 3), min_size=len(values), max_size=len(values)))
+    found = split_ties(np.array(values), np.array(hashes, np.uint64), n)
+    ranked = sorted(range(len(values)), key=lambda i: (values[i], hashes[i], i))
+    expected = {i: rank * n // len(values) for rank, i in enumerate(ranked)}
+    assert found.tolist() == [expected[i] for i in range(len(values))]
+
+
+@given(
+    values=VALUES,
+    thresholds=st.lists(st.sampled_from([0.0, 0.125, 0.3, 0.5, 1.0]), min_size=1, unique=True),
+    easier=st.booleans(),
+)
+def test_thresholds_equal_the_rule(values, thresholds, easier) -> None:
+    cuts = sorted(thresholds)
+    found = cut_thresholds(np.array(values), cuts, easier)
+    intervals = [sum(value > cut for cut in cuts) for value in values]
+    assert found.tolist() == [len(cuts) - i if easier else i for i in intervals]
+
+
+@pytest.mark.parametrize(
+    ("n", "expected"),
+    [
+        (2, ("easy", "hard")),
+        (3, ("easy", "medium", "hard")),
+        (5, ("very_easy", "easy", "medium", "hard", "very_hard")),
+        (1, ("level_1",)),
+        (4, ("level_1", "level_2", "level_3", "level_4")),
+    ],
+)
+def test_default_names(n: int, expected: tuple[str, ...]) -> None:
+    assert name_buckets(n, None, ascending=False, higher_is_easier=True) == expected
+    assert name_buckets(n, None, ascending=True, higher_is_easier=True) == expected
+
+
+def test_many_levels_sort_by_name() -> None:
+    names = name_buckets(10, None, ascending=False, higher_is_easier=True)
+    assert names[0] == "level_01"
+    assert list(names) == sorted(names)
+
+
+def test_names_by_thresholds_ascend_with_the_metric() -> None:
+    names = ["low", "medium", "high"]
+    assert name_buckets(3, names, True, higher_is_easier=True) == ("high", "medium", "low")
+    assert name_buckets(3, names, True, higher_is_easier=False) == ("low", "medium", "high")
+
+
+@pytest.mark.parametrize(
+    ("names", "ascending", "easier", "right"),
+    [
+        (["hard", "medium", "easy"], False, True, "easy medium hard"),
+        (["easy", "medium", "hard"], True, True, "hard medium easy"),
+        (["hard", "other", "easy"], True, False, "easy other hard"),
+        (["Very-Hard", "easy", "x"], False, True, "easy Very-Hard x"),
+    ],
+)
+def test_names_against_the_direction_show_the_right_order(names, ascending, easier, right) -> None:
+    with pytest.raises(UsageError, match=f"write --bucket-names {right}"):
+        name_buckets(3, names, ascending, easier)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", " ", ".x", "a/b", "a\\b", "a[1]", "a::b", "rejected", "Bucketing", "a\n", "x" * 300],
+)
+def test_names_that_are_no_file_names_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="--bucket-names"):
+        name_buckets(2, [name, "other"], False, True)
+
+
+@pytest.mark.parametrize("names", [["a", "a"], ["a", "A"], ["a"], ["a", "b", "c"]])
+def test_names_must_be_as_many_as_buckets_and_differ(names: list[str]) -> None:
+    with pytest.raises(UsageError, match="--bucket-names"):
+        name_buckets(2, names, False, True)
