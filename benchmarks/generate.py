@@ -26,7 +26,19 @@ SYLLABLES = (
     "a an be co con de di el en er fi ge ha in ka la le lo ma mi mo na ne no o or pa per po pre "
     "ra re ri ro sa se si so ta te ti to tra u un va ve vi wa we y"
 ).split()
-FOREIGN = ("café", "größer", "naïve", "señal", "коэффициент", "число", "解答", "計算", "π", "≤", "🙂")
+FOREIGN = (
+    "café",
+    "größer",
+    "naïve",
+    "señal",
+    "коэффициент",
+    "число",
+    "解答",
+    "計算",
+    "π",
+    "≤",
+    "🙂",
+)
 ENDS = {" ": 78, ", ": 9, ". ": 6, ".\n": 3, ":\n\n": 1, " = ": 1, ' "': 1, '" ': 1}
 
 

@@ -90,18 +90,16 @@ def preprocessing_summary(report: PreprocessingReport) -> str:
         "",
         *(f"wrote {path}" for path in _paths(report)),
         "",
-        f"split by prompt (val ratio {record.val_ratio:g}, seed {record.seed}): "
-        f"{plural(prompts.distinct, 'distinct prompt')}, "
-        f"{prompts.in_rollouts:,} in more than one rollout, "
-        f"{prompts.in_buckets:,} in more than one bucket, "
-        f"{report.both_sides:,} on both sides of the split",
+        f"prompts: {prompts.distinct:,} different, {prompts.in_rollouts:,} in more than one "
+        f"rollout, {prompts.in_buckets:,} in more than one bucket",
+        f"split: by prompt, val ratio {record.val_ratio:g}, seed {record.seed}; "
+        f"{report.both_sides:,} prompts on both sides",
     ]
     if record.data_source == DEFAULT_DATA_SOURCE:
-        lines.append(
-            f"data_source is {DEFAULT_DATA_SOURCE}: verl has no reward function of that name, "
-            "so set custom_reward_function.path in verl, or name one with --data-source or "
-            "--keep-data-source"
-        )
+        lines += [
+            f"reward: data_source is {DEFAULT_DATA_SOURCE}, for which verl has no reward function:",
+            "  set custom_reward_function.path in verl, or use --data-source or --keep-data-source",
+        ]
     return "\n".join(lines)
 
 

@@ -91,7 +91,7 @@ class ScoreReader:
         return self._take(self._decode_reward(reward))
 
     def _take(self, entries: list[Any]) -> list[Score]:
-        kind: type = self._entry
+        kind: Any = self._entry
         return [entry.score if type(entry) is kind else entry for entry in entries]
 
     def check(self, rollout: dict[str, Any]) -> list[Score]:

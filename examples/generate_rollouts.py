@@ -198,7 +198,9 @@ CONSTRAINTS: dict[str, Constraint] = {
     "keywords:existence": Constraint(
         make=lambda rng, topic: {"keywords": rng.sample(TOPICS[topic], rng.randint(1, 4))},
         describe=lambda kw: f"Include these keywords: {quoted(kw['keywords'])}.",
-        attempt=lambda draft, kw: replace(draft, body=(quoted(kw["keywords"]) + ".", *draft.body)),
+        attempt=lambda draft, kw: replace(
+            draft, body=(f"In short: {', '.join(kw['keywords'])}.", *draft.body)
+        ),
         check=lambda text, kw: all(count(re.escape(word), text) for word in kw["keywords"]),
         difficulty=lambda kw: 0.2 * len(kw["keywords"]),
     ),
@@ -218,16 +220,16 @@ CONSTRAINTS: dict[str, Constraint] = {
     ),
     "detectable_content:postscript": Constraint(
         make=lambda rng, topic: {"postscript_marker": rng.choice(("P.S.", "P.P.S"))},
-        describe=lambda kw: (
-            f"Add a postscript on a line that starts with {kw['postscript_marker']}"
+        describe=lambda kw: f'Add a postscript that starts with "{kw["postscript_marker"]}".',
+        attempt=lambda draft, kw: replace(
+            draft, postscript=kw["postscript_marker"] + " Write soon."
         ),
-        attempt=lambda draft, kw: replace(draft, postscript=f"{kw['postscript_marker']} Write."),
         check=lambda text, kw: count(rf"^{re.escape(kw['postscript_marker'])}.*\w", text) > 0,
         difficulty=lambda kw: 0.2,
     ),
     "startend:end_checker": Constraint(
         make=lambda rng, topic: {"end_phrase": rng.choice(ENDINGS)},
-        describe=lambda kw: f"End with this phrase and nothing after it: {kw['end_phrase']}",
+        describe=lambda kw: f'End with this phrase and nothing after it: "{kw["end_phrase"]}"',
         attempt=lambda draft, kw: replace(draft, ending=kw["end_phrase"]),
         check=lambda text, kw: text.strip().lower().endswith(kw["end_phrase"].lower()),
         difficulty=lambda kw: 0.3,

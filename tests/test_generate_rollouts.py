@@ -187,6 +187,19 @@ def test_a_writer_who_forgets_nothing_keeps_each_constraint_on_its_own():
             assert (task, task.check(example.write(task, float("inf"), rng))) == (task, [True])
 
 
+def test_every_task_can_be_done():
+    for seed in range(1000):
+        task = example.make_task(random.Random(seed))
+        tries = (example.write(task, float("inf"), random.Random(i)) for i in range(100))
+        assert (task, any(all(task.check(text)) for text in tries)) == (task, True)
+
+
+def test_a_text_is_not_cut_below_one_sentence_a_paragraph():
+    draft = example.Draft("tea", ("One.", "Two.", "Three.", "Four."), ("Five.",), paragraphs=3)
+    assert draft.resized(-1, lambda text: False).text() == "One.\n\n***\n\nTwo.\n\n***\n\nThree."
+    assert draft.resized(1, lambda text: False).body == ("One.", "Two.", "Three.", "Four.", "Five.")
+
+
 def test_a_writer_who_forgets_everything_keeps_little(rollouts):
     kept = []
     for record in rollouts:
@@ -267,7 +280,16 @@ def test_same_flags_same_bytes(tmp_path):
     first = generate(tmp_path / "a", "--prompts", "40", "--seed", "3")
     assert generate(tmp_path / "b", "--prompts", "40", "--seed", "3") == first
     assert generate(tmp_path / "a", "--prompts", "40", "--seed", "3") == first
-    assert generate(tmp_path / "c", "--prompts", "40", "--seed", "4") != first
+
+
+def test_another_seed_gives_other_prompts_and_texts(tmp_path):
+    first = records(generate(tmp_path / "a", "--prompts", "20", "--seed", "3"))
+    other = records(generate(tmp_path / "b", "--prompts", "20", "--seed", "4"))
+    same = [a["prompt"] == b["prompt"] for a, b in zip(first, other, strict=True)]
+    assert same.count(True) <= 1
+    assert not {text for r in first for text in texts_of(r)} & {
+        text for r in other for text in texts_of(r)
+    }
 
 
 def test_the_defaults_give_these_bytes_on_any_machine(tmp_path):
@@ -275,7 +297,7 @@ def test_the_defaults_give_these_bytes_on_any_machine(tmp_path):
     content = b"".join(generate(tmp_path).values())
     assert (
         hashlib.sha256(content).hexdigest()
-        == "84fd783ee51bec7e1253c0d0f863df64f2ece481c3405152d161b81eebef2e85"
+        == "a003b82bbbf65782c9a9c04b02543e0f48ce6802080fa0622526619fadc8cb0f"
     )
 
 
@@ -345,6 +367,11 @@ def test_rollouts_of_another_origin_are_not_replaced(tmp_path, capsys):
         f"error: {theirs}: not written by this script, so not replaced;\n"
         "choose another --output-dir, or make room in this one\n",
     )
+
+
+def test_an_empty_file_of_that_name_is_replaced(tmp_path):
+    (tmp_path / "rollouts-000.jsonl").touch()
+    assert records(generate(tmp_path, "--prompts", "1"))[0]["num"] == 0
 
 
 def test_a_directory_that_cannot_be_made_is_an_error(tmp_path, capsys):

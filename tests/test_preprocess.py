@@ -188,8 +188,8 @@ def test_prompt_is_on_one_side_everywhere(
     for i, flags in enumerate(((), ("--combine",), ("--filter", "informative_only"))):
         code, out, _ = preprocess("-i", source, "-o", tmp_path / f"out{i}", *flags)
         assert code == 0
-        assert "0 on both sides of the split" in out
-        assert "30 distinct prompts, 8 in more than one rollout, 8 in more than one bucket" in out
+        assert "0 prompts on both sides" in out
+        assert "prompts: 30 different, 8 in more than one rollout, 8 in more than one bucket" in out
     for path in tmp_path.glob("out*/*.parquet"):
         for row in rows(path):
             text = " ".join(row["prompt"][0]["content"].split())
@@ -418,10 +418,10 @@ def test_data_source_and_ability(tmp_path: Path, bucket: Script, preprocess: Scr
 
     pairs, out, _ = found()
     assert pairs == [("bucketed_curriculum", a) for a in ("maths", *["instruction_following"] * 2)]
-    assert "verl has no reward function of that name" in out
+    assert "reward: data_source is bucketed_curriculum, for which verl has no" in out
     pairs, out, err = found("--keep-data-source", "--data-source", "mine", "--ability", "chat")
     assert pairs == [("top", "maths"), ("inner", "chat"), ("mine", "chat")]
-    assert "verl has no reward function" not in out
+    assert "reward:" not in out
     assert "1 of 3 rollouts have no data_source of their own" in err
 
 

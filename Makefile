@@ -1,0 +1,51 @@
+# Everything starts from Python >= 3.10 and this repository; the virtual environment is made here.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(CURDIR)/$(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test check format clean
+
+help:
+	@echo "make demo    the main job on sample rollouts, in ./demo"
+	@echo "make test    all tests"
+	@echo "make check   format, lint, types, the shell script, then all tests"
+	@echo "make format  put the code into its format"
+	@echo "make clean   remove what these commands made"
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --editable '.[test]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.run
+	@PATH="$(BIN):$$PATH" bash examples/demo.sh
+	@echo
+	@echo "The files are in ./demo. Now try it on your own rollouts; README.md has the commands."
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -q
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/shellcheck run_curriculum_pipeline.sh examples/demo.sh .ci/run
+	$(BIN)/python -m pytest -q
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

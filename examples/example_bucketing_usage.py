@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""The toolkit from Python: what the two scripts do, one rollout's metrics, a metric of one's own.
+
+Each part can be run alone: `python examples/example_bucketing_usage.py metrics`. Without a name
+all parts run. They read ./rollouts (`python examples/generate_rollouts.py` makes some) and write
+below ./example_output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+# From a checkout the package is not installed; it lies one directory up.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import curriculum
+from curriculum import BucketOptions, Metric, MetricParameters, PreprocessOptions, Scores
+
+ROLLOUTS = "rollouts"
+OUTPUT = Path("example_output")
+
+
+def bucket() -> None:
+    """Sort rollouts into easy, medium and hard; the report has all that the script prints."""
+    options = BucketOptions([ROLLOUTS], str(OUTPUT / "bucketed"), metric="mean_reward")
+    report = curriculum.bucket_rollouts(options)
+    for bucket, facts in zip(report.manifest.buckets, report.facts, strict=True):
+        print(f"{bucket.name:8}{bucket.count:5} rollouts, mean score {facts.mean_score:.3f}")
+    for warning in curriculum.bucketing_warnings(report):
+        print(f"warning: {warning}")
+
+
+def preprocess() -> None:
+    """Write a cumulative set of the two easier buckets, and look at it with pandas."""
+    bucket()
+    options = PreprocessOptions(
+        str(OUTPUT / "bucketed"),
+        str(OUTPUT / "preprocessed"),
+        buckets=["easy", "medium"],
+        combine=True,
+        output_name="phase2",
+        filter="informative_only",
+    )
+    curriculum.preprocess_buckets(options)
+    table = pd.read_parquet(OUTPUT / "preprocessed/phase2_train.parquet")
+    extra_info = pd.json_normalize(table["extra_info"].tolist())
+    print(extra_info[["index", "curriculum_stage", "difficulty_metrics.mean_score"]].head())
+
+
+def metrics() -> None:
+    """Every metric of one rollout; what cannot be computed is NaN, never 0."""
+    scores = [0, 1.25, 0, 0, 0, 1.25, 0, 0]
+    for name, value in curriculum.measure(scores, MetricParameters(k=4)).items():
+        print(f"{name:14}{value:.4f}  {curriculum.METRICS[name].meaning}")
+
+
+def own_metric() -> None:
+    """Bucket by the spread of the scores: a Metric stands in for a metric's name."""
+
+    def spread(scores: Scores, parameters: MetricParameters) -> np.ndarray:
+        return scores.highest - scores.lowest
+
+    metric = Metric("spread", spread, higher_is_easier=False, meaning="highest minus lowest score")
+    options = BucketOptions([ROLLOUTS], str(OUTPUT / "by_spread"), metric, num_buckets=2)
+    print(curriculum.bucketing_summary(curriculum.bucket_rollouts(options)))
+
+
+def compare() -> None:
+    """Rank correlation of all metrics over the rollouts, as a pandas table."""
+    lines = [line for path in sorted(Path(ROLLOUTS).glob("*.jsonl")) for line in path.open()]
+    rewards = [json.loads(line)["reward"] for line in lines]
+    scores = Scores.of([[entry["score"] for entry in reward] for reward in rewards])
+    values = {
+        name: metric.values(scores, MetricParameters())
+        for name, metric in curriculum.METRICS.items()
+    }
+    print(pd.DataFrame(values).rank().corr().round(2).to_string())
+
+
+PARTS: dict[str, Callable[[], None]] = {
+    "bucket": bucket,
+    "preprocess": preprocess,
+    "metrics": metrics,
+    "own_metric": own_metric,
+    "compare": compare,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the parts named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    names = parser.parse_args(argv).parts or list(PARTS)
+    unknown = set(names) - set(PARTS)
+    if unknown:
+        parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    for name in names:
+        print(f"\n{name}: {(PARTS[name].__doc__ or '').splitlines()[0]}")
+        PARTS[name]()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

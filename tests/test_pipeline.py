@@ -1,0 +1,220 @@
+"""The guide's commands as written, the pipeline script, and the examples, as real processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT, SHARED, rollout, rows, write_jsonl
+
+GUIDE = SHARED / "CURRICULUM_PIPELINE_GUIDE.md"
+PYTHON = f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'
+# Trains nothing: notes its arguments and fails where a real trainer would.
+TRAIN = """
+import sys
+import pyarrow.parquet as pq
+flags = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+assert pq.read_metadata(flags["--data"]).num_rows > 0
+for flag in ("--load",):
+    assert flag not in flags or open(flags[flag]).read() == "weights"
+for flag in ("--output", "--checkpoint"):
+    if flag in flags:
+        open(flags[flag], "w").write("weights")
+open("trained.txt", "a").write(" ".join(sys.argv[1:]) + "\\n")
+"""
+GENERATE = """
+import sys
+sys.path.insert(0, {examples!r})
+import generate_rollouts
+for directory in ("rollouts", "code_rollouts"):
+    generate_rollouts.main(["-o", directory])
+"""
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    """A user's working directory: the scripts, a trainer, a `python` that is this one."""
+    for name in (
+        "bucket_rollouts_by_difficulty.py", "preprocess_bucketed_rollouts.py",
+        "run_curriculum_pipeline.sh", "curriculum", "examples",
+    ):  # fmt: skip
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "train.py").write_text(TRAIN)
+    (tmp_path / "evaluate.py").write_text(TRAIN)
+    (tmp_path / "generate_rollouts.py").write_text(GENERATE.format(examples=str(ROOT / "examples")))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").write_text(PYTHON)
+    (tmp_path / "bin/python").chmod(0o755)
+    return tmp_path
+
+
+def run(directory: Path, *command: str, code: int = 0) -> tuple[str, str]:
+    """Run a command in a directory; what it printed."""
+    environment = {**os.environ, "PATH": f"{directory / 'bin'}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        command, cwd=directory, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+def blocks(page: Path) -> list[str]:
+    """The bash blocks of a page."""
+    return re.findall(r"^```bash\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def trained(directory: Path) -> list[str]:
+    return (directory / "trained.txt").read_text().splitlines()
+
+
+@pytest.mark.skipif(not GUIDE.is_file(), reason="the user's guide is not here")
+def test_every_block_of_the_guide_runs_as_written(scratch: Path) -> None:
+    found = blocks(GUIDE)
+    assert len(found) == 13
+    for block in found:
+        run(scratch, "bash", "-euo", "pipefail", "-c", block)
+    promised = {
+        "bucketed": ["easy.jsonl", "medium.jsonl", "hard.jsonl"],
+        "preprocessed": [f"{b}_{s}.parquet" for b in ("easy", "medium", "hard")
+                         for s in ("train", "val")],
+        "progressive": ["phase2_train.parquet", "phase3_train.parquet"],
+        "preprocessed_5stage": [f"stage{i}_train.parquet" for i in range(1, 6)],
+        "cumulative": [f"cumulative_stage{i}_train.parquet" for i in (1, 2, 3)],
+        "custom_buckets": ["low.jsonl", "medium.jsonl", "high.jsonl"],
+        "preprocessed/cumulative": ["stage1_and_2_train.parquet"],
+    }  # fmt: skip
+    for directory, names in promised.items():
+        assert [name for name in names if not (scratch / directory / name).is_file()] == []
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_of_our_pages_run_and_print_what_is_shown(scratch: Path, page: Path) -> None:
+    run(scratch, "python", "generate_rollouts.py")
+    printed = ""
+    for block in blocks(page):
+        out, err = run(scratch, "bash", "-euo", "pipefail", "-c", block)
+        printed += out + err
+    shown = re.findall(r"^```text\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(shown) == (2 if page.name == "README.md" else 0)
+    for text in shown:
+        assert text in printed
+
+
+def test_pipeline_script_without_flags_follows_the_guide(scratch: Path) -> None:
+    run(scratch, "python", "generate_rollouts.py")
+    out, _ = run(scratch, "bash", "run_curriculum_pipeline.sh")
+    assert trained(scratch) == [
+        "--data ./preprocessed/easy_train.parquet --output stage1.ckpt",
+        "--data ./preprocessed/cumulative/stage1_and_2_train.parquet --load stage1.ckpt "
+        "--output stage2.ckpt",
+        "--data ./preprocessed/hard_train.parquet --load stage2.ckpt --output final.ckpt",
+    ]
+    assert (scratch / "preprocessed/cumulative/stage1_to_3_train.parquet").is_file()
+    steps = re.findall(r"^Step \d|^Pipeline complete!", out, re.M)
+    assert steps == ["Step 1", "Step 2", "Step 3", "Step 4", "Pipeline complete!"]
+
+
+def test_pipeline_script_with_every_flag_and_spaces(scratch: Path) -> None:
+    (scratch / "train.py").rename(scratch / "my trainer.py")
+    run(scratch, "python", "generate_rollouts.py")
+    (scratch / "rollouts").rename(scratch / "my rollouts")
+    run(
+        scratch, "bash", "run_curriculum_pipeline.sh", "-i", "my rollouts", "-o", "my out",
+        "--stages", "warm up,core,hard tail,rest", "-m", "success_rate", "-f", "informative_only",
+        "--train", "python 'my trainer.py' --note 'a b'",
+    )  # fmt: skip
+    assert trained(scratch) == [
+        "--note a b --data my out/preprocessed/warm up_train.parquet --output my out/stage1.ckpt",
+        "--note a b --data my out/preprocessed/cumulative/stage1_and_2_train.parquet "
+        "--load my out/stage1.ckpt --output my out/stage2.ckpt",
+        "--note a b --data my out/preprocessed/cumulative/stage1_to_3_train.parquet "
+        "--load my out/stage2.ckpt --output my out/stage3.ckpt",
+        "--note a b --data my out/preprocessed/rest_train.parquet "
+        "--load my out/stage3.ckpt --output my out/final.ckpt",
+    ]
+    found = rows(scratch / "my out/preprocessed/cumulative/stage1_to_4_train.parquet")
+    metrics = [row["extra_info"]["difficulty_metrics"] for row in found]
+    assert {m["metric"] for m in metrics} == {"success_rate"}
+    assert all(m["max_score"] > m["min_score"] for m in metrics)
+
+
+@pytest.mark.parametrize("flags", [("-n", "2"), ("--stages", "2"), ("--stages", "easy hard")])
+def test_pipeline_script_prints_the_commands_without_a_trainer(
+    scratch: Path, flags: tuple[str, str]
+) -> None:
+    (scratch / "train.py").unlink()
+    run(scratch, "python", "generate_rollouts.py")
+    out, _ = run(scratch, "bash", "run_curriculum_pipeline.sh", "-o", "a b", *flags)
+    printed = [line for line in out.splitlines() if line.startswith("python train.py")]
+    assert printed == [
+        r"python train.py --data a\ b/preprocessed/easy_train.parquet --output a\ b/stage1.ckpt",
+        r"python train.py --data a\ b/preprocessed/hard_train.parquet --load a\ b/stage1.ckpt "
+        r"--output a\ b/final.ckpt",
+    ]
+
+
+def test_pipeline_script_skips_a_stage_without_rows(scratch: Path) -> None:
+    prompts = [f"p{i}" for i in range(30)]
+    write_jsonl(scratch / "rollouts/a.jsonl", [
+        rollout(*((1, 1), (1, 0), (0, 0))[i % 3], prompt=p) for i, p in enumerate(prompts)
+    ])  # fmt: skip
+    out, _ = run(scratch, "bash", "run_curriculum_pipeline.sh", "-f", "passing_only")
+    assert "stage 3 has no rows (./preprocessed/hard_train.parquet is not there): skipped" in out
+    assert len(trained(scratch)) == 2
+
+
+def test_failing_step_stops_the_pipeline(scratch: Path) -> None:
+    out, err = run(scratch, "bash", "run_curriculum_pipeline.sh", code=1)
+    assert "error: ./rollouts: no such file" in err.replace("rollouts:", "./rollouts:", 1) or (
+        "rollouts: no such file" in err
+    )
+    assert "Step 2" not in out
+    run(scratch, "python", "generate_rollouts.py")
+    out, _ = run(scratch, "bash", "run_curriculum_pipeline.sh", "-t", "false", code=1)
+    assert "Step 4" in out
+    assert "Pipeline complete!" not in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [(("--frobnicate",), "unknown option --frobnicate"), (("-n",), "-n needs a value")],
+)
+def test_pipeline_script_refuses_wrong_flags(scratch: Path, flags, message) -> None:
+    _, err = run(scratch, "bash", "run_curriculum_pipeline.sh", *flags, code=2)
+    assert message in err
+
+
+def test_pipeline_script_explains_itself(scratch: Path) -> None:
+    out, _ = run(scratch, "bash", "run_curriculum_pipeline.sh", "-h")
+    for flag in ("-i", "-o", "-n", "-m", "-f", "--stages", "-t", "--train", "-h"):
+        assert f"{flag}," in out or f" {flag} " in out
+
+
+def test_demo_ends_with_a_row(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".venv", ".git", "demo", ".*cache"))
+    (copy / "bin").mkdir()
+    (copy / "bin/python").write_text(PYTHON)
+    (copy / "bin/python").chmod(0o755)
+    out, err = run(copy, "bash", "examples/demo.sh")
+    assert '"curriculum_stage": "hard"' in out
+    assert "rollouts in 3 buckets by mean_reward" in out
+
+
+def test_library_example_runs_part_by_part(scratch: Path) -> None:
+    run(scratch, "python", "generate_rollouts.py")
+    for part in ("bucket", "preprocess", "metrics", "own_metric", "compare"):
+        out, _ = run(scratch, "python", "examples/example_bucketing_usage.py", part)
+        assert out.startswith(f"\n{part}: ")
+        assert len(out.splitlines()) > 3
+    _, err = run(scratch, "python", "examples/example_bucketing_usage.py", "nothing", code=2)
+    assert "no part nothing" in err
