@@ -184,10 +184,11 @@ def _size_warnings(report: BucketingReport) -> list[str]:
         ]
     warnings = []
     if empty:
+        are = "is" if len(empty) == 1 else "are"
         warnings.append(
-            f"{', '.join(empty)} {'is' if len(empty) == 1 else 'are'} empty: only {plural(report.distinct, 'distinct value')} of "
-            f"{label} for {parts} buckets. Use -n {max(report.distinct, 1)} or fewer, a metric with more "
-            "values, more responses per prompt, or --ties split."
+            f"{', '.join(empty)} {are} empty: only {plural(report.distinct, 'distinct value')} of "
+            f"{label} for {parts} buckets. Use -n {max(report.distinct, 1)} or fewer, a metric "
+            "with more values, more responses per prompt, or --ties split."
         )
     elif manifest.method.ties == "together":
         for bucket, facts in zip(manifest.buckets, report.facts, strict=True):

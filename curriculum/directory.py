@@ -80,9 +80,8 @@ def _guessed(path: Path, names: Sequence[str]) -> list[str]:
         )
     return [
         f"{path} has no {BucketingManifest.file_name}: the order of the buckets, easy to hard, "
-        "is a guess "
-        f"from their names ({' '.join(names)}), and difficulty_metrics.value stays null. Bucket "
-        "again if the order is wrong."
+        f"is a guess from their names ({' '.join(names)}), and difficulty_metrics.value stays "
+        "null. Bucket again if the order is wrong."
     ]
 
 
@@ -91,9 +90,8 @@ def _unknown_files(path: Path, there: Sequence[str], known: Sequence[str]) -> li
     if not unknown:
         return []
     return [
-        f"{', '.join(unknown)} in {path}: not in {BucketingManifest.file_name}, so left alone. Move "
-        f"{'it' if len(unknown) == 1 else 'them'} elsewhere, or add the rollouts to the input and "
-        "bucket again."
+        f"{', '.join(unknown)} in {path}: left alone, as {BucketingManifest.file_name} does not "
+        "name it. To use its rollouts, add them to the input and bucket again."
     ]
 
 

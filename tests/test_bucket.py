@@ -115,7 +115,7 @@ def test_unscored_rollouts_are_set_aside_with_their_reasons(tmp_path: Path, buck
     ]  # fmt: skip
     assert "2 bucketed, 2 unscored" in out
     assert f"2 of 4 rollouts unscored and in no bucket: {source} 2." in err
-    assert f"1 of 6 scores missing" in err
+    assert "1 of 6 scores missing" in err
 
 
 def test_rerun_removes_what_it_no_longer_writes(tmp_path: Path, bucket: Script) -> None:
@@ -133,7 +133,7 @@ def test_rerun_removes_what_it_no_longer_writes(tmp_path: Path, bucket: Script) 
 
 def test_every_bucket_has_a_file_an_empty_one_too(tmp_path: Path, bucket: Script) -> None:
     write_jsonl(tmp_path / "in/a.jsonl", graded(1, 1, 0))
-    code, out, err = bucket("-i", tmp_path / "in", "-o", tmp_path / "out")
+    code, _, err = bucket("-i", tmp_path / "in", "-o", tmp_path / "out")
     assert code == 0
     assert (tmp_path / "out/medium.jsonl").read_bytes() == b""
     assert "medium is empty: only 2 distinct values of mean_reward for 3 buckets. Use -n 2" in err

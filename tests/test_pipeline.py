@@ -205,7 +205,7 @@ def test_demo_ends_with_a_row(tmp_path: Path) -> None:
     (copy / "bin").mkdir()
     (copy / "bin/python").write_text(PYTHON)
     (copy / "bin/python").chmod(0o755)
-    out, err = run(copy, "bash", "examples/demo.sh")
+    out, _err = run(copy, "bash", "examples/demo.sh")
     assert '"curriculum_stage": "hard"' in out
     assert "rollouts in 3 buckets by mean_reward" in out
 

@@ -97,7 +97,7 @@ def test_row_in_full(tmp_path: Path, bucket: Script, preprocess: Script) -> None
 
 def test_separate_sets(tmp_path: Path, bucket: Script, preprocess: Script) -> None:
     source = bucketed(tmp_path, bucket, three_stages())
-    code, out, err = preprocess("-i", source, "-o", tmp_path / "out")
+    code, _, err = preprocess("-i", source, "-o", tmp_path / "out")
     assert (code, err) == (0, "")
     assert sorted(tree(tmp_path / "out")) == [
         "easy_train.parquet", "easy_val.parquet", "hard_train.parquet", "hard_val.parquet",
@@ -238,7 +238,7 @@ def test_bucket_with_one_prompt_is_train(
 
 def test_no_val_files_without_a_ratio(tmp_path: Path, bucket: Script, preprocess: Script) -> None:
     source = bucketed(tmp_path, bucket, three_stages())
-    code, out, err = preprocess("-i", source, "-o", tmp_path / "out", "--val-ratio", 0)
+    code, _, err = preprocess("-i", source, "-o", tmp_path / "out", "--val-ratio", 0)
     assert (code, err) == (0, "")
     assert sorted(path.name for path in (tmp_path / "out").glob("*.parquet")) == [
         "easy_train.parquet", "hard_train.parquet", "medium_train.parquet",
@@ -266,7 +266,7 @@ def test_filters(tmp_path: Path, bucket: Script, preprocess: Script, flags, kept
         for i, scores in enumerate(FILTERED)
     ]
     source = bucketed(tmp_path, bucket, rollouts, "-n", 1)
-    code, out, _ = preprocess("-i", source, "-o", tmp_path / "out", "--filter", *flags)
+    code, _out, _ = preprocess("-i", source, "-o", tmp_path / "out", "--filter", *flags)
     assert code == 0
     for split in ("train", "val"):
         found = rows(tmp_path / f"out/level_1_{split}.parquet")
@@ -284,7 +284,7 @@ def test_set_that_the_filter_empties_is_not_written(
     source = bucketed(tmp_path, bucket, rollouts)
     assert preprocess("-i", source, "-o", tmp_path / "out")[0] == 0
     flags = ("--filter", "passing_only")
-    code, out, err = preprocess("-i", source, "-o", tmp_path / "out", *flags)
+    code, _, err = preprocess("-i", source, "-o", tmp_path / "out", *flags)
     assert code == 0
     assert not list((tmp_path / "out").glob("hard_*"))
     assert "hard has no train rows" in err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import statistics
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ def test_every_metric_keeps_every_line_in_order_of_difficulty(
     assert sorted(chain(*held)) == sorted(source)
     ends = [(r["lowest"], r["highest"]) for r in manifest["buckets"] if r["count"]]
     turned = ends if metric == "variance" else [(-high, -low) for low, high in ends]
-    assert all(a[1] < b[0] for a, b in zip(turned, turned[1:], strict=False))
+    assert all(a[1] < b[0] for a, b in pairwise(turned))
 
 
 @pytest.mark.parametrize("name", SETS)
