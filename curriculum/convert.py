@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from curriculum.arrays import BoolArray, ByteArray, HashArray, IntArray
-from curriculum.inputs import Shard, changed, read_blocks, split_lines
+from curriculum.inputs import Shard, changed, read_blocks
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
 from curriculum.plan import SPLITS
 from curriculum.prompts import PromptHasher
@@ -68,7 +68,7 @@ def convert_shard(task: ConvertTask) -> Converted:
             for path in task.paths
         ]
         for block in read_blocks(task.shard):
-            lines = split_lines(block)
+            lines = block.lines()
             sides = task.sides[first : first + len(lines)]
             indexes = task.indexes[first : first + len(lines)]
             if len(sides) != len(lines):
@@ -89,7 +89,7 @@ def convert_shard(task: ConvertTask) -> Converted:
 
 
 def _read_rows(
-    task: ConvertTask, reader: RowReader, lines: list[bytes], chosen: BoolArray
+    task: ConvertTask, reader: RowReader, lines: list[memoryview], chosen: BoolArray
 ) -> list[Row]:
     try:
         return [reader.read(lines[i]) for i in np.flatnonzero(chosen).tolist()]

@@ -13,7 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from curriculum.arrays import IntArray
-from curriculum.inputs import Shard, changed, read_blocks
+from curriculum.inputs import Block, Shard, changed, read_blocks
+
+NEWLINE = 0x0A
+PIECES_PER_CALL = 1024  # the most that POSIX systems take at once
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,15 @@ def copy_shard(task: CopyTask) -> None:
     """Copy each line, with a newline, to its place. Raises InputError if the file changed."""
     descriptors = [os.open(path, os.O_WRONLY) for path in task.paths]
     try:
-        offsets = task.offsets.copy()
+        offsets = task.offsets.tolist()
         first = 0
         for block in read_blocks(task.shard):
-            count = _lines_in(block, task.lengths[first:])
-            if count is None:
+            ends = _line_ends(block, task.lengths[first:])
+            if ends is None:
                 raise changed(task.shard.file)
-            lines = slice(first, first + count)
-            _copy_lines(block, task.lengths[lines], task.destinations[lines], descriptors, offsets)
-            first += count
+            destinations = task.destinations[first : first + len(ends)]
+            _copy_lines(block, ends, destinations, descriptors, offsets)
+            first += len(ends)
         if first != len(task.lengths):
             raise changed(task.shard.file)
     finally:
@@ -48,36 +51,46 @@ def copy_shard(task: CopyTask) -> None:
             os.close(descriptor)
 
 
-def _lines_in(block: bytes, lengths: IntArray) -> int | None:
-    """How many of the lines make up the block, None if they do not fit it."""
+def _line_ends(block: Block, lengths: IntArray) -> IntArray | None:
+    """Where the block's lines end, newline included; None if the lengths do not fit it."""
     ends = np.cumsum(lengths + 1)
-    size = len(block) + (not block.endswith(b"\n"))
+    size = block.size + (block.buffer[block.size - 1] != NEWLINE)
     count = int(np.searchsorted(ends, size)) + 1
-    return count if count <= len(ends) and ends[count - 1] == size else None
+    return ends[:count] if count <= len(ends) and ends[count - 1] == size else None
 
 
 def _copy_lines(
-    block: bytes,
-    lengths: IntArray,
+    block: Block,
+    ends: IntArray,
     destinations: IntArray,
     descriptors: Sequence[int],
-    offsets: IntArray,
+    offsets: list[int],
 ) -> None:
     """Write each run of lines with one destination; moves `offsets` past what was written."""
-    if not block.endswith(b"\n"):
-        block += b"\n"
-    ends = np.cumsum(lengths + 1)
     last_of_run = np.flatnonzero(np.append(destinations[1:] != destinations[:-1], True))
-    pieces: list[list[memoryview]] = [[] for _ in descriptors]
-    view, start = memoryview(block), 0
-    for last in last_of_run.tolist():
-        stop = int(ends[last])
-        if destinations[last] >= 0:
-            pieces[destinations[last]].append(view[start:stop])
+    stops = ends[last_of_run].tolist()
+    pieces: list[list[memoryview | bytes]] = [[] for _ in descriptors]
+    view, start = memoryview(block.buffer)[: block.size], 0
+    for stop, destination in zip(stops, destinations[last_of_run].tolist(), strict=True):
+        if destination >= 0:
+            pieces[destination].append(view[start:stop])
         start = stop
-    for i, (descriptor, parts) in enumerate(zip(descriptors, pieces, strict=True)):
-        data = b"".join(parts)
-        written = 0
-        while written < len(data):
-            written += os.pwrite(descriptor, data[written:], int(offsets[i]) + written)
-        offsets[i] += len(data)
+    if stops[-1] > block.size and destinations[-1] >= 0:
+        pieces[destinations[-1]].append(b"\n")
+    for i, descriptor in enumerate(descriptors):
+        offsets[i] += _write(descriptor, pieces[i], offsets[i])
+
+
+def _write(descriptor: int, pieces: Sequence[memoryview | bytes], offset: int) -> int:
+    """Write the pieces one after another at `offset`; how many bytes they have."""
+    start = offset
+    for first in range(0, len(pieces), PIECES_PER_CALL):
+        some = pieces[first : first + PIECES_PER_CALL]
+        size = sum(map(len, some))
+        written = os.pwritev(descriptor, some, offset)
+        if written < size:  # the disk took only a part: write the rest, or learn why not
+            rest = memoryview(b"".join(some))
+            while written < size:
+                written += os.pwrite(descriptor, rest[written:], offset + written)
+        offset += size
+    return offset - start

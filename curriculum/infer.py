@@ -10,7 +10,7 @@ import numpy as np
 
 from curriculum.arrays import BoolArray, ByteArray, HashArray, IntArray
 from curriculum.filters import FILTERS
-from curriculum.inputs import Shard, read_blocks, split_lines
+from curriculum.inputs import Shard, read_blocks
 from curriculum.metrics import Scores
 from curriculum.prompts import PromptHasher
 from curriculum.rejected import Problems
@@ -77,7 +77,7 @@ def inspect_shard(task: InferTask) -> Inspection:
     """Read every line of a shard and check all that the second pass will take from it."""
     inspector = _Inspector(task)
     for block in read_blocks(task.shard):
-        inspector.add_block(split_lines(block))
+        inspector.add_block(block.lines())
     return inspector.result()
 
 
@@ -94,7 +94,7 @@ class _Inspector:
         self._keep: list[BoolArray] = []
         self._responses = self._missing_scores = 0
 
-    def add_block(self, lines: list[bytes]) -> None:
+    def add_block(self, lines: list[memoryview]) -> None:
         self._lengths.extend(map(len, lines))
         rewards: list[list[Score]] = []
         for line in lines:

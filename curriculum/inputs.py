@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,50 +169,68 @@ def _next_line_start(file: InputFile, offset: int) -> int:
     return file.size
 
 
-def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[bytes]:
-    """The shard's bytes in blocks of about `block_bytes` (BLOCK_BYTES) that end where a line ends.
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole lines: the first `size` bytes of a buffer that is used again for the next block.
 
-    Only the last block of a file may lack its newline. Memory is one block, or one line where a
-    line is longer. Raises InputError where the file cannot be read or is not as long as it was.
+    Only the last line of a file may lack its newline.
     """
-    rest: list[bytes] = []
+
+    buffer: bytearray
+    size: int
+
+    def lines(self) -> list[memoryview]:
+        r"""The lines, without their `\n`; valid until the next block. Only `\n` ends a line."""
+        view, find = memoryview(self.buffer), self.buffer.find
+        lines, start = [], 0
+        while (end := find(b"\n", start, self.size)) >= 0:
+            lines.append(view[start:end])
+            start = end + 1
+        if start < self.size:
+            lines.append(view[start : self.size])
+        return lines
+
+
+def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[Block]:
+    """The shard's lines in blocks of about `block_bytes` (BLOCK_BYTES).
+
+    Memory is one buffer of that size, or of one line where a line is longer. Raises InputError
+    where the file cannot be read or is not as long as it was.
+    """
+    buffer, kept = bytearray(block_bytes or BLOCK_BYTES), 0
     try:
-        for chunk in _read_chunks(shard, block_bytes or BLOCK_BYTES):
-            cut = chunk.rfind(b"\n") + 1
-            if cut:
-                yield b"".join([*rest, chunk[:cut]])
-                rest = []
-            if cut < len(chunk):
-                rest.append(chunk[cut:])
+        with _open(shard.file) as stream:
+            left = _start(stream, shard)
+            while count := _read(stream, buffer, kept, left):
+                left -= count
+                filled = kept + count
+                size = buffer.rfind(b"\n", kept, filled) + 1
+                if size:
+                    yield Block(buffer, size)
+                    buffer[: filled - size] = buffer[size:filled]
+                kept = filled - size
+                if kept == len(buffer):  # one line fills it
+                    buffer = buffer + bytes(len(buffer))
+            if left and shard.file.codec is None:
+                raise changed(shard.file)
+            if kept:
+                yield Block(buffer, kept)
     except OSError as error:
         raise _unreadable(shard.file.path, error) from error
-    if rest:
-        yield b"".join(rest)
 
 
-def _read_chunks(shard: Shard, block_bytes: int) -> Iterator[bytes]:
-    with _open(shard.file) as stream:
-        if shard.file.codec is not None:
-            stream.read(shard.file.bom_bytes)
-            while chunk := stream.read(block_bytes):
-                yield chunk
-            return
-        stream.seek(shard.start)
-        left = shard.stop - shard.start
-        while left:
-            chunk = stream.read(min(block_bytes, left))
-            if not chunk:
-                raise changed(shard.file)
-            left -= len(chunk)
-            yield chunk
+def _start(stream: BinaryIO, shard: Shard) -> int:
+    """Go to the shard's first line; how many bytes to read from there."""
+    if shard.file.codec is not None:
+        stream.read(shard.file.bom_bytes)
+        return sys.maxsize  # how much text a compressed file holds shows at its end
+    stream.seek(shard.start)
+    return shard.stop - shard.start
 
 
-def split_lines(block: bytes) -> list[bytes]:
-    r"""The lines of a block, without their `\n`. Only `\n` ends a line."""
-    lines = block.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    return lines
+def _read(stream: BinaryIO, buffer: bytearray, start: int, most: int) -> int:
+    with memoryview(buffer) as view, view[start : start + most] as free:
+        return stream.readinto(free)  # type: ignore[attr-defined, no-any-return]
 
 
 def check_unchanged(files: Iterable[InputFile]) -> None:

@@ -33,14 +33,22 @@ class Scores:
     def of(rollouts: Iterable[Sequence[float | bool | None]]) -> Scores:
         """Take scores rollout by rollout; None, NaN and ±Infinity are missing and left out."""
         lists = list(rollouts)
-        flat = np.array([s for scores in lists for s in scores], dtype=np.float64)
-        rows = np.repeat(np.arange(len(lists)), [len(scores) for scores in lists])
-        present = np.isfinite(flat)
-        flat, rows = flat[present], rows[present]
-        counts = np.bincount(rows, minlength=len(lists))
-        offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        return Scores.of_flat([s for scores in lists for s in scores], [len(s) for s in lists])
+
+    @staticmethod
+    def of_flat(flat: Sequence[float | bool | None], counts: Sequence[int]) -> Scores:
+        """Take scores one after another, `counts` of them for each rollout."""
         # + 0.0 turns -0.0 into 0.0: equal scores must be equal bytes.
-        return Scores(flat[np.lexsort((flat, rows))] + 0.0, offsets)
+        values = np.array(flat, dtype=np.float64) + 0.0
+        present = np.isfinite(values)
+        if present.all() and len(set(counts)) == 1 and counts[0]:
+            offsets = np.arange(len(counts) + 1, dtype=np.int64) * counts[0]
+            return Scores(np.sort(values.reshape(-1, counts[0]), axis=1).reshape(-1), offsets)
+        rows = np.repeat(np.arange(len(counts)), counts)[present]
+        values = values[present]
+        offsets = np.zeros(len(counts) + 1, dtype=np.int64)
+        np.cumsum(np.bincount(rows, minlength=len(counts)), out=offsets[1:])
+        return Scores(values[np.lexsort((values, rows))], offsets)
 
     @cached_property
     def counts(self) -> IntArray:
@@ -118,10 +126,19 @@ class Metric:
 
 
 def _round(values: FloatArray) -> FloatArray:
-    """Round to 12 significant digits as decimal printing does, exactly."""
-    unique, inverse = np.unique(values, return_inverse=True)
-    rounded = [float(f"{value:.{SIGNIFICANT_DIGITS}g}") for value in unique.tolist()]
-    return np.array(rounded, dtype=np.float64)[inverse] + 0.0
+    """Round to 12 significant digits, exactly as decimal printing does."""
+    with np.errstate(all="ignore"):
+        shift = SIGNIFICANT_DIGITS - 1 - np.floor(np.log10(np.abs(values)))
+        scale = 10.0 ** np.abs(shift)
+        scaled = np.where(shift >= 0, values * scale, values / scale)
+        whole = np.rint(scaled)
+        rounded = np.where(shift >= 0, whole / scale, whole * scale)
+        # Powers of ten are exact up to 10**22, so one division of whole numbers rounds like a
+        # decimal literal. Where the power is not, or a half might go either way, print and read.
+        near_half = np.abs(np.abs(scaled - whole) - 0.5) < 1e-3
+    for i in np.flatnonzero(~(np.abs(shift) <= 22) | near_half).tolist():
+        rounded[i] = float(f"{values[i]:.{SIGNIFICANT_DIGITS}g}")
+    return np.asarray(rounded + 0.0)
 
 
 def mean_reward(scores: Scores, parameters: MetricParameters) -> FloatArray:

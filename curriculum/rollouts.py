@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import msgspec
 
+Line: TypeAlias = bytes | memoryview  # without its newline
 Score: TypeAlias = float | bool | None  # None, NaN and ±Infinity all are a missing score
 
 _REFUSALS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
@@ -29,15 +30,15 @@ class Malformed(ValueError):
         self.kind = kind
 
 
-def is_blank(line: bytes) -> bool:
+def is_blank(line: Line) -> bool:
     """Whether the line holds only space, tab and CR."""
-    return not line.strip(b" \t\r")
+    return not bytes(line).strip(b" \t\r")
 
 
-def load_object(line: bytes) -> dict[str, Any]:
+def load_object(line: Line) -> dict[str, Any]:
     """The line as Python's `json` reads it. Raises Malformed."""
     try:
-        value = json.loads(line.decode("utf-8"))
+        value = json.loads(bytes(line).decode("utf-8"))
     except UnicodeDecodeError as error:
         raise Malformed("invalid UTF-8", f"byte {error.start} of the line") from error
     except RecursionError as error:
@@ -76,15 +77,30 @@ class ScoreReader:
         )
         entries = list[self._entry | Score]  # type: ignore[name-defined]
         line = msgspec.defstruct("Line", [("reward", entries)], gc=False)
-        self._decode_line: Callable[[bytes], Any] = msgspec.json.Decoder(line).decode
+        self._decode_line: Callable[[Line], Any] = msgspec.json.Decoder(line).decode
         self._decode_reward: Callable[[msgspec.Raw], Any] = msgspec.json.Decoder(entries).decode
 
-    def read(self, line: bytes) -> list[Score]:
-        """The scores of a line in the order of its responses. Raises Malformed."""
-        try:
-            return self._take(self._decode_line(line).reward)
-        except _REFUSALS:
-            return self.check(load_object(line))
+    def read_lines(
+        self, lines: Sequence[Line]
+    ) -> tuple[list[Score], list[int], list[tuple[int, Malformed]]]:
+        """The scores of all lines one after another; how many each rollout has; and the lines
+        that are no rollouts, by position, with what is wrong."""
+        entries: list[Any] = []
+        counts: list[int] = []
+        refused: list[tuple[int, Malformed]] = []
+        decode = self._decode_line
+        for position, line in enumerate(lines):
+            try:
+                reward = decode(line).reward
+            except _REFUSALS:
+                try:
+                    reward = self.check(load_object(line))
+                except Malformed as error:
+                    refused.append((position, error))
+                    continue
+            entries += reward
+            counts.append(len(reward))
+        return self._take(entries), counts, refused
 
     def read_reward(self, reward: msgspec.Raw) -> list[Score]:
         """The scores in the bytes of a `reward` value. Raises what msgspec raises."""
@@ -185,14 +201,14 @@ class RolloutReader:
         self._decode_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
         self._decode_choice = msgspec.json.Decoder(_Choice).decode
 
-    def read(self, line: bytes) -> Rollout:
+    def read(self, line: Line) -> Rollout:
         """Decode one line. Raises Malformed. `mended` tells that lone surrogates were replaced."""
         try:
             return self._read_fast(line)
         except _REFUSALS:
             return self._read_plain(load_object(line))
 
-    def _read_fast(self, line: bytes) -> Rollout:
+    def _read_fast(self, line: Line) -> Rollout:
         raw = self._decode(line)
         scores = self._scores.read_reward(raw.reward)
         best, count = None, None

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from curriculum.ground_truth import as_string, read_ground_truth
 from curriculum.prompts import Message, read_prompt
 from curriculum.rollouts import (
+    Line,
     Malformed,
     Mender,
     Response,
@@ -73,7 +74,7 @@ class RowReader:
         self._reader = RolloutReader(options.score_field, options.best_response)
         self.notes: Notes = Counter()
 
-    def read(self, line: bytes) -> Row:
+    def read(self, line: Line) -> Row:
         """The row of one line. Raises Malformed."""
         rollout = self._reader.read(line)
         mender = Mender()

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from curriculum.arrays import ByteArray, FloatArray, HashArray, IntArray
-from curriculum.inputs import InputFile, Shard, read_blocks, split_lines
+from curriculum.inputs import InputFile, Shard, read_blocks
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
 from curriculum.rejected import Problems
-from curriculum.rollouts import Malformed, ScoreReader, is_blank
+from curriculum.rollouts import ScoreReader, is_blank
 
 # What a line is. A scored one has its bit and says whether any response passes and whether its
 # scores differ.
@@ -59,74 +59,76 @@ class Scan:
 
 
 def scan_shard(task: ScanTask) -> Scan:
-    """Read the scores of every line of a shard, block by block."""
-    reader = ScoreReader(task.score_field)
-    problems = Problems()
-    blocks: list[Scan] = []
-    lines_before = 0
+    """Read the scores of every line of a shard."""
+    scanner = _Scanner(task)
     for block in read_blocks(task.shard):
-        lines = split_lines(block)
-        blocks.append(_scan_lines(task, lines, reader, problems, lines_before))
-        lines_before += len(lines)
-    return _join_scans(blocks, problems)
+        scanner.add_block(block.lines())
+    return scanner.result()
 
 
-def _scan_lines(
-    task: ScanTask, lines: list[bytes], reader: ScoreReader, problems: Problems, lines_before: int
-) -> Scan:
-    kinds = np.full(len(lines), SCORED, dtype=np.uint8)
-    rewards = []
-    for i, line in enumerate(lines):
-        try:
-            rewards.append(reader.read(line))
-        except Malformed as error:  # noqa: PERF203, one bad line must not end the others
-            if is_blank(line):
-                kinds[i] = BLANK
-            else:
-                kinds[i] = MALFORMED
-                problems.add(lines_before + i, error)
-    scores = Scores.of(rewards)
-    values = task.metric.values(scores, task.parameters)
-    signals = np.full(len(values), SCORED, dtype=np.uint8)
-    signals[scores.highest >= task.parameters.pass_threshold] |= PASSED
-    signals[scores.highest > scores.lowest] |= DIFFERS
-    defined = ~np.isnan(values)
-    signals[~defined] = TOO_FEW
-    signals[scores.counts == 0] = NO_SCORE
-    kinds[kinds == SCORED] = signals
-    hashes = [_hash(line) for line, kind in zip(lines, kinds, strict=True) if kind >= SCORED]
-    means = METRICS["mean_reward"].values(scores, task.parameters)
-    responses = sum(map(len, rewards))
-    return Scan(
-        lengths=np.fromiter(map(len, lines), dtype=np.int64, count=len(lines)),
-        kinds=kinds,
-        values=values[defined],
-        means=means[defined],
-        hashes=np.array(hashes if task.hash_lines else [], dtype=np.uint64),
-        responses=responses,
-        missing_scores=responses - int(scores.offsets[-1]),
-        problems=problems,
-    )
+class _Scanner:
+    """What has been seen of a shard so far. A compressed file is one shard, so that is kept in
+    arrays, block by block."""
+
+    def __init__(self, task: ScanTask) -> None:
+        self._task = task
+        self._reader = ScoreReader(task.score_field)
+        self._problems = Problems()
+        self._lengths: list[IntArray] = []
+        self._kinds: list[ByteArray] = []
+        self._values: list[FloatArray] = []
+        self._means: list[FloatArray] = []
+        self._hashes: list[int] = []
+        self._lines = self._responses = self._present = 0
+
+    def add_block(self, lines: list[memoryview]) -> None:
+        flat, counts, refused = self._reader.read_lines(lines)
+        kinds = np.full(len(lines), SCORED, dtype=np.uint8)
+        for i, error in refused:
+            kinds[i] = BLANK if is_blank(lines[i]) else MALFORMED
+            if kinds[i] == MALFORMED:
+                self._problems.add(self._lines + i, error)
+        kinds[kinds == SCORED] = self._measure(Scores.of_flat(flat, counts))
+        self._responses += len(flat)
+        if self._task.hash_lines:
+            scored = np.flatnonzero(kinds >= SCORED).tolist()
+            self._hashes.extend(_hash(lines[i]) for i in scored)
+        self._kinds.append(kinds)
+        self._lengths.append(np.fromiter(map(len, lines), np.int64, len(lines)))
+        self._lines += len(lines)
+
+    def _measure(self, scores: Scores) -> ByteArray:
+        """The kinds of some rollouts; takes the metric of the scored ones."""
+        metric, parameters = self._task.metric, self._task.parameters
+        values = metric.values(scores, parameters)
+        defined = ~np.isnan(values)
+        self._values.append(values[defined])
+        mean = METRICS["mean_reward"]
+        means = values if metric is mean else mean.values(scores, parameters)
+        self._means.append(means[defined])
+        self._present += int(scores.offsets[-1])
+        kinds = np.full(len(values), SCORED, dtype=np.uint8)
+        kinds[scores.highest >= parameters.pass_threshold] |= PASSED
+        kinds[scores.highest > scores.lowest] |= DIFFERS
+        kinds[~defined] = TOO_FEW
+        kinds[scores.counts == 0] = NO_SCORE
+        return kinds
+
+    def result(self) -> Scan:
+        return Scan(
+            lengths=np.concatenate([np.zeros(0, np.int64), *self._lengths]),
+            kinds=np.concatenate([np.zeros(0, np.uint8), *self._kinds]),
+            values=np.concatenate([np.zeros(0), *self._values]),
+            means=np.concatenate([np.zeros(0), *self._means]),
+            hashes=np.array(self._hashes, dtype=np.uint64),
+            responses=self._responses,
+            missing_scores=self._responses - self._present,
+            problems=self._problems,
+        )
 
 
-def _hash(line: bytes) -> int:
+def _hash(line: memoryview) -> int:
     return int.from_bytes(hashlib.blake2b(line, digest_size=8).digest(), "little")
-
-
-def _join_scans(blocks: list[Scan], problems: Problems) -> Scan:
-    def join(name: str, dtype: type) -> np.ndarray:
-        return np.concatenate([np.zeros(0, dtype), *(getattr(b, name) for b in blocks)])
-
-    return Scan(
-        lengths=join("lengths", np.int64),
-        kinds=join("kinds", np.uint8),
-        values=join("values", np.float64),
-        means=join("means", np.float64),
-        hashes=join("hashes", np.uint64),
-        responses=sum(block.responses for block in blocks),
-        missing_scores=sum(block.missing_scores for block in blocks),
-        problems=problems,
-    )
 
 
 @dataclass

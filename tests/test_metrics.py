@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from curriculum.metrics import METRICS, Metric, MetricParameters, Scores, measure
+from curriculum.metrics import METRICS, Metric, MetricParameters, Scores, _round, measure
 
 K, THRESHOLD = 2, 0.5
 PARAMETERS = MetricParameters(k=K, pass_threshold=THRESHOLD)
@@ -161,3 +161,11 @@ def test_metric_of_ones_own_is_tidied_like_ours() -> None:
     spread = Metric("spread", compute, higher_is_easier=False, meaning="range of the scores")
     assert spread.values(Scores.of([[0, 1], []]), PARAMETERS)[0] == 1.0
     assert np.isnan(spread.values(Scores.of([[0, 1], []]), PARAMETERS)[1])
+
+
+@given(values=st.lists(st.floats() | st.floats(0.1, 10).map(lambda x: float(f"{x:.13g}"))))
+@example(values=[0.1234567890125, 999999999999.5, 9.9999999999995, 1e22, 1e-22, 5e-324, -2.5e300])
+def test_rounding_equals_printing(values: list[float]) -> None:
+    expected = [float(f"{value:.12g}") + 0.0 for value in values]
+    found = _round(np.array(values)).tolist()
+    assert list(map(repr, found)) == list(map(repr, expected))

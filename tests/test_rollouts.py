@@ -42,6 +42,19 @@ LINE = st.one_of(
 )
 
 
+def read_scores(line: bytes, field: str = "score") -> list:
+    """The scores of one line, as bucketing reads them among others."""
+    good = b'{"reward": [7, 7]}'
+    flat, counts, refused = ScoreReader(field).read_lines([good, memoryview(line), good])
+    if refused:
+        ((position, error),) = refused
+        assert (flat, counts, position) == ([7, 7, 7, 7], [2, 2], 1)
+        raise error
+    assert (flat[:2], flat[-2:], counts[0], counts[2]) == ([7, 7], [7, 7], 2, 2)
+    assert len(flat) == sum(counts)
+    return flat[2:-2]
+
+
 def floats(scores: list) -> list[float | None]:
     """Scores with every kind of missing one as None."""
     return [None if s is None or not math.isfinite(s) else float(s) for s in scores]
@@ -55,10 +68,10 @@ def test_score_reader_equals_the_plain_one(line: object) -> None:
         expected = floats(reader.check(load_object(text)))
     except Malformed as error:
         with pytest.raises(Malformed) as caught:
-            reader.read(text)
+            read_scores(text)
         assert str(caught.value) == str(error)
         return
-    assert floats(reader.read(text)) == expected
+    assert floats(read_scores(text)) == expected
 
 
 @given(line=LINE, with_best=st.booleans())
@@ -112,7 +125,7 @@ def test_rollout_reader_equals_the_plain_one(line: object, with_best: bool) -> N
 )
 def test_reasons(line: bytes, reason: str) -> None:
     with pytest.raises(Malformed) as caught:
-        ScoreReader("score").read(line)
+        read_scores(line)
     assert reason in str(caught.value)
 
 
@@ -130,18 +143,18 @@ def test_reasons(line: bytes, reason: str) -> None:
 )
 def test_what_scores_may_be(reward: str, expected: list) -> None:
     line = f'{{"reward": {reward}, "other": "\\ud800"}}'.encode()
-    assert floats(ScoreReader("score").read(line)) == expected
+    assert floats(read_scores(line)) == expected
     assert floats(RolloutReader("score", True).read(line).scores) == expected
 
 
 def test_score_field_of_another_name() -> None:
     line = b'{"reward": [{"score": 1, "V_i": 0.25}, {"V_i": true}, {"score": 1}, 3]}'
-    assert floats(ScoreReader("V_i").read(line)) == [0.25, 1.0, None, 3.0]
+    assert floats(read_scores(line, "V_i")) == [0.25, 1.0, None, 3.0]
 
 
 def test_what_is_skipped_may_be_no_utf8_in_bucketing_only() -> None:
     line = b'{"reward": [1], "prompt": "\xff"}'
-    assert ScoreReader("score").read(line) == [1.0]
+    assert read_scores(line) == [1.0]
     with pytest.raises(Malformed, match="invalid UTF-8: byte 27"):
         RolloutReader("score", True).read(line)
 
