@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from curriculum.cli import add_common_flags, add_score_flags, given, run
 from curriculum.filters import FILTERS
 from curriculum.options import PreprocessOptions
-from curriculum.preprocess import preprocess_buckets
 from curriculum.preprocess_summary import preprocessing_summary, preprocessing_warnings
 
 EPILOG = """examples:
@@ -88,7 +87,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     quiet, debug = flags.pop("quiet"), flags.pop("debug")
 
     def action() -> tuple[str, list[str]]:
-        report = preprocess_buckets(PreprocessOptions(**given(flags)), show_progress=not quiet)
+        options = PreprocessOptions(**given(flags))
+        from curriculum.preprocess import preprocess_buckets  # loads pyarrow, once flags are right
+
+        report = preprocess_buckets(options, show_progress=not quiet)
         return preprocessing_summary(report), preprocessing_warnings(report)
 
     return run(action, quiet, debug)

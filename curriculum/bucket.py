@@ -37,6 +37,7 @@ from curriculum.outputs import (
     check_not_foreign,
     check_writable,
 )
+from curriculum.progress import Progress
 from curriculum.rejected import ProblemReport, reason_lines
 from curriculum.scan import (
     BLANK,
@@ -50,7 +51,7 @@ from curriculum.scan import (
     scan_shard,
 )
 from curriculum.version import __version__
-from curriculum.workers import Progress, map_tasks
+from curriculum.workers import Workers
 
 
 def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> BucketingReport:
@@ -65,11 +66,12 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
     previous = load_manifest(output, BucketingManifest)
     old = previous.files() if previous else []
     _check_outputs(options, files, old)
-    with Progress(2 * sum(file.size for file in files), show_progress) as progress:
-        scanned = _scan(options, files, progress)
+    work = 2 * sum(file.size for file in files)
+    with Progress(work, show_progress) as progress, Workers(options.workers) as workers:
+        scanned = _scan(options, files, workers, progress)
         buckets = _cut(options, scanned)
         with Outputs(output) as outputs:
-            sizes = _copy(options, scanned, buckets, outputs, progress)
+            sizes = _copy(options, scanned, buckets, outputs, workers, progress)
             check_unchanged(files)
             report = _report(options, files, scanned, buckets, sizes)
             outputs.commit(report.manifest, old)
@@ -103,7 +105,9 @@ def _check_outputs(options: BucketOptions, files: Sequence[InputFile], old: Sequ
     check_not_foreign(output, _output_files(options), old)
 
 
-def _scan(options: BucketOptions, files: Sequence[InputFile], progress: Progress) -> Scanned:
+def _scan(
+    options: BucketOptions, files: Sequence[InputFile], workers: Workers, progress: Progress
+) -> Scanned:
     """First pass. Raises InputError for malformed lines, and where no rollout is scored."""
     progress.step("scan")
     scanned, problems = Scanned(list(cut_shards(files)), []), ProblemReport()
@@ -112,7 +116,7 @@ def _scan(options: BucketOptions, files: Sequence[InputFile], progress: Progress
         ScanTask(shard, options.score_field, metric, options.parameters, by_hash)
         for shard in scanned.shards
     ]
-    for task, scan in zip(tasks, map_tasks(scan_shard, tasks), strict=True):
+    for task, scan in workers.map(scan_shard, tasks):
         problems.add(task.shard.file.path, len(scan.kinds), scan.problems)
         scanned.scans.append(scan)
         progress.add(task.shard.stop - task.shard.start)
@@ -164,6 +168,7 @@ def _copy(
     scanned: Scanned,
     buckets: IntArray,
     outputs: Outputs,
+    workers: Workers,
     progress: Progress,
 ) -> IntArray:
     """Second pass: write the bucket files and the unscored rollouts; the size of each bucket
@@ -183,7 +188,7 @@ def _copy(
         # Each line is followed by a newline, so a file's size is known before it is written.
         added = np.bincount(where[written], scan.lengths[written] + 1, minlength=len(sizes))
         sizes += added.astype(np.int64)
-    for task, _ in zip(tasks, map_tasks(copy_shard, tasks), strict=True):
+    for task, _ in workers.map(copy_shard, tasks):
         progress.add(task.shard.stop - task.shard.start)
     for path, size in zip(paths, sizes.tolist(), strict=True):
         if path.stat().st_size != size:

@@ -16,6 +16,13 @@ from curriculum.version import __version__
 
 def add_common_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that mean the same in both scripts."""
+    engine = parser.add_argument_group("engine")
+    engine.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes to work in; the output is the same for any N (default: one per core)",
+    )
     group = parser.add_argument_group("messages")
     group.add_argument("--quiet", action="store_true", help="no progress and no summary")
     group.add_argument("--debug", action="store_true", help="show a traceback with an error")

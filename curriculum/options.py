@@ -26,7 +26,7 @@ class BucketOptions:
 
     `thresholds` replace percentiles; `bucket_names` run easy → hard, with thresholds from the
     lowest metric value up. `metric` is a name in METRICS or a Metric of one's own. None means the
-    default: three buckets, or as many as there are names.
+    default: three buckets, or as many as there are names; a worker per usable core.
     """
 
     inputs: Sequence[str]
@@ -39,6 +39,7 @@ class BucketOptions:
     k: int = 1
     pass_threshold: float = 0.5
     ties: str = "together"
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         if not self.inputs:
@@ -48,6 +49,7 @@ class BucketOptions:
         _check_choice("--ties", self.ties, ("together", "split"))
         _check_at_least_one("--num-buckets", self.num_buckets)
         _check_at_least_one("--k", self.k)
+        _check_at_least_one("--workers", self.workers)
         _check_finite("--pass-threshold", self.pass_threshold)
         _check_text("--score-field", self.score_field)
         if self.thresholds is not None:
@@ -81,7 +83,7 @@ class PreprocessOptions:
     """Which buckets become which parquet sets, and how.
 
     None means the default: all buckets, the manifest's score field and pass threshold, `combined`
-    for the set's name.
+    for the set's name, a worker per usable core.
     """
 
     input_dir: str
@@ -99,6 +101,7 @@ class PreprocessOptions:
     seed: int = 42
     ground_truth_format: str = "auto"
     best_response: bool = True
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         _check_choice("--filter", self.filter, FILTERS)
@@ -107,6 +110,7 @@ class PreprocessOptions:
         _check_text("--score-field", self.score_field)
         _check_text("--data-source", self.data_source)
         _check_text("--ability", self.ability)
+        _check_at_least_one("--workers", self.workers)
         if not 0 <= self.val_ratio < 1:
             raise UsageError(
                 f"the ratio is {self.val_ratio}",

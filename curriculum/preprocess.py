@@ -40,13 +40,14 @@ from curriculum.outputs import (
 )
 from curriculum.plan import SPLITS, RowPlan, moved_prompts, plan_rows
 from curriculum.preprocess_summary import PreprocessingReport, PromptFacts, SetFacts
+from curriculum.progress import Progress
 from curriculum.prompts import split_prompts
 from curriculum.rejected import ProblemReport, reason_lines
 from curriculum.rows import ReadOptions
 from curriculum.shapes import Conflict
 from curriculum.verl import RowForm, Stage, column_sizes, count_rows, plan_groups
 from curriculum.version import __version__
-from curriculum.workers import Progress, map_tasks
+from curriculum.workers import Workers
 
 COMBINED = "combined"
 # A row is at most about as large as its line and the columns that we add.
@@ -78,8 +79,9 @@ def preprocess_buckets(
     previous = load_manifest(output, PreprocessingManifest)
     _check_outputs(options, sets, previous.files() if previous else [])
     work = [*directory.files, *(directory.files[i] for places in sets.values() for i in places)]
-    with Progress(sum(file.size for file in work), show_progress) as progress:
-        found = _infer(options, directory, settings, progress)
+    total = sum(file.size for file in work)
+    with Progress(total, show_progress) as progress, Workers(options.workers) as workers:
+        found = _infer(options, directory, settings, workers, progress)
         try:
             form, notes = choose_form(found, options.best_response)
         except Conflict as conflict:
@@ -89,8 +91,9 @@ def preprocess_buckets(
         plan = plan_rows(found, split, sets)
         _check_any_row(options, plan)
         with Outputs(output) as outputs:
-            both_sides = _convert(options, directory, settings, form, plan, outputs, progress)
-            facts = [_write(name, directory, form, plan, outputs) for name in sets]
+            tasks = _convert_tasks(options, directory, settings, form, plan, outputs)
+            both_sides = _convert(tasks, workers, progress)
+            facts = _write(directory, form, plan, outputs, workers)
             _write_unscored(found, outputs)
             check_unchanged(directory.files)
             moved = moved_prompts(plan, split)
@@ -187,6 +190,7 @@ def _infer(
     options: PreprocessOptions,
     directory: BucketDirectory,
     settings: _Settings,
+    workers: Workers,
     progress: Progress,
 ) -> Inspected:
     """First pass, over every bucket of the directory. Raises InputError for malformed lines, and
@@ -202,7 +206,7 @@ def _infer(
         for number, shard in enumerate(found.shards)
     ]  # fmt: skip
     problems = ProblemReport()
-    for task, inspection in zip(tasks, map_tasks(inspect_shard, tasks), strict=True):
+    for task, inspection in workers.map(inspect_shard, tasks):
         problems.add(task.shard.file.path, len(inspection.kinds), inspection.problems)
         found.add(inspection)
         progress.add(task.shard.stop - task.shard.start)
@@ -262,18 +266,15 @@ def _part(outputs: Outputs, number: int, split: str) -> Path:
     return outputs.scratch(f"{number:06}-{split}.arrow")
 
 
-def _convert(
+def _convert_tasks(
     options: PreprocessOptions,
     directory: BucketDirectory,
     settings: _Settings,
     form: RowForm,
     plan: RowPlan,
     outputs: Outputs,
-    progress: Progress,
-) -> int:
-    """Second pass, over the buckets of this run's sets: stage their rows. The number of prompts
-    on both sides, recounted from the rows: 0, or InternalError."""
-    progress.step("convert")
+) -> list[ConvertTask]:
+    """The second pass: the shards of this run's sets, and where their rows are staged."""
     tasks = []
     for number in (number for name in plan.sets for number in plan.shards(name)):
         bucket = plan.found.buckets[number]
@@ -290,8 +291,15 @@ def _convert(
                 paths=[_part(outputs, number, split) for split in SPLITS],
             )
         )
+    return tasks
+
+
+def _convert(tasks: Sequence[ConvertTask], workers: Workers, progress: Progress) -> int:
+    """Stage the rows. The number of prompts on both sides, recounted from the rows: 0, or
+    InternalError."""
+    progress.step("convert")
     hashes: list[list[HashArray]] = [[np.zeros(0, np.uint64)] for _ in SPLITS]
-    for task, converted in zip(tasks, map_tasks(convert_shard, tasks), strict=True):
+    for task, converted in workers.map(convert_shard, tasks):
         for side in range(len(SPLITS)):
             hashes[side].append(converted.hashes[side])
         progress.add(task.shard.stop - task.shard.start)
@@ -303,33 +311,40 @@ def _convert(
 
 
 def _write(
-    name: str, directory: BucketDirectory, form: RowForm, plan: RowPlan, outputs: Outputs
-) -> SetFacts:
-    """Write the files of one set; a side without rows gets none."""
-    files: dict[str, str | None] = dict.fromkeys(SPLITS)
-    tasks = []
-    for side, split in enumerate(SPLITS):
-        lengths = plan.lengths(name, side)
-        if len(lengths):
-            files[split] = _set_file(name, split)
-            parts = [_part(outputs, number, split) for number in plan.shards(name)]
-            path = outputs.stage(_set_file(name, split))
-            groups = plan_groups(lengths + OUR_BYTES_PER_ROW)
-            tasks.append(WriteTask(path, form.schema(), parts, groups))
-    columns, size = Counter[str](), 0
-    for task, _ in zip(tasks, map_tasks(write_file, tasks), strict=True):
+    directory: BucketDirectory,
+    form: RowForm,
+    plan: RowPlan,
+    outputs: Outputs,
+    workers: Workers,
+) -> list[SetFacts]:
+    """Write the files of all sets, and weigh them; a side without rows gets no file."""
+    tasks: dict[str, WriteTask] = {}
+    for name in plan.sets:
+        for side, split in enumerate(SPLITS):
+            lengths, file = plan.lengths(name, side), _set_file(name, split)
+            if len(lengths):
+                parts = [_part(outputs, number, split) for number in plan.shards(name)]
+                groups = plan_groups(lengths + OUR_BYTES_PER_ROW)
+                tasks[file] = WriteTask(outputs.stage(file), form.schema(), parts, groups)
+    for task, _ in workers.map(write_file, list(tasks.values())):
         if count_rows(task.path) != sum(task.groups):
             raise InternalError(f"{task.path} has {count_rows(task.path):,} rows")
-        columns.update(column_sizes(task.path))
-        size += task.path.stat().st_size
+    return [_weigh(name, directory, plan, tasks) for name in plan.sets]
+
+
+def _weigh(
+    name: str, directory: BucketDirectory, plan: RowPlan, tasks: Mapping[str, WriteTask]
+) -> SetFacts:
+    files = {split: _set_file(name, split) for split in SPLITS}
+    written = [tasks[file].path for file in files.values() if file in tasks]
     return SetFacts(
         name=name,
         buckets=[directory.names[i] for i in plan.sets[name]],
-        files=files,
+        files={split: file if file in tasks else None for split, file in files.items()},
         rows=plan.rows(name),
         dropped={directory.names[i]: plan.dropped(i) for i in plan.sets[name]},
-        bytes=size,
-        columns=columns,
+        bytes=sum(path.stat().st_size for path in written),
+        columns=sum(map(column_sizes, written), Counter()),
     )
 
 

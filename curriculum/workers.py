@@ -1,44 +1,47 @@
-"""A function over shards: results in order, progress in bytes, the first error wins."""
+"""A function over shards, in this process or in several: results in order, the first error wins.
+
+Whatever the number of workers, the results are the same.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-LINE_EVERY_SECONDS = 30.0
+TASKS_PER_WORKER = 3
 
 
-class Progress:
-    """Bytes done out of a total, on stderr: a bar on a terminal, else a line every 30 s.
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
-    A context manager; without `show` nothing is shown.
+
+class Workers:
+    """Processes that run a function over tasks; with `count` 1, this process alone.
+
+    A context manager: leaving it ends the processes, at once where an error ended the work. They
+    are started when there is more than one task to run.
     """
 
-    def __init__(self, total: int, show: bool = True) -> None:
-        terminal = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=total,
-            unit="B",
-            unit_scale=True,
-            unit_divisor=1000,
-            dynamic_ncols=True,
-            leave=False,
-            file=sys.stderr,
-            disable=not (show and terminal),
-        )
-        self._lines = show and not terminal
-        self._total, self._done, self._started = total, 0, time.monotonic()
-        self._last_line = self._started
+    def __init__(self, count: int | None = None) -> None:
+        self._count = count or usable_cores()
+        self._pool: ProcessPoolExecutor | None = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Workers:
         return self
 
     def __exit__(
@@ -47,29 +50,45 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.close()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def step(self, name: str) -> None:
-        """Name the pass that now runs."""
-        self._bar.set_description(name, refresh=False)
+    def map(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task]
+    ) -> Iterator[tuple[Task, Result]]:
+        """Each task with its result, in the order of the tasks; the first error ends it.
 
-    def add(self, done: int) -> None:
-        """Count `done` more bytes."""
-        self._done += done
-        self._bar.update(done)
-        now = time.monotonic()
-        if self._lines and now - self._last_line >= LINE_EVERY_SECONDS:
-            self._last_line = now
-            rate = self._done / (now - self._started)
-            left = (self._total - self._done) / rate
-            print(
-                f"{self._done / 1e9:.1f} of {self._total / 1e9:.1f} GB, "
-                f"{rate / 1e6:.0f} MB/s, {left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
+        A few tasks per worker are under way at once, so what waits stays small.
+        """
+        if self._count == 1 or len(tasks) < 2:
+            for task in tasks:
+                yield task, function(task)
+            return
+        pool, todo = self._start(), iter(tasks)
+        running = deque(
+            (task, pool.submit(function, task))
+            for task in islice(todo, TASKS_PER_WORKER * self._count)
+        )
+        while running:
+            task, future = running.popleft()
+            result = future.result()
+            running.extend((task, pool.submit(function, task)) for task in islice(todo, 1))
+            yield task, result
+
+    def _start(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            from concurrent.futures import ProcessPoolExecutor
+            from multiprocessing import get_context
+
+            # A fork shares the modules that are loaded, so workers start at once. Where other
+            # threads run (numpy keeps some, idle) Python warns of it; ours hold no lock.
+            fork = "fork" if sys.platform == "linux" else None
+            self._pool = ProcessPoolExecutor(
+                self._count, mp_context=get_context(fork), initializer=_ignore_interrupts
             )
+        return self._pool
 
 
-def map_tasks(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-    """`function` of each task, in order, in this process; tasks are taken as they are needed."""
-    return map(function, tasks)
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches every process of the terminal; only the driver answers it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
