@@ -14,14 +14,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from curriculum.arrays import BoolArray, ByteArray, HashArray, IntArray
+from curriculum.arrays import ByteArray, HashArray, IntArray
 from curriculum.inputs import Shard, changed, read_blocks
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
 from curriculum.plan import SPLITS
 from curriculum.prompts import PromptHasher
-from curriculum.rollouts import Malformed
-from curriculum.rows import ReadOptions, Row, RowReader
-from curriculum.verl import RowForm, Rows, Stage, build_table, write_parquet
+from curriculum.rows import Columns, ReadOptions, RowReader
+from curriculum.verl import Measures, RowForm, Stage, build_table, write_parquet
 
 
 @dataclass(frozen=True)
@@ -75,53 +74,40 @@ def convert_shard(task: ConvertTask) -> Converted:
                 raise changed(task.shard.file)
             first += len(lines)
             for side, writer in enumerate(writers):
-                chosen = sides == side
-                if not chosen.any():
+                chosen = np.flatnonzero(sides == side)
+                if not len(chosen):
                     continue
-                rows = _read_rows(task, reader, lines, chosen)
-                hashes[side].extend(hasher(row.messages) for row in rows)
-                columns = _as_columns(rows, indexes[chosen], task.metrics)
-                writer.write_table(build_table(columns, task.form, task.stage, SPLITS[side]))
+                rows, refused = reader.read_lines([lines[i] for i in chosen.tolist()])
+                if refused:  # the first pass read these lines without complaint
+                    raise changed(task.shard.file)
+                hashes[side].extend(map(hasher, rows.prompts))
+                measures = _measure(rows, task.metrics)
+                writer.write_table(
+                    build_table(
+                        rows, indexes[chosen], measures, task.form, task.stage, SPLITS[side]
+                    )
+                )
     if first != len(task.sides):
         raise changed(task.shard.file)
     train, val = (np.array(found, np.uint64) for found in hashes)
     return Converted((train, val))
 
 
-def _read_rows(
-    task: ConvertTask, reader: RowReader, lines: list[memoryview], chosen: BoolArray
-) -> list[Row]:
-    try:
-        return [reader.read(lines[i]) for i in np.flatnonzero(chosen).tolist()]
-    except Malformed as error:  # the first pass read these lines without complaint
-        raise changed(task.shard.file) from error
-
-
-def _as_columns(rows: list[Row], indexes: IntArray, choice: MetricChoice) -> Rows:
-    scores = Scores.of([row.scores for row in rows])
-    nothing = np.full(len(rows), np.nan)
-    given, own = choice.parameters, MetricParameters(pass_threshold=choice.pass_threshold)
-    return Rows(
-        data_sources=[row.data_source for row in rows],
-        prompts=[row.messages for row in rows],
-        abilities=[row.ability for row in rows],
-        ground_truths=[row.ground_truth for row in rows],
-        indexes=indexes,
-        keys=[row.key for row in rows],
-        extra_infos=[row.extra_info for row in rows],
-        best=[row.best for row in rows],
-        best_scores=scores.highest,
-        metric=choice.metric.name if choice.metric else None,
-        metrics={
-            "value": choice.metric.values(scores, given) if choice.metric else nothing,
-            "mean_score": METRICS["mean_reward"].values(scores, own),
-            "max_score": scores.highest,
-            "min_score": scores.lowest,
-            "score_variance": METRICS["variance"].values(scores, own),
-            "success_rate": METRICS["success_rate"].values(scores, own),
-        },
-        num_responses=scores.counts,
-    )
+def _measure(rows: Columns, choice: MetricChoice) -> Measures:
+    scores = Scores.of(rows.scores)
+    own = MetricParameters(pass_threshold=choice.pass_threshold)
+    value = np.full(len(rows.scores), np.nan)
+    if choice.metric is not None:
+        value = choice.metric.values(scores, choice.parameters)
+    numbers = {
+        "value": value,
+        "mean_score": METRICS["mean_reward"].values(scores, own),
+        "max_score": scores.highest,
+        "min_score": scores.lowest,
+        "score_variance": METRICS["variance"].values(scores, own),
+        "success_rate": METRICS["success_rate"].values(scores, own),
+    }
+    return Measures(choice.metric.name if choice.metric else None, numbers, scores.counts)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from curriculum.inputs import Shard, read_blocks
 from curriculum.metrics import Scores
 from curriculum.prompts import PromptHasher
 from curriculum.rejected import Problems
-from curriculum.rollouts import Malformed, Score, is_blank, is_present
-from curriculum.rows import Notes, ReadOptions, Row, RowReader
+from curriculum.rollouts import is_blank
+from curriculum.rows import Columns, Notes, ReadOptions, RowReader
 from curriculum.shapes import Conflict, Place, Plan, Shape, plan_shape
 from curriculum.verl import STRUCT_FIELDS, OwnField, RowForm, name_own_fields
 
@@ -88,53 +88,54 @@ class _Inspector:
         self._task = task
         self._reader, self._hasher = RowReader(task.options), PromptHasher(task.seed)
         self._shapes, self._problems = Shapes.empty(), Problems()
-        self._lengths: list[int] = []
-        self._kinds: list[int] = []
-        self._hashes: list[int] = []
+        self._lengths: list[IntArray] = []
+        self._kinds: list[ByteArray] = []
         self._keep: list[BoolArray] = []
-        self._responses = self._missing_scores = 0
+        self._hashes: list[int] = []
+        self._lines = self._responses = self._present = 0
 
     def add_block(self, lines: list[memoryview]) -> None:
-        self._lengths.extend(map(len, lines))
-        rewards: list[list[Score]] = []
-        for line in lines:
-            try:
-                row = self._reader.read(line)
-                kind = self._add_row(row, rewards)
-            except Malformed as error:
-                kind = BLANK if is_blank(line) else MALFORMED
-                if kind == MALFORMED:
-                    self._problems.add(len(self._kinds), error)
-            self._kinds.append(kind)
-        keep = FILTERS[self._task.filter].keep(Scores.of(rewards), self._task.pass_threshold)
-        self._keep.append(keep)
+        rows, refused = self._reader.read_lines(lines)
+        kinds = np.full(len(lines), ROW, dtype=np.uint8)
+        for position, error in refused:
+            kinds[position] = BLANK if is_blank(lines[position]) else MALFORMED
+            if kinds[position] == MALFORMED:
+                self._problems.add(self._lines + position, error)
+        scores = Scores.of(rows.scores)
+        self._responses += sum(map(len, rows.scores))
+        self._present += int(scores.offsets[-1])
+        if not scores.counts.all():
+            kinds[kinds == ROW] = np.where(scores.counts, ROW, UNSCORED)
+            rows = rows.take(np.flatnonzero(scores.counts).tolist())
+            scores = Scores.of(rows.scores)
+        self._add_rows(rows, scores)
+        self._kinds.append(kinds)
+        self._lengths.append(np.fromiter(map(len, lines), np.int64, len(lines)))
+        self._lines += len(lines)
 
-    def _add_row(self, row: Row, rewards: list[list[Score]]) -> int:
-        present = sum(map(is_present, row.scores))
-        self._responses += len(row.scores)
-        self._missing_scores += len(row.scores) - present
-        if not present:
-            return UNSCORED
-        place = (self._task.number, len(self._kinds))
-        self._shapes.ground_truth.add(row.ground_truth, place)
-        for name, value in row.extra_info.items():
+    def _add_rows(self, rows: Columns, scores: Scores) -> None:
+        self._hashes.extend(map(self._hasher, rows.prompts))
+        self._keep.append(FILTERS[self._task.filter].keep(scores, self._task.pass_threshold))
+        places = [(self._task.number, self._lines + position) for position in rows.positions]
+        self._shapes.ground_truth.add_all(rows.ground_truths, places)
+        for name in dict.fromkeys(name for info in rows.extra_infos for name in info):
             if name not in self._shapes.extra_info:
                 self._shapes.extra_info[name] = Shape(False, deep=name in STRUCT_FIELDS)
-            self._shapes.extra_info[name].add(value, place)
-        self._hashes.append(self._hasher(row.messages))
-        rewards.append(row.scores)
-        return ROW
+            pairs = zip(rows.extra_infos, places, strict=True)
+            held = [(info[name], place) for info, place in pairs if name in info]
+            values, at = zip(*held, strict=True)
+            self._shapes.extra_info[name].add_all(values, at)
 
     def result(self) -> Inspection:
         return Inspection(
-            lengths=np.array(self._lengths, np.int64),
-            kinds=np.array(self._kinds, np.uint8),
+            lengths=np.concatenate([np.zeros(0, np.int64), *self._lengths]),
+            kinds=np.concatenate([np.zeros(0, np.uint8), *self._kinds]),
             hashes=np.array(self._hashes, np.uint64),
             keep=np.concatenate([np.zeros(0, np.bool_), *self._keep]),
             shapes=self._shapes,
             notes=self._reader.notes,
             responses=self._responses,
-            missing_scores=self._missing_scores,
+            missing_scores=self._responses - self._present,
             problems=self._problems,
         )
 

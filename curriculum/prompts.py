@@ -10,38 +10,53 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any
 
+import msgspec
 import numpy as np
 
 from curriculum.arrays import BoolArray, HashArray
-from curriculum.rollouts import Malformed, Rollout, describe, is_absent
-
-Message: TypeAlias = tuple[str, str]  # role, content
+from curriculum.rollouts import Malformed, describe
 
 
-def read_prompt(rollout: Rollout, left_out: Counter[str]) -> list[Message]:
+class Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """One message of a prompt."""
+
+    role: str
+    content: str
+
+
+def read_prompt(fields: Mapping[str, Any], left_out: Counter[str]) -> list[Message]:
     """The messages of a rollout's prompt, at least one, with text in at least one.
 
     They are those of `prompt` (a string is one user message), else those of `messages` without
     its trailing assistant turns. Message keys other than role and content are left out and
     counted in `left_out`. Raises Malformed.
     """
-    if not is_absent(rollout.prompt):
-        name, prompt = "prompt", rollout.prompt
-        if isinstance(prompt, str):
-            prompt = [{"role": "user", "content": prompt}]
-    else:
-        name, prompt = "messages", rollout.messages
+    name, prompt = "prompt", fields["prompt"]
+    if prompt is None or prompt in ("", []):
+        name, prompt = "messages", fields["messages"]
+    elif isinstance(prompt, str):
+        prompt = [{"role": "user", "content": prompt}]
     if prompt is not None and not isinstance(prompt, list):
         raise Malformed(f"{name} is not a list", f"it is {describe(prompt)}")
     messages = [_read_message(f"{name}[{i}]", m, left_out) for i, m in enumerate(prompt or [])]
     if name == "messages":
-        while messages and messages[-1][0] == "assistant":
-            messages.pop()
-    if not any(content.strip() for _, content in messages):
+        strip_answers(messages)
+    if not has_text(messages):
         raise Malformed("no prompt", "neither prompt nor messages holds any text to answer")
     return messages
+
+
+def strip_answers(messages: list[Message]) -> None:
+    """Remove the trailing assistant turns of a conversation."""
+    while messages and messages[-1].role == "assistant":
+        messages.pop()
+
+
+def has_text(messages: Sequence[Message]) -> bool:
+    """Whether there is anything to answer."""
+    return any(not message.content.isspace() for message in messages if message.content)
 
 
 def _read_message(where: str, message: object, left_out: Counter[str]) -> Message:
@@ -62,7 +77,7 @@ def _read_message(where: str, message: object, left_out: Counter[str]) -> Messag
             )
     if len(message) > 2:
         left_out.update(key for key in message if key not in ("role", "content"))
-    return str(role), str(content)
+    return Message(str(role), str(content))
 
 
 class PromptHasher:
@@ -74,9 +89,9 @@ class PromptHasher:
     def __call__(self, messages: Sequence[Message]) -> int:
         """Equal for messages that differ only in white space; lengths keep parts apart."""
         digest = self._seeded.copy()
-        for role, content in messages:
-            collapsed = " ".join(content.split())
-            digest.update(f"{len(role)}:{role}{len(collapsed)}:{collapsed}".encode())
+        for message in messages:
+            role, content = message.role, " ".join(message.content.split())
+            digest.update(f"{len(role)}:{role}{len(content)}:{content}".encode())
         return int.from_bytes(digest.digest(), "little")
 
 

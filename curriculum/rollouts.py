@@ -18,8 +18,8 @@ import msgspec
 Line: TypeAlias = bytes | memoryview  # without its newline
 Score: TypeAlias = float | bool | None  # None, NaN and ±Infinity all are a missing score
 
-_REFUSALS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
-_NULL = msgspec.Raw(b"null")
+# What msgspec raises for a line that it does not take.
+REFUSALS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
 class Malformed(ValueError):
@@ -52,11 +52,6 @@ def load_object(line: Line) -> dict[str, Any]:
     return value
 
 
-def is_absent(prompt: object) -> bool:
-    """Whether a `prompt` says nothing, so that `messages` counts instead."""
-    return prompt is None or prompt in ("", [])
-
-
 def describe(value: object) -> str:
     """A JSON value as a message shows it: scalars as they are, the rest by their kind."""
     if isinstance(value, dict):
@@ -78,7 +73,7 @@ class ScoreReader:
         entries = list[self._entry | Score]  # type: ignore[name-defined]
         line = msgspec.defstruct("Line", [("reward", entries)], gc=False)
         self._decode_line: Callable[[Line], Any] = msgspec.json.Decoder(line).decode
-        self._decode_reward: Callable[[msgspec.Raw], Any] = msgspec.json.Decoder(entries).decode
+        self._decode_entries: Callable[[bytes], Any] = msgspec.json.Decoder(entries).decode
 
     def read_lines(
         self, lines: Sequence[Line]
@@ -92,7 +87,7 @@ class ScoreReader:
         for position, line in enumerate(lines):
             try:
                 reward = decode(line).reward
-            except _REFUSALS:
+            except REFUSALS:
                 try:
                     reward = self.check(load_object(line))
                 except Malformed as error:
@@ -102,9 +97,9 @@ class ScoreReader:
             counts.append(len(reward))
         return self._take(entries), counts, refused
 
-    def read_reward(self, reward: msgspec.Raw) -> list[Score]:
-        """The scores in the bytes of a `reward` value. Raises what msgspec raises."""
-        return self._take(self._decode_reward(reward))
+    def read_entries(self, entries: Sequence[msgspec.Raw]) -> list[Score]:
+        """The scores in the bytes of reward entries. Raises what msgspec raises."""
+        return self._take(self._decode_entries(b"[%b]" % b",".join(entries)))
 
     def _take(self, entries: list[Any]) -> list[Score]:
         kind: Any = self._entry
@@ -131,7 +126,9 @@ class ScoreReader:
                 return float(entry)
             except OverflowError:  # beyond a double, as json reads 1e400: infinite
                 return float("inf")
-        raise Malformed("a score is not a number", f"{where} is {describe(entry)}")
+        raise Malformed(
+            "a score is not a number", f"{where} is {describe(entry)}, expected a number"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,124 +142,41 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """What preprocessing takes from a line. `prompt` and `messages` are not yet checked."""
+    """What preprocessing takes from a line; `fields` are the other values it asks for, unchecked.
+
+    `mended` tells that lone surrogates were replaced.
+    """
 
     scores: list[Score]
-    prompt: Any
-    messages: Any
-    ground_truth: Any
-    key: Any
-    ability: Any
-    data_source: Any
-    extra_info: Any
+    fields: dict[str, Any]
     best: Response | None
     response_count: int | None
-    mended: bool = False
+    mended: bool
 
 
-class _Message(msgspec.Struct, gc=False):
-    content: Any = None
+FIELDS = (
+    "prompt", "messages", "ground_truth", "key", "ability", "data_source", "extra_info",
+)  # fmt: skip
 
 
-class _Choice(msgspec.Struct, gc=False):
-    message: _Message | None = None
-    text: Any = None
-
-
-class _Response(msgspec.Struct, gc=False):
-    choices: list[msgspec.Raw] | None = None
-
-
-class _Line(msgspec.Struct, gc=False):
-    reward: msgspec.Raw
-    prompt: Any = None
-    messages: msgspec.Raw = _NULL
-    ground_truth: Any = None
-    key: Any = None
-    ability: Any = None
-    data_source: Any = None
-    extra_info: Any = None
-
-
-class _LineWithResponses(_Line, gc=False):
-    response: _Response | None = None
-    responses: list[msgspec.Raw] | None = None
-
-
-class RolloutReader:
-    """Reads what preprocessing needs; of the responses, only the best one is decoded."""
-
-    def __init__(self, score_field: str, with_best_response: bool) -> None:
-        self._scores = ScoreReader(score_field)
-        self._with_best = with_best_response
-        line = _LineWithResponses if with_best_response else _Line
-        self._decode: Any = msgspec.json.Decoder(line).decode
-        self._decode_any = msgspec.json.Decoder().decode
-        self._decode_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
-        self._decode_choice = msgspec.json.Decoder(_Choice).decode
-
-    def read(self, line: Line) -> Rollout:
-        """Decode one line. Raises Malformed. `mended` tells that lone surrogates were replaced."""
-        try:
-            return self._read_fast(line)
-        except _REFUSALS:
-            return self._read_plain(load_object(line))
-
-    def _read_fast(self, line: Line) -> Rollout:
-        raw = self._decode(line)
-        scores = self._scores.read_reward(raw.reward)
-        best, count = None, None
-        if self._with_best:
-            texts = raw.response.choices if raw.response else None
-            is_choice = texts is not None
-            texts = texts if is_choice else raw.responses
-            count = None if texts is None else len(texts)
-            index = best_index(scores)
-            if index is not None:
-                content = None
-                if texts is not None and index < len(texts):
-                    if is_choice:
-                        content = self._choice_text(index, self._decode_choice(texts[index]))
-                    else:
-                        content = _text(f"responses[{index}]", self._decode_any(texts[index]))
-                entry = bytes(self._decode_raws(raw.reward)[index]).decode("utf-8")
-                best = Response(index, content, entry)
-        messages = self._decode_any(raw.messages) if is_absent(raw.prompt) else None
-        return Rollout(
-            scores, raw.prompt, messages, raw.ground_truth, raw.key, raw.ability,
-            raw.data_source, raw.extra_info, best, count,
-        )  # fmt: skip
-
-    @staticmethod
-    def _choice_text(index: int, choice: _Choice) -> str | None:
-        if choice.message is not None:
-            return _text(f"response.choices[{index}].message.content", choice.message.content)
-        return _text(f"response.choices[{index}].text", choice.text)
-
-    def _read_plain(self, rollout: dict[str, Any]) -> Rollout:
-        """The same by plain Python, for the lines msgspec refuses; says what is wrong with them."""
-        scores = self._scores.check(rollout)
-        mended = Mender()
-        best, count = None, None
-        if self._with_best:
-            texts = _plain_texts(rollout)
-            count = None if texts is None else len(texts)
-            index = best_index(scores)
-            if index is not None:
-                content = None
-                if texts is not None and index < len(texts):
-                    content = _text(*texts[index])
-                entry = json.dumps(rollout["reward"][index], ensure_ascii=False)
-                best = Response(index, mended(content), mended(entry))
-        fields = {
-            name: mended(rollout.get(name))
-            for name in ("prompt", "messages", "ground_truth", "key", "ability", "data_source")
-        }
-        extra_info = mended(rollout.get("extra_info"))
-        return Rollout(
-            scores, extra_info=extra_info, best=best, response_count=count,
-            mended=mended.happened, **fields,
-        )  # fmt: skip
+def read_rollout(line: Line, reader: ScoreReader, with_best_response: bool) -> Rollout:
+    """Read one line by Python's own `json`, which takes what Python writes. Raises Malformed."""
+    rollout = load_object(line)
+    scores = reader.check(rollout)
+    mender = Mender()
+    best, count = None, None
+    if with_best_response:
+        texts = _texts(rollout)
+        count = None if texts is None else len(texts)
+        index = best_index(scores)
+        if index is not None:
+            content = None
+            if texts is not None and index < len(texts):
+                content = _text(*texts[index])
+            entry = json.dumps(rollout["reward"][index], ensure_ascii=False)
+            best = Response(index, mender(content), mender(entry))
+    fields = {name: mender(rollout.get(name)) for name in FIELDS}
+    return Rollout(scores, fields, best, count, mender.happened)
 
 
 def is_present(score: Score) -> bool:
@@ -286,7 +200,7 @@ def _text(where: str, value: object) -> str | None:
     raise Malformed("a response is not text", f"{where} is {describe(value)}, expected a string")
 
 
-def _plain_texts(rollout: dict[str, Any]) -> list[tuple[str, Any]] | None:
+def _texts(rollout: dict[str, Any]) -> list[tuple[str, Any]] | None:
     """Where each response's text stands, and the value found there."""
     response = rollout.get("response")
     if response is not None and not isinstance(response, dict):
@@ -298,7 +212,7 @@ def _plain_texts(rollout: dict[str, Any]) -> list[tuple[str, Any]] | None:
     choices = (response or {}).get("choices")
     if choices is not None:
         _check_list("response.choices", choices)
-        return [_plain_choice(i, choice) for i, choice in enumerate(choices)]
+        return [_choice_text(i, choice) for i, choice in enumerate(choices)]
     responses = rollout.get("responses")
     if responses is None:
         return None
@@ -311,7 +225,7 @@ def _check_list(where: str, value: object) -> None:
         raise Malformed(f"{where} is not a list", f"it is {describe(value)}")
 
 
-def _plain_choice(index: int, choice: object) -> tuple[str, Any]:
+def _choice_text(index: int, choice: object) -> tuple[str, Any]:
     where = f"response.choices[{index}]"
     message = choice.get("message") if isinstance(choice, dict) else choice
     if isinstance(message, dict):

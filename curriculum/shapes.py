@@ -8,6 +8,7 @@ value is brought into that type.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,6 +19,8 @@ Place: TypeAlias = tuple[int, int]  # shard, line within it
 
 _KINDS = {type(None): "null", bool: "boolean", str: "string", float: "number", list: "list",
           dict: "object", int: "integer"}  # fmt: skip
+# So many values are looked at one by one before the rest are compared with what they showed.
+KNOWN_AFTER = 20
 _TOO_LARGE = "integer beyond int64"
 _SCALARS = {"boolean": "bool", "string": "string", "number": "double", "integer": "int64"}
 
@@ -74,6 +77,44 @@ class Shape:
             if key not in self.fields:
                 self.fields[key] = Shape(False, self.deep)
             self.fields[key].add(item, place)
+
+    def add_all(self, values: Sequence[Any], places: Sequence[Place]) -> None:
+        """Take many values into account; fast where they are like those seen before."""
+        known = min(KNOWN_AFTER, len(values))
+        for i in range(known):
+            self.add(values[i], places[i])
+        if not self._covers(values[known:]):
+            for i in range(known, len(values)):
+                self.add(values[i], places[i])
+
+    def _covers(self, values: Sequence[Any]) -> bool:
+        """Whether adding the values would change nothing, decided for all of them at once."""
+        types = set(map(type, values))
+        if not all(_KINDS[type_] in self.kinds for type_ in types):
+            return False
+        if int in types:
+            whole = [value for value in values if type(value) is int]
+            if min(whole) < -(2**63) or max(whole) >= 2**63:
+                return False
+        if list in types:
+            items = [item for value in values if type(value) is list for item in value]
+            if items and (self.item is None or not self.item._covers(items)):
+                return False
+        if dict in types and not (self.keys_differ and not self.grow):
+            objects = [value for value in values if type(value) is dict]
+            return self._covers_objects(objects)
+        return True
+
+    def _covers_objects(self, objects: Sequence[dict[str, Any]]) -> bool:
+        fields = self.fields or {}
+        for keys in set(map(tuple, objects)):
+            same = len(keys) == len(fields) and all(key in fields for key in keys)
+            if not same and not (self.keys_differ and all(key in fields for key in keys)):
+                return False
+        return all(
+            shape._covers([value[key] for value in objects if key in value])
+            for key, shape in fields.items()
+        )
 
     def merge(self, other: Shape) -> None:
         """Take into account all that `other` has seen, which came later."""

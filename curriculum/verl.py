@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from curriculum.arrays import FloatArray, IntArray
 from curriculum.prompts import Message
 from curriculum.rollouts import Response
+from curriculum.rows import Columns
 from curriculum.shapes import Plan
 
 # verl calls .get on these, so they stay structs whatever their keys.
@@ -135,27 +136,20 @@ class Stage:
     index: int
 
 
-@dataclass
-class Rows:
-    """Rows of one stage and side, column by column; the metric columns are `metrics` by name,
-    NaN where undefined, in the order of the rows."""
+@dataclass(frozen=True)
+class Measures:
+    """What difficulty_metrics and best_response hold in numbers, one entry per row; `numbers` by
+    field name, NaN where undefined."""
 
-    data_sources: Sequence[str]
-    prompts: Sequence[Sequence[Message]]
-    abilities: Sequence[str]
-    ground_truths: Sequence[Any]
-    indexes: IntArray
-    keys: Sequence[str | None]
-    extra_infos: Sequence[dict[str, Any]]
-    best: Sequence[Response | None]
-    best_scores: FloatArray
     metric: str | None
-    metrics: dict[str, FloatArray]
+    numbers: dict[str, FloatArray]
     num_responses: IntArray
 
 
-def build_table(rows: Rows, form: RowForm, stage: Stage, split: str) -> pa.Table:
-    """The rows as an Arrow table with the run's schema."""
+def build_table(
+    rows: Columns, indexes: IntArray, measures: Measures, form: RowForm, stage: Stage, split: str
+) -> pa.Table:
+    """Rows of one stage and side as an Arrow table with the run's schema."""
     count = len(rows.prompts)
     reward_model = pa.StructArray.from_arrays(
         [_repeat("rule", count), _column(rows.ground_truths, form.ground_truth)],
@@ -163,14 +157,14 @@ def build_table(rows: Rows, form: RowForm, stage: Stage, split: str) -> pa.Table
     )
     children = [
         _repeat(split, count),
-        pa.array(rows.indexes, pa.int64()),
+        pa.array(indexes, pa.int64()),
         pa.array(rows.keys, pa.string()),
         _repeat(stage.name, count),
         pa.array(np.full(count, stage.index), pa.int64()),
-        _difficulty_metrics(rows),
+        _difficulty_metrics(measures, count),
     ]
     if form.best_response:
-        children.append(_best_responses(rows))
+        children.append(_best_responses(rows.best, measures.numbers["max_score"]))
     children.extend(
         _column([info.get(field.source) for info in rows.extra_infos], field.plan)
         for field in form.own_fields
@@ -199,38 +193,33 @@ def _column(values: Sequence[Any], plan: Plan) -> pa.Array:
 def _prompts(prompts: Sequence[Sequence[Message]]) -> pa.Array:
     offsets = np.zeros(len(prompts) + 1, dtype=np.int32)
     np.cumsum([len(messages) for messages in prompts], out=offsets[1:])
-    roles = pa.array([role for messages in prompts for role, _ in messages], pa.string())
-    contents = pa.array([text for messages in prompts for _, text in messages], pa.string())
+    flat = [message for messages in prompts for message in messages]
+    roles = pa.array([message.role for message in flat], pa.string())
+    contents = pa.array([message.content for message in flat], pa.string())
     messages = pa.StructArray.from_arrays([roles, contents], fields=list(MESSAGE))
     return pa.ListArray.from_arrays(pa.array(offsets), messages)
 
 
-def _difficulty_metrics(rows: Rows) -> pa.Array:
-    count = len(rows.prompts)
-    metric = pa.array([rows.metric] * count, pa.string())
+def _difficulty_metrics(measures: Measures, count: int) -> pa.Array:
     numbers = [
-        pa.array(rows.metrics[field.name], pa.float64(), from_pandas=True)  # NaN becomes null
+        pa.array(measures.numbers[field.name], pa.float64(), from_pandas=True)  # NaN becomes null
         for field in list(DIFFICULTY_METRICS)[1:-1]
     ]
-    responses = pa.array(rows.num_responses, pa.int64())
+    metric = pa.array([measures.metric] * count, pa.string())
+    responses = pa.array(measures.num_responses, pa.int64())
     return pa.StructArray.from_arrays(
         [metric, *numbers, responses], fields=list(DIFFICULTY_METRICS)
     )
 
 
-def _best_responses(rows: Rows) -> pa.Array:
-    pairs = zip(rows.best, rows.best_scores.tolist(), strict=True)
-    structs = [
-        best
-        and {
-            "index": best.index,
-            "score": score,
-            "content": best.content,
-            "reward": best.reward,
-        }
-        for best, score in pairs
+def _best_responses(best: Sequence[Response | None], scores: FloatArray) -> pa.Array:
+    columns = [
+        pa.array([one.index if one else None for one in best], pa.int64()),
+        pa.array(scores, pa.float64()),
+        pa.array([one.content if one else None for one in best], pa.string()),
+        pa.array([one.reward if one else None for one in best], pa.string()),
     ]
-    return pa.array(structs, BEST_RESPONSE)
+    return pa.StructArray.from_arrays(columns, fields=list(BEST_RESPONSE))
 
 
 def plan_groups(row_bytes: IntArray) -> list[int]:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from curriculum.prompts import PromptHasher
+from curriculum.prompts import Message, PromptHasher
 from tests.support import ROOT, Script, lines, rollout, rows, tree, write_jsonl
 
 CUT = int(0.05 * 2**64)
@@ -19,7 +19,7 @@ CUT = int(0.05 * 2**64)
 
 def side(prompt: str, ratio: float = 0.05, seed: int = 42) -> str:
     """The side of a prompt by its hash alone."""
-    return "val" if PromptHasher(seed)([("user", prompt)]) < int(ratio * 2**64) else "train"
+    return "val" if PromptHasher(seed)([Message("user", prompt)]) < int(ratio * 2**64) else "train"
 
 
 def some_prompts(split: str, count: int) -> list[str]:
@@ -208,7 +208,7 @@ def test_floor_gives_every_bucket_two_sides(
     hasher = PromptHasher(42)
 
     def distance(prompt: str) -> int:
-        return abs(hasher([("user", prompt)]) - CUT)
+        return abs(hasher([Message("user", prompt)]) - CUT)
 
     (to_val,) = rows(tmp_path / "out/easy_val.parquet")
     (to_train,) = rows(tmp_path / "out/hard_train.parquet")
@@ -217,7 +217,8 @@ def test_floor_gives_every_bucket_two_sides(
     manifest = json.loads((tmp_path / "out/preprocessing.json").read_text())
     assert [(m["index"], m["to"], m["prompt_hash"])
             for m in manifest["sets"]["easy"]["moved_prompts"]] == [
-        (row["extra_info"]["index"], to, f"{hasher([('user', row['prompt'][0]['content'])]):016x}")
+        (row["extra_info"]["index"], to,
+         f"{hasher([Message('user', row['prompt'][0]['content'])]):016x}")
         for row, to in ((to_val, "val"), (to_train, "train"))
     ]  # fmt: skip
     assert "2 prompts moved to the other side of the split" in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import numpy as np
@@ -9,19 +10,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curriculum.prompts import PromptHasher, Split, read_prompt, split_prompts
-from curriculum.rollouts import Malformed, RolloutReader
+from curriculum.prompts import Message, PromptHasher, Split, read_prompt, split_prompts
+from curriculum.rollouts import Malformed
+from curriculum.rows import ReadOptions, RowReader
 from tests.support import rollout
 
 USER = {"role": "user", "content": "2+2?"}
 ANSWER = {"role": "assistant", "content": "4"}
 
 
-def prompt_of(**fields: object) -> list[tuple[str, str]]:
-    import json
+READ = ReadOptions("score", False, "auto", "source", False, "ability")
 
+
+def pairs(messages: list[Message]) -> list[tuple[str, str]]:
+    return [(message.role, message.content) for message in messages]
+
+
+def prompt_of(**fields: object) -> list[tuple[str, str]]:
     line = json.dumps({"reward": [1], **fields}).encode()
-    return read_prompt(RolloutReader("score", False).read(line), Counter())
+    columns, refused = RowReader(READ).read_lines([line])
+    plain = {"prompt": None, "messages": None, **fields}
+    if refused:
+        with pytest.raises(Malformed) as caught:
+            read_prompt(plain, Counter())
+        assert str(caught.value) == str(refused[0][1])
+        raise refused[0][1]
+    assert columns.prompts == [read_prompt(plain, Counter())]
+    return pairs(columns.prompts[0])
 
 
 @pytest.mark.parametrize(
@@ -54,8 +69,7 @@ def test_prompt_is_passed_on_unchanged() -> None:
 
 def test_other_message_keys_are_counted() -> None:
     left_out: Counter[str] = Counter()
-    line = b'{"reward": [1], "prompt": [{"role": "user", "content": "x", "name": "b", "id": 1}]}'
-    read_prompt(RolloutReader("score", False).read(line), left_out)
+    read_prompt({"prompt": [{"role": "user", "content": "x", "name": "b", "id": 1}]}, left_out)
     assert left_out == {"name": 1, "id": 1}
 
 
@@ -80,7 +94,7 @@ def test_what_is_no_prompt(fields: dict, reason: str) -> None:
 
 def test_hash_ignores_white_space_but_not_where_messages_part() -> None:
     hasher = PromptHasher(42)
-    assert hasher([("user", " a  b\n")]) == hasher([("user", "a b")])
+    assert hasher([Message("user", " a  b\n")]) == hasher([Message("user", "a b")])
     different = [
         [("user", "ab")],
         [("user", "a b")],
@@ -88,12 +102,14 @@ def test_hash_ignores_white_space_but_not_where_messages_part() -> None:
         [("user", "a"), ("user", "b")],
         [("user", "a"), ("userb", "")],
     ]
-    assert len({hasher(messages) for messages in different}) == len(different)
-    assert PromptHasher(7)([("user", "a b")]) != hasher([("user", "a b")])
+    assert len({hasher([Message(*m) for m in messages]) for messages in different}) == len(
+        different
+    )
+    assert PromptHasher(7)([Message("user", "a b")]) != hasher([Message("user", "a b")])
 
 
 def test_hash_is_the_same_on_every_machine_and_day() -> None:
-    assert PromptHasher(42)([("user", "2+2?")]) == 0x3964DC983525E272
+    assert PromptHasher(42)([Message("user", "2+2?")]) == 0x3964DC983525E272
 
 
 HASHES = st.lists(
@@ -137,7 +153,7 @@ def test_moved_prompt_moves_in_every_bucket() -> None:
 
 def test_share_of_val_is_the_ratio() -> None:
     hasher = PromptHasher(42)
-    hashes = np.array([hasher([("user", f"prompt {i}")]) for i in range(20_000)], np.uint64)
+    hashes = np.array([hasher([Message("user", f"prompt {i}")]) for i in range(20_000)], np.uint64)
     val = split_prompts([hashes], 0.05).is_val(hashes).mean()
     assert abs(val - 0.05) < 0.007  # four and a half standard deviations
 

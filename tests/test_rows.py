@@ -1,0 +1,168 @@
+"""Lines → rows: the fast way equals the plain one, whatever stands in the lines."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curriculum.rollouts import Malformed, best_index
+from curriculum.rows import Columns, ReadOptions, RowReader, Topic
+from tests.lines import LINE, ROLLOUT
+
+
+def options(**changes: Any) -> ReadOptions:
+    given = {
+        "score_field": "score", "best_response": True, "ground_truth_format": "auto",
+        "data_source": "default", "keep_data_source": False, "ability": "any", **changes,
+    }  # fmt: skip
+    return ReadOptions(**given)
+
+
+def read(*lines: bytes, **changes: Any) -> tuple[Columns, list[str], dict[Topic, int]]:
+    """The rows of some lines, the reasons of the others, and what was noted."""
+    reader = RowReader(options(**changes))
+    columns, refused = reader.read_lines([memoryview(line) for line in lines])
+    notes = {topic: count for (topic, _), count in reader.notes.items()}
+    assert 0 not in notes.values()
+    return columns, [f"{position}: {error}" for position, error in refused], notes
+
+
+def read_plainly(*lines: bytes, **changes: Any) -> tuple[Columns, list[str], dict[Topic, int]]:
+    """The same, every line as if it were unusual."""
+    reader = RowReader(options(**changes))
+    columns, refused = Columns(), []
+    for position, line in enumerate(lines):
+        try:
+            reader._read_unusual(position, line, columns)
+        except Malformed as error:  # noqa: PERF203
+            refused.append(f"{position}: {error}")
+    return columns, refused, {topic: count for (topic, _), count in reader.notes.items()}
+
+
+def plain_values(columns: Columns) -> dict[str, Any]:
+    """Columns as one can compare them: missing scores alike, reward entries decoded."""
+    found = {column.name: getattr(columns, column.name) for column in fields(columns)}
+    found["scores"] = [
+        [None if s is None or not math.isfinite(s) else float(s) for s in scores]
+        for scores in columns.scores
+    ]
+    found["best"] = [
+        best and (best.index, best.content, repr(json.loads(best.reward))) for best in columns.best
+    ]
+    found["data"] = repr((found.pop("ground_truths"), found.pop("extra_infos")))
+    return found
+
+
+@given(
+    lines=st.lists(LINE | ROLLOUT, max_size=4),
+    best=st.booleans(),
+    keep=st.booleans(),
+    form=st.sampled_from(["auto", "string"]),
+)
+def test_rows_equal_their_plain_version(lines, best, keep, form) -> None:
+    texts = [json.dumps(line).encode() for line in lines]
+    changes = {"best_response": best, "keep_data_source": keep, "ground_truth_format": form}
+    columns, refused, notes = read(*texts, **changes)
+    expected, also_refused, also_notes = read_plainly(*texts, **changes)
+    assert plain_values(columns) == plain_values(expected)
+    assert refused == also_refused
+    assert notes == also_notes
+
+
+GOOD = b'{"prompt": "x", "reward": [1]}'
+
+
+def test_unusual_lines_keep_their_place() -> None:
+    odd = b'{"prompt": [{"role": "user", "content": "y", "name": "n"}], "reward": [NaN, 0]}'
+    columns, refused, notes = read(GOOD, odd, b"[]", GOOD, best_response=False)
+    assert columns.positions == [0, 1, 3]
+    assert [p[0].content for p in columns.prompts] == ["x", "y", "x"]
+    assert refused == ["2: not a JSON object: the line is a list"]
+    assert notes == {Topic.MESSAGE_KEY: 1, Topic.NO_TRUTH: 3}
+
+
+def test_bad_score_is_named_and_the_others_stand() -> None:
+    bad = b'{"prompt": "x", "reward": [{"score": 1}, {"score": "n/a"}]}'
+    columns, refused, _ = read(GOOD, bad, GOOD)
+    assert columns.positions == [0, 2]
+    assert refused == ['1: a score is not a number: reward[1].score is "n/a", expected a number']
+
+
+def test_invalid_utf8_in_a_field_that_is_read() -> None:
+    _, refused, _ = read(b'{"reward": [1], "prompt": "\xff"}')
+    assert refused == ["0: invalid UTF-8: byte 27 of the line"]
+
+
+def test_invalid_utf8_where_nothing_is_read() -> None:
+    choices = b'{"choices": [{"text": "\xff"}, {"text": "a"}]}'
+    columns, _, _ = read(b'{"reward": [0, 1], "prompt": "x", "response": ' + choices + b"}")
+    assert [best and best.content for best in columns.best] == ["a"]
+
+
+def test_lone_surrogates_are_replaced_and_told() -> None:
+    line = rb'{"reward": [1], "prompt": "a\ud800b", "extra_info": {"\udfff": ["\ud83d\ude00"]}}'
+    columns, _, notes = read(line)
+    assert columns.prompts[0][0].content == "a\ufffdb"
+    assert columns.extra_infos == [{"\ufffd": ["😀"]}]
+    assert notes[Topic.MENDED] == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "content"),
+    [
+        ('"response": {"choices": [{"message": {"content": "a"}}, {"text": "b"}]}', "b"),
+        ('"response": {"choices": [{"text": "a"}, {"message": {"content": "b", "x": 1}}]}', "b"),
+        ('"responses": ["a", "b"]', "b"),
+        ('"responses": ["a"]', None),
+        ('"responses": ["a", null]', None),
+        ('"response": null, "responses": ["a", "b"]', "b"),
+        ('"response": {}, "responses": ["a", "b"]', "b"),
+        ('"response": {"choices": [null, {"message": {"content": null}}]}', None),
+        ('"response": {"choices": [3, "b"]}', "b"),
+    ],
+)
+def test_best_response(given: str, content: str | None) -> None:
+    line = f'{{"prompt": "x", "reward": [0, {{"score": 1, "note": "é"}}, 1], {given}}}'.encode()
+    (best,) = read(line)[0].best
+    assert best is not None
+    assert (best.index, best.content, best.reward) == (1, content, '{"score": 1, "note": "é"}')
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ('"response": "text"', 'response is not an object: it is "text"'),
+        ('"response": {"choices": 3}', "response.choices is not a list: it is 3"),
+        ('"responses": "text"', "responses is not a list"),
+        ('"responses": [3]', "responses[0] is 3, expected a string"),
+        ('"response": {"choices": [{"message": {"content": [1]}}]}', "content is a list, expected"),
+    ],
+)
+def test_responses_that_are_none(given: str, reason: str) -> None:
+    line = f'{{"prompt": "x", "reward": [1], {given}}}'.encode()
+    _, refused, _ = read(line)
+    assert reason in refused[0]
+    assert read(line, best_response=False)[0].best == [None]
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [([], None), ([None], None), ([0.0, 1.0, 1.0], 1), ([None, -2.0, math.nan, -1.0], 3),
+     ([math.inf, -math.inf, 0.0], 2), ([True, 1.0], 0)],
+)  # fmt: skip
+def test_best_index_is_the_first_highest(scores: list, expected: int | None) -> None:
+    assert best_index(scores) == expected
+
+
+def test_nothing_is_noted_twice() -> None:
+    other_count = b'{"prompt": "x", "reward": [1, 0], "responses": ["a"]}'
+    odd = b'{"prompt": "x", "reward": [1], "responses": [3]}'
+    _, refused, notes = read(other_count, odd)
+    assert len(refused) == 1
+    assert notes == {Topic.NO_TRUTH: 1, Topic.OTHER_COUNT: 1}
