@@ -116,15 +116,16 @@ class _Inspector:
     def _add_rows(self, rows: Columns, scores: Scores) -> None:
         self._hashes.extend(map(self._hasher, rows.prompts))
         self._keep.append(FILTERS[self._task.filter].keep(scores, self._task.pass_threshold))
-        places = [(self._task.number, self._lines + position) for position in rows.positions]
-        self._shapes.ground_truth.add_all(rows.ground_truths, places)
-        for name in dict.fromkeys(name for info in rows.extra_infos for name in info):
-            if name not in self._shapes.extra_info:
-                self._shapes.extra_info[name] = Shape(False, deep=name in STRUCT_FIELDS)
-            pairs = zip(rows.extra_infos, places, strict=True)
-            held = [(info[name], place) for info, place in pairs if name in info]
-            values, at = zip(*held, strict=True)
-            self._shapes.extra_info[name].add_all(values, at)
+        number, before, positions = self._task.number, self._lines, rows.positions
+        shapes = self._shapes
+        shapes.ground_truth.add_all(rows.ground_truths, lambda i: (number, before + positions[i]))
+        names = {name for keys in set(map(tuple, rows.extra_infos)) for name in keys}
+        for name in names:
+            if name not in shapes.extra_info:
+                shapes.extra_info[name] = Shape(False, deep=name in STRUCT_FIELDS)
+            values = [info[name] for info in rows.extra_infos if name in info]
+            # Where these were seen no message tells.
+            shapes.extra_info[name].add_all(values, lambda _: (number, before))
 
     def result(self) -> Inspection:
         return Inspection(

@@ -56,7 +56,9 @@ def strip_answers(messages: list[Message]) -> None:
 
 def has_text(messages: Sequence[Message]) -> bool:
     """Whether there is anything to answer."""
-    return any(not message.content.isspace() for message in messages if message.content)
+    if messages and messages[-1].content.strip():  # nearly always
+        return True
+    return any(message.content.strip() for message in messages)
 
 
 def _read_message(where: str, message: object, left_out: Counter[str]) -> Message:

@@ -131,8 +131,7 @@ class ScoreReader:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True, gc=False):
     """One response of a rollout: its place, its text (or None) and its reward entry as JSON."""
 
     index: int

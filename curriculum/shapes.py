@@ -8,7 +8,7 @@ value is brought into that type.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -78,14 +78,14 @@ class Shape:
                 self.fields[key] = Shape(False, self.deep)
             self.fields[key].add(item, place)
 
-    def add_all(self, values: Sequence[Any], places: Sequence[Place]) -> None:
+    def add_all(self, values: Sequence[Any], place_of: Callable[[int], Place]) -> None:
         """Take many values into account; fast where they are like those seen before."""
         known = min(KNOWN_AFTER, len(values))
         for i in range(known):
-            self.add(values[i], places[i])
+            self.add(values[i], place_of(i))
         if not self._covers(values[known:]):
             for i in range(known, len(values)):
-                self.add(values[i], places[i])
+                self.add(values[i], place_of(i))
 
     def _covers(self, values: Sequence[Any]) -> bool:
         """Whether adding the values would change nothing, decided for all of them at once."""

@@ -32,6 +32,14 @@ def shape_of(values: list[Any], grow: bool = True, deep: bool = False, first: in
     return shape
 
 
+@given(values=VALUES, more=VALUES, context=CONTEXT)
+def test_adding_many_equals_adding_each(values, more, context) -> None:
+    values = values * 9 + more
+    each, many = shape_of(values, *context), Shape(*context)
+    many.add_all(values, lambda i: (0, i))
+    assert planned(many) == planned(each)
+
+
 def planned(shape: Shape) -> Any:
     notes: list[str] = []
     try:
