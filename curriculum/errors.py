@@ -6,6 +6,8 @@ to do about it. Only the scripts' `main` catches them and turns them into exit c
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class CurriculumError(Exception):
     """Anything the user can act on; the text is complete and needs no traceback.
@@ -23,6 +25,16 @@ class CurriculumError(Exception):
         if expected:
             text += f", expected {expected}"
         super().__init__(f"{text};\n{fix}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors come back from worker processes: rebuilt from their text alone."""
+        return _rebuild, (type(self), *self.args)
+
+
+def _rebuild(kind: type[CurriculumError], text: str) -> CurriculumError:
+    error = kind.__new__(kind)
+    error.args = (text,)
+    return error
 
 
 class InputError(CurriculumError):

@@ -14,8 +14,10 @@ from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
+from curriculum.errors import InputError
+
 if TYPE_CHECKING:
-    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures import Future, ProcessPoolExecutor
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -71,9 +73,22 @@ class Workers:
         )
         while running:
             task, future = running.popleft()
-            result = future.result()
+            result = self._result(future)
             running.extend((task, pool.submit(function, task)) for task in islice(todo, 1))
             yield task, result
+
+    @staticmethod
+    def _result(future: Future[Result]) -> Result:
+        from concurrent.futures.process import BrokenProcessPool
+
+        try:
+            return future.result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                "a worker process was killed",
+                expected="it to run to its end",
+                fix="nothing was written; if memory ran out, try again with fewer --workers",
+            ) from error
 
     def _start(self) -> ProcessPoolExecutor:
         if self._pool is None:

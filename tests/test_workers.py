@@ -1,0 +1,150 @@
+"""Several processes, shards of any size: the same bytes, the first error, nobody left behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curriculum.errors import InputError
+from curriculum.workers import Workers, usable_cores
+from tests.support import Script, rollout, tree, write_jsonl
+
+
+def double(number: int) -> int:
+    time.sleep(0.001 * (number % 3))
+    return 2 * number
+
+
+def fail_from_seven(number: int) -> int:
+    if number >= 7:
+        raise InputError(f"number {number}", fix="none")
+    return number
+
+
+def die_at_seven(number: int) -> int:
+    if number == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def own_process(number: int) -> int:
+    time.sleep(0.01)
+    return os.getpid()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_results_come_in_the_order_of_the_tasks(count: int) -> None:
+    with Workers(count) as workers:
+        assert list(workers.map(double, list(range(40)))) == [(i, 2 * i) for i in range(40)]
+        assert list(workers.map(double, [])) == []
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_first_error_in_the_order_of_the_tasks_wins(count: int) -> None:
+    found = []
+    with pytest.raises(InputError, match="number 7"), Workers(count) as workers:
+        found.extend(workers.map(fail_from_seven, list(range(20))))
+    assert found == [(i, i) for i in range(7)]
+
+
+def test_killed_worker_is_told_and_ends_the_run() -> None:
+    with pytest.raises(InputError, match="a worker process was killed"), Workers(2) as workers:
+        list(workers.map(die_at_seven, list(range(20))))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_error_in_a_worker_reaches_the_user_whole(
+    tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl.gz").write_bytes(b"\x1f\x8bnot really")
+    flags = ("-o", tmp_path / "out", "--workers", workers)
+    code, out, err = bucket("-i", tmp_path / "a.jsonl.gz", tmp_path / "b.jsonl.gz", *flags)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: {tmp_path}/a.jsonl.gz: cannot be read (")
+    assert "expected a complete, readable file;\nmend or remove the file" in err
+
+
+def test_work_is_done_in_other_processes_that_end_with_the_run() -> None:
+    with Workers(2) as workers:
+        pids = {pid for _, pid in workers.map(own_process, list(range(20)))}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_one_worker_and_one_task_need_no_other_process() -> None:
+    with Workers(1) as workers:
+        assert {pid for _, pid in workers.map(own_process, [1, 2])} == {os.getpid()}
+    with Workers(2) as workers:
+        assert [pid for _, pid in workers.map(own_process, [1])] == [os.getpid()]
+
+
+def test_default_is_the_cores_this_process_may_use() -> None:
+    assert usable_cores() == len(os.sched_getaffinity(0))
+
+
+def hostile(directory: Path) -> None:
+    """Rollouts of all sizes, with every kind of line that is not bucketed."""
+    rng = random.Random(3)
+    rollouts = [
+        rollout(
+            *rng.choices([0, 0.5, 1, None], k=rng.randrange(6)),
+            prompt=f"{'long ' * rng.choice([1, 1, 400])}{i % 90}",
+            extra_info={"i": i, "x": [{f"k{i % 3}": i}]},
+        )
+        for i in range(120)
+    ]
+    write_jsonl(directory / "a.jsonl", rollouts[:70])
+    write_jsonl(directory / "b.jsonl", rollouts[70:])
+    path = directory / "b.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf\n \n" + path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("workers", "shard_bytes", "block_bytes"),
+    [(1, 1, 64), (1, 900, 200), (2, 1, 1 << 20), (2, 5_000, 1_000), (3, 1 << 20, 1 << 20)],
+)
+@pytest.mark.parametrize("ties", ["together", "split"])
+def test_outputs_do_not_depend_on_workers_and_shards(
+    tmp_path: Path,
+    bucket: Script,
+    preprocess: Script,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+    shard_bytes: int,
+    block_bytes: int,
+    ties: str,
+) -> None:
+    hostile(tmp_path / "in")
+
+    def run(name: str, *flags: Any) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        bucketed, out = tmp_path / "bucketed", tmp_path / name
+        how = ("--ties", ties, *flags)
+        assert bucket("-i", tmp_path / "in", "-o", bucketed, *how)[0] == 0
+        assert preprocess("-i", bucketed, "-o", out, *flags)[0] == 0
+        assert preprocess("-i", bucketed, "-o", out, "--combine", *flags)[0] == 0
+        return tree(bucketed), tree(out)
+
+    expected = run("one", "--workers", 1)
+    assert "rejected/unscored.jsonl" in expected[0]
+    monkeypatch.setattr("curriculum.inputs.SHARD_BYTES", shard_bytes)
+    monkeypatch.setattr("curriculum.inputs.BLOCK_BYTES", block_bytes)
+    assert run("two", "--workers", workers) == expected
+
+
+def test_one_very_long_line(tmp_path: Path, bucket: Script, preprocess: Script) -> None:
+    text = "x" * 30_000_000
+    rollouts = [rollout(1, prompt="a", ground_truth=text), rollout(0, prompt="b")]
+    source = write_jsonl(tmp_path / "in/a.jsonl", rollouts)
+    assert bucket("-i", source, "-o", tmp_path / "b", "-n", 1, "--workers", 2)[0] == 0
+    assert (tmp_path / "b/level_1.jsonl").read_bytes() == source.read_bytes()
+    assert preprocess("-i", tmp_path / "b", "-o", tmp_path / "p", "--workers", 2)[0] == 0
