@@ -123,6 +123,8 @@ class WriteTask:
 def write_file(task: WriteTask) -> None:
     """Write one parquet file from its staged parts, which are removed as they are read."""
     write_parquet(task.path, task.schema, _read_parts(task.parts), task.groups)
+    for part in task.parts:  # the last ones, which held nothing more to read
+        part.unlink(missing_ok=True)
 
 
 def _read_parts(parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:

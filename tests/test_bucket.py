@@ -417,3 +417,18 @@ def test_version(bucket: Script) -> None:
 
     code, out, _ = bucket("--version")
     assert (code, out.split()[-1]) == (0, __version__)
+
+
+@pytest.mark.parametrize(("shard_bytes", "block_bytes"), [(1 << 20, 50), (60, 1 << 20)])
+def test_malformed_line_has_its_number_in_later_blocks_and_shards(
+    tmp_path: Path,
+    bucket: Script,
+    monkeypatch: pytest.MonkeyPatch,
+    shard_bytes: int,
+    block_bytes: int,
+) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"reward": [1]}\n\n' * 20 + b"{}\n")
+    monkeypatch.setattr("curriculum.inputs.SHARD_BYTES", shard_bytes)
+    monkeypatch.setattr("curriculum.inputs.BLOCK_BYTES", block_bytes)
+    _, _, err = bucket("-i", tmp_path / "a.jsonl", "-o", tmp_path / "out")
+    assert f'{tmp_path}/a.jsonl:41: no "reward"' in err

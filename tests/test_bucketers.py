@@ -160,3 +160,8 @@ def test_names_that_are_no_file_names_are_refused(name: str) -> None:
 def test_names_must_be_as_many_as_buckets_and_differ(names: list[str]) -> None:
     with pytest.raises(UsageError, match="--bucket-names"):
         name_buckets(2, names, False, True)
+
+
+def test_settling_may_take_several_sweeps() -> None:
+    values = np.repeat(np.arange(5.0), [9, 2, 1, 3, 2])
+    assert cut_percentiles(values, 4).tolist() == plain_percentiles(values.tolist(), 4)

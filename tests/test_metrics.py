@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import combinations
@@ -169,3 +170,34 @@ def test_rounding_equals_printing(values: list[float]) -> None:
     expected = [float(f"{value:.12g}") + 0.0 for value in values]
     found = _round(np.array(values)).tolist()
     assert list(map(repr, found)) == list(map(repr, expected))
+
+
+def test_sum_runs_from_the_lowest_score_so_its_last_digit_has_one_value() -> None:
+    scores = [-4245100.0, -42.4605, -375.44199999999995, 29552.9]
+    total = 0.0
+    for score in sorted(scores):
+        total += score
+    assert f"{sum(sorted(scores, reverse=True)) / 4:.12g}" != f"{total / 4:.12g}"
+    assert measure(scores)["mean_reward"] == float(f"{total / 4:.12g}")
+
+
+def test_variance_is_taken_from_the_lowest_score() -> None:
+    scores = [28950.09375, 28950.234375, 28950.78125, 28950.828125, 28950.890625]
+    exact = float(statistics.variance(map(Fraction, scores)))
+    assert measure(scores)["variance"] == float(f"{exact:.12g}")
+
+
+def test_variance_is_noise_beside_the_square_of_the_largest_score() -> None:
+    assert measure([1e7, 1e7 + 1])["variance"] == 0.0
+    assert measure([1e5, 1e5 + 1])["variance"] == 0.5
+
+
+def test_largest_score_may_be_the_lowest() -> None:
+    assert measure([-1e16, 0.25])["max_reward"] == 0.0
+    assert measure([-1e10, 0.25])["max_reward"] == 0.25
+
+
+def test_no_value_is_minus_zero() -> None:
+    assert math.copysign(1, Scores.of([[-0.0]]).highest[0]) == 1
+    own = Metric("own", lambda scores, parameters: -scores.highest, True, "minus the highest")
+    assert math.copysign(1, own.values(Scores.of([[0.0]]), PARAMETERS)[0]) == 1

@@ -646,3 +646,52 @@ def test_row_groups(tmp_path: Path, bucket: Script, preprocess: Script) -> None:
     metadata = pq.read_metadata(tmp_path / "out/level_1_train.parquet")
     groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     assert groups == [1000, 1000, 300]
+
+
+def test_index_counts_unscored_rollouts_but_not_blank_lines(
+    tmp_path: Path, preprocess: Script
+) -> None:
+    good = [rollout(1, prompt=p) for p in TRAIN[:4]]
+    source = buckets(tmp_path / "b", easy=[good[0], rollout(None), good[1]], hard=good[2:])
+    easy = source / "easy.jsonl"
+    easy.write_bytes(b"\n" + easy.read_bytes())
+    assert preprocess("-i", source, "-o", tmp_path / "out", "--combine", "--val-ratio", 0)[0] == 0
+    found = rows(tmp_path / "out/combined_train.parquet")
+    assert [(row["extra_info"]["index"], row["prompt"][0]["content"]) for row in found] == [
+        (0, TRAIN[0]), (2, TRAIN[1]), (3, TRAIN[2]), (4, TRAIN[3]),
+    ]  # fmt: skip
+
+
+def test_moved_prompt_is_listed_with_its_first_row(tmp_path: Path, preprocess: Script) -> None:
+    source = buckets(
+        tmp_path / "b",
+        easy=[rollout(None), *[rollout(1, prompt=p) for p in (VAL[0], VAL[0], VAL[0])]],
+        hard=[rollout(0, prompt=p) for p in TRAIN[:8] + VAL[1:3]],
+    )
+    easy = source / "easy.jsonl"
+    easy.write_bytes(b"\n" + easy.read_bytes())
+    assert preprocess("-i", source, "-o", tmp_path / "out")[0] == 0
+    manifest = json.loads((tmp_path / "out/preprocessing.json").read_text())
+    (moved,) = manifest["sets"]["hard"]["moved_prompts"]
+    assert (moved["index"], moved["to"]) == (1, "train")
+
+
+def test_places_are_right_in_later_shards(
+    tmp_path: Path, bucket: Script, preprocess: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollouts = [rollout(1, prompt=p, ground_truth="4") for p in TRAIN[:9]]
+    rollouts[7]["ground_truth"] = 4
+    source = bucketed(tmp_path, bucket, rollouts, "-n", 1)
+    monkeypatch.setattr("curriculum.inputs.SHARD_BYTES", 300)
+    _, _, err = preprocess("-i", source, "-o", tmp_path / "out")
+    assert f"string at {source}/level_1.jsonl:1, integer at {source}/level_1.jsonl:8" in err
+
+
+def test_own_fields_are_sorted_by_their_name_in_the_row(
+    tmp_path: Path, bucket: Script, preprocess: Script
+) -> None:
+    one = rollout(1, extra_info={"z": 1, "index": 2, "p": 3})
+    source = bucketed(tmp_path, bucket, [one], "-n", 1)
+    assert preprocess("-i", source, "-o", tmp_path / "out")[0] == 0
+    (row,) = rows(tmp_path / "out/level_1_train.parquet")
+    assert list(row["extra_info"])[-3:] == ["p", "source_index", "z"]

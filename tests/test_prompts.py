@@ -164,3 +164,11 @@ def test_split_without_moves_is_the_hash_alone() -> None:
 
 def test_rollout_helper_writes_what_the_reader_reads() -> None:
     assert prompt_of(**rollout(1)) == [("user", "2+2?")]
+
+
+def test_prompt_pinned_by_a_bucket_of_one_is_not_moved() -> None:
+    cut = int(0.5 * 2**64)
+    nearest, other = cut + 1, cut + 9
+    buckets = [[nearest], [nearest, other]]
+    split = split_prompts([np.array(b, np.uint64) for b in buckets], 0.5)
+    assert split.moved == {other: True}

@@ -168,3 +168,14 @@ def test_deep_structs_stay_structs() -> None:
 def test_deep_conflict_stays_small() -> None:
     plan = plan_shape(shape_of([{"t": {"a": 1}}, {"t": {"a": "x"}}], False, True), "t", [])
     assert plan == Plan("struct", fields=(("t", Plan("struct", fields=(("a", Plan("json")),))),))
+
+
+def test_merge_looks_into_lists_and_remembers_that_keys_differ() -> None:
+    left, right = shape_of([["a"]]), shape_of([[1]], first=1)
+    left.merge(right)
+    assert planned(left) == ("here[]", {"string": (0, 0), "integer": (0, 1)})
+    left = shape_of([{"a": 1, "b": 2}], False, True)
+    left.merge(shape_of([{"a": 1}, {"b": 2}], False, True))
+    assert planned(left)[1] == [
+        "here: its keys differ between rollouts; where one is unset it is null"
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
 import signal
@@ -63,7 +64,8 @@ def test_error_in_a_worker_reaches_the_user_whole(
     tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     for name in ("a", "b"):
-        (tmp_path / f"{name}.jsonl.gz").write_bytes(b"\x1f\x8bnot really")
+        packed = gzip.compress(os.urandom(200_000).hex().encode())
+        (tmp_path / f"{name}.jsonl.gz").write_bytes(packed[:-9])
     flags = ("-o", tmp_path / "out", "--workers", workers)
     code, out, err = bucket("-i", tmp_path / "a.jsonl.gz", tmp_path / "b.jsonl.gz", *flags)
     assert (code, out) == (1, "")
