@@ -27,7 +27,7 @@ fail() {
     exit 2
 }
 
-rollouts=./rollouts base=. checkpoints='' num_buckets=3 metric=mean_reward filter=all stages='' train=''
+rollouts=./rollouts base=. checkpoints='' num_buckets='' metric=mean_reward filter=all stages='' train=''
 while (($#)); do
     case $1 in
         -h | --help) usage && exit 0 ;;
@@ -53,14 +53,16 @@ bucketed=$base/bucketed preprocessed=$base/preprocessed
 [[ $train || ! -f train.py ]] || train="'$python' train.py"
 
 names=()
-if [[ $stages =~ ^[0-9]+$ ]]; then
-    num_buckets=$stages
-elif [[ $stages ]]; then
+if [[ $stages && ! $stages =~ ^[0-9]+$ ]]; then
     separator=' '
     [[ $stages != *,* ]] || separator=,
     IFS=$separator read -ra names <<<"$stages"
-    num_buckets=${#names[@]}
+    stages=${#names[@]}
 fi
+if [[ $stages && $num_buckets && $stages != "$num_buckets" ]]; then
+    fail "--stages asks for $stages buckets, -n for $num_buckets; leave one of them out"
+fi
+num_buckets=${num_buckets:-${stages:-3}}
 
 preprocess() {
     "$python" "$scripts/preprocess_bucketed_rollouts.py" -i "$bucketed" --filter "$filter" "$@"
@@ -85,16 +87,27 @@ buckets=()
 while IFS= read -r name; do buckets+=("$name"); done <<<"$names_in_order"
 count=${#buckets[@]}
 
+has_rows() { # FILE_OF_A_SET: whether the set has any rows, train or val
+    [[ -f ${1}_train.parquet || -f ${1}_val.parquet ]]
+}
+
 # The first stage trains on the easiest bucket, the last on the hardest, those between on all
 # buckets so far.
 data=("$preprocessed/${buckets[0]}_train.parquet")
+filled=0
+! has_rows "$preprocessed/${buckets[0]}" || filled=1
 echo
 echo "Step 3: Creating cumulative datasets..."
 for ((last = 2; last <= count; last++)); do
     set_name=stage1_to_$last
     ((last > 2)) || set_name=stage1_and_2
-    preprocess -o "$preprocessed/cumulative" \
-        --buckets "${buckets[@]:0:last}" --combine --output-name "$set_name"
+    ! has_rows "$preprocessed/${buckets[last - 1]}" || filled=1
+    if ((filled)); then
+        preprocess -o "$preprocessed/cumulative" \
+            --buckets "${buckets[@]:0:last}" --combine --output-name "$set_name"
+    else
+        echo "$set_name has no rows: skipped"
+    fi
     if ((last < count)); then
         data+=("$preprocessed/cumulative/${set_name}_train.parquet")
     else
@@ -108,12 +121,16 @@ if [[ $train ]]; then
 else
     echo "Step 4: Train with these commands, one after another (or pass --train CMD):"
 fi
+final=0 # the last stage that has rows
+for ((stage = 1; stage <= count; stage++)); do
+    [[ ! -f ${data[stage - 1]} ]] || final=$stage
+done
 loaded=()
 for ((stage = 1; stage <= count; stage++)); do
     file=${data[stage - 1]} checkpoint=${checkpoints}stage$stage.ckpt
-    ((stage < count)) || checkpoint=${checkpoints}final.ckpt
+    ((stage < final)) || checkpoint=${checkpoints}final.ckpt
     if [[ ! -f $file ]]; then
-        echo "stage $stage has no rows ($file is not there): skipped"
+        echo "stage $stage has no train rows ($file is not there): skipped"
         continue
     fi
     arguments=(--data "$file" ${loaded[@]+"${loaded[@]}"} --output "$checkpoint")

@@ -23,22 +23,13 @@ from pathlib import Path
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 CORPUS_WORDS = 1 << 20
 SYLLABLES = (
-    "a an be co con de di el en er fi ge ha in ka la le lo ma mi mo na ne no o or pa per po pre "
-    "ra re ri ro sa se si so ta te ti to tra u un va ve vi wa we y"
-).split()
+    "a", "an", "be", "co", "con", "de", "di", "el", "en", "er", "fi", "ge", "ha", "in", "ka", "la",
+    "le", "lo", "ma", "mi", "mo", "na", "ne", "no", "o", "or", "pa", "per", "po", "pre", "ra", "re",
+    "ri", "ro", "sa", "se", "si", "so", "ta", "te", "ti", "to", "tra", "u", "un", "va", "ve", "y",
+)  # fmt: skip
 FOREIGN = (
-    "café",
-    "größer",
-    "naïve",
-    "señal",
-    "коэффициент",
-    "число",
-    "解答",
-    "計算",
-    "π",
-    "≤",
-    "🙂",
-)
+    "café", "größer", "naïve", "señal", "коэффициент", "число", "解答", "計算", "π", "≤", "🙂",
+)  # fmt: skip
 ENDS = {" ": 78, ", ": 9, ". ": 6, ".\n": 3, ":\n\n": 1, " = ": 1, ' "': 1, '" ': 1}
 
 

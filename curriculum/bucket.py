@@ -25,16 +25,16 @@ from curriculum.manifests import (
     InputRecord,
     MethodRecord,
     MetricRecord,
+    PreprocessingManifest,
     load_manifest,
     printable,
 )
 from curriculum.options import BucketOptions
 from curriculum.outputs import (
     REASONS_FILE,
-    REJECTED_FILES,
     UNSCORED_FILE,
     Outputs,
-    check_not_foreign,
+    check_targets,
     check_writable,
 )
 from curriculum.progress import Progress
@@ -45,7 +45,7 @@ from curriculum.scan import (
     NO_SCORE,
     PASSED,
     SCORED,
-    TOO_FEW,
+    UNDEFINED,
     Scanned,
     ScanTask,
     scan_shard,
@@ -73,7 +73,7 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
         with Outputs(output) as outputs:
             sizes = _copy(options, scanned, buckets, outputs, workers, progress)
             check_unchanged(files)
-            report = _report(options, files, scanned, buckets, sizes)
+            report = _report(options, files, scanned, buckets, sizes, outputs.rejected)
             outputs.commit(report.manifest, old)
     return report
 
@@ -94,7 +94,7 @@ def _check_outputs(options: BucketOptions, files: Sequence[InputFile], old: Sequ
             fix="choose another -o",
         )
     read = {Path(file.path).resolve() for file in files}
-    for name in (*_output_files(options), *old, *REJECTED_FILES):
+    for name in (*_output_files(options), *old):
         if (output / name).resolve() in read:
             raise InputError(
                 "this input file would be replaced by the output",
@@ -102,7 +102,7 @@ def _check_outputs(options: BucketOptions, files: Sequence[InputFile], old: Sequ
                 expected="an output directory without input files",
                 fix="choose another -o",
             )
-    check_not_foreign(output, _output_files(options), old)
+    check_targets(output, _output_files(options), old, PreprocessingManifest.file_name)
 
 
 def _scan(
@@ -120,7 +120,7 @@ def _scan(
         problems.add(task.shard.file.path, len(scan.kinds), scan.problems)
         scanned.scans.append(scan)
         progress.add(task.shard.stop - task.shard.start)
-    problems.stop_if_any()
+    problems.stop_if_any("mend or remove these lines, then run again")
     if not scanned.count(SCORED):
         raise _nothing_scored(options, scanned)
     return scanned
@@ -128,10 +128,10 @@ def _scan(
 
 def _nothing_scored(options: BucketOptions, scanned: Scanned) -> InputError:
     where = ", ".join(options.inputs)
-    if too_few := scanned.count(TOO_FEW):
+    if undefined := scanned.count(UNDEFINED):
         return InputError(
-            f"{options.chosen_metric.name} is undefined for all {too_few:,} rollouts that have a "
-            "score: they have too few",
+            f"{options.chosen_metric.name} is undefined for all {undefined:,} rollouts that have "
+            "a score: they have too few",
             where=where,
             expected="at least k scores for pass_at_k, two for variance",
             fix="lower --k, choose another metric, or sample more responses",
@@ -175,7 +175,7 @@ def _copy(
     file in bytes."""
     progress.step("copy")
     names = _output_files(options)
-    unscored = scanned.count(NO_SCORE) + scanned.count(TOO_FEW)
+    unscored = scanned.count(NO_SCORE) + scanned.count(UNDEFINED)
     paths = [outputs.stage(name) for name in (*names, *([UNSCORED_FILE] if unscored else ()))]
     for path in paths:
         path.touch()
@@ -203,7 +203,7 @@ def _destinations(scanned: Scanned, buckets: IntArray, unscored: int) -> Iterato
     first = 0
     for scan in scanned.scans:
         where = np.full(len(scan.kinds), -1, dtype=np.int64)
-        where[(scan.kinds == NO_SCORE) | (scan.kinds == TOO_FEW)] = unscored
+        where[(scan.kinds == NO_SCORE) | (scan.kinds == UNDEFINED)] = unscored
         where[scan.kinds >= SCORED] = buckets[first : first + len(scan.values)]
         first += len(scan.values)
         yield where
@@ -212,7 +212,7 @@ def _destinations(scanned: Scanned, buckets: IntArray, unscored: int) -> Iterato
 def _write_reasons(options: BucketOptions, scanned: Scanned, path: Path) -> None:
     reasons = {
         NO_SCORE: "unscored: no score is present",
-        TOO_FEW: f"unscored: too few scores for {options.chosen_metric.name}",
+        UNDEFINED: f"unscored: {options.chosen_metric.name} is undefined for its scores",
     }
     lines = ((scan.lengths, scan.kinds) for scan in scanned.scans)
     with path.open("wb") as stream:
@@ -225,6 +225,7 @@ def _report(
     scanned: Scanned,
     buckets: IntArray,
     sizes: IntArray,
+    rejected: tuple[str, ...],
 ) -> BucketingReport:
     """The manifest and the facts of the run. Raises InternalError if a rollout got lost."""
     values = scanned.values()
@@ -264,6 +265,7 @@ def _report(
         tuple(inputs),
         counts,
         tuple(records),
+        rejected,
     )
     return BucketingReport(
         manifest=manifest,

@@ -175,37 +175,46 @@ def _by_file(counts: dict[str, int]) -> str:
 
 def _size_warnings(report: BucketingReport) -> list[str]:
     manifest = report.manifest
-    total, parts = manifest.counts.bucketed, len(manifest.buckets)
-    empty = [bucket.name for bucket in manifest.buckets if not bucket.count]
-    label = metric_label(report)
+    empty = [bucket for bucket in manifest.buckets if not bucket.count]
     if manifest.method.thresholds is not None:
-        return [
-            _empty_by_thresholds(report, bucket) for bucket in manifest.buckets if not bucket.count
-        ]
-    warnings = []
+        return [_empty_by_thresholds(report, bucket) for bucket in empty]
     if empty:
-        are = "is" if len(empty) == 1 else "are"
-        warnings.append(
-            f"{', '.join(empty)} {are} empty: only {plural(report.distinct, 'distinct value')} of "
-            f"{label} for {parts} buckets. Use -n {max(report.distinct, 1)} or fewer, a metric "
-            "with more values, more responses per prompt, or --ties split."
-        )
-    elif manifest.method.ties == "together":
-        for bucket, facts in zip(manifest.buckets, report.facts, strict=True):
-            relative = bucket.count * parts / total
-            if relative > LOPSIDED or relative < 1 / LOPSIDED:
-                warnings.append(_lopsided(report, bucket, facts))
-    return warnings
+        return [_empty(report, [bucket.name for bucket in empty])]
+    return _lopsided(report) if manifest.method.ties == "together" else []
 
 
-def _lopsided(report: BucketingReport, bucket: BucketRecord, facts: BucketFacts) -> str:
-    total = report.manifest.counts.bucketed
+def _empty(report: BucketingReport, names: Sequence[str]) -> str:
+    parts, total = len(report.facts), report.manifest.counts.bucketed
+    shown = ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")
+    are = f"{shown} {'is' if len(names) == 1 else 'are'} empty"
+    if total < parts:
+        return f"{are}: only {plural(total, 'rollout')} for {parts:,} buckets. Use -n {total}."
     return (
-        f"{bucket.name} holds {share(bucket.count, total)} of the rollouts instead of "
-        f"{100 / len(report.facts):.1f}%, because rollouts with one value stay together "
-        f"({facts.commonest_count:,} here have {metric_label(report)} {number(facts.commonest)}). "
-        "For equal parts use --ties split; for fewer ties, more responses per prompt."
+        f"{are}: only {plural(report.distinct, 'distinct value')} of {metric_label(report)} for "
+        f"{parts:,} buckets. Use -n {report.distinct}, a metric with more values, more responses "
+        "per prompt, or --ties split."
     )
+
+
+def _lopsided(report: BucketingReport) -> list[str]:
+    """A warning where parts are unequal and a tie is large enough to be the cause."""
+    parts, total = len(report.facts), report.manifest.counts.bucketed
+    tied = max(report.facts, key=lambda facts: facts.commonest_count)
+    if tied.commonest_count < 2 or 2 * parts * tied.commonest_count < total:
+        return []
+    shares = [
+        f"{bucket.name} {share(bucket.count, total)}"
+        for bucket in report.manifest.buckets
+        if not 1 / LOPSIDED <= bucket.count * parts / total <= LOPSIDED
+    ]
+    if not shares:
+        return []
+    return [
+        f"{', '.join(shares)} of the rollouts instead of {100 / parts:.1f}%: rollouts with one "
+        f"value stay together, and {tied.commonest_count:,} have {metric_label(report)} "
+        f"{number(tied.commonest)}. For equal parts use --ties split; for fewer ties, more "
+        "responses per prompt."
+    ]
 
 
 def _empty_by_thresholds(report: BucketingReport, bucket: BucketRecord) -> str:

@@ -6,7 +6,10 @@ Exit codes: 0 done, 1 the data or the disk said no, 2 the flags alone are wrong,
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -51,20 +54,34 @@ def given(flags: dict[str, Any]) -> dict[str, Any]:
 
 def run(action: Callable[[], tuple[str, Sequence[str]]], quiet: bool, debug: bool) -> int:
     """Run `action`, print the summary and warnings it returns, and give the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names may hold what a terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         summary, warnings = action()
     except KeyboardInterrupt:
         print("interrupted: nothing was written", file=sys.stderr)
         return 130
-    except Exception as error:  # the one place where errors end: no traceback reaches a user
+    except Exception as error:  # noqa: BLE001, where errors end: no traceback reaches a user
         if debug:
-            raise
+            traceback.print_exc()
         return _explain(error)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if not quiet:
-        print(summary, flush=True)
+        _print(summary)
     return 0
+
+
+def _print(summary: str) -> None:
+    """Print to stdout; a reader that has gone (`| head`) or a full disk undoes nothing."""
+    try:
+        print(summary, flush=True)
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            print(f"warning: the summary was not printed ({error.strerror})", file=sys.stderr)
+        # What is left in the buffer must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain(error: Exception) -> int:

@@ -6,6 +6,7 @@ depend on the rows alone, so the parquet bytes do not depend on how the work was
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
 from curriculum.plan import SPLITS
 from curriculum.prompts import PromptHasher
 from curriculum.rows import Columns, ReadOptions, RowReader
-from curriculum.verl import Measures, RowForm, Stage, build_table, write_parquet
+from curriculum.verl import Measures, RowForm, Stage, build_table, read_prompts, write_parquet
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,18 @@ class ConvertTask:
 
 @dataclass(frozen=True)
 class Converted:
-    """The prompt hashes of the rows as staged, train and val, in the order of the rows."""
+    """The rows as staged: their prompt hashes, train and val, and how many have each
+    data_source."""
 
     hashes: tuple[HashArray, HashArray]
+    data_sources: Counter[str]
 
 
 def convert_shard(task: ConvertTask) -> Converted:
     """Stage a shard's rows. Raises InputError if the file is not what the first pass read."""
     reader, hasher = RowReader(task.options), PromptHasher(task.seed)
     hashes: tuple[list[int], list[int]] = ([], [])
+    data_sources: Counter[str] = Counter()
     first = 0
     with ExitStack() as stack:
         writers = [
@@ -80,17 +84,17 @@ def convert_shard(task: ConvertTask) -> Converted:
                 rows, refused = reader.read_lines([lines[i] for i in chosen.tolist()])
                 if refused:  # the first pass read these lines without complaint
                     raise changed(task.shard.file)
-                hashes[side].extend(map(hasher, rows.prompts))
                 measures = _measure(rows, task.metrics)
-                writer.write_table(
-                    build_table(
-                        rows, indexes[chosen], measures, task.form, task.stage, SPLITS[side]
-                    )
+                table = build_table(
+                    rows, indexes[chosen], measures, task.form, task.stage, SPLITS[side]
                 )
+                hashes[side].extend(map(hasher, read_prompts(table)))
+                data_sources.update(rows.data_sources)
+                writer.write_table(table)
     if first != len(task.sides):
         raise changed(task.shard.file)
     train, val = (np.array(found, np.uint64) for found in hashes)
-    return Converted((train, val))
+    return Converted((train, val), data_sources)
 
 
 def _measure(rows: Columns, choice: MetricChoice) -> Measures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from curriculum.bucketers import name_problem, vocabulary_rank
 from curriculum.errors import InputError
 from curriculum.inputs import InputFile, find_file
-from curriculum.manifests import BucketingManifest, load_manifest
+from curriculum.manifests import BucketingManifest, encode_manifest, load_manifest
 
 SUFFIX = ".jsonl"
 
@@ -17,10 +18,12 @@ SUFFIX = ".jsonl"
 @dataclass(frozen=True)
 class BucketDirectory:
     """The buckets of a directory, easiest first, each a name and a file; `warnings` tell what
-    there is beside them. Without a manifest the order is a guess from the names."""
+    there is beside them. Without a manifest the order is a guess from the names. `state`
+    identifies the bucketing: two directories, or two times, with the same one hold the same."""
 
     path: Path
     manifest: BucketingManifest | None
+    state: str
     names: tuple[str, ...]
     files: tuple[InputFile, ...]
     warnings: tuple[str, ...]
@@ -61,8 +64,21 @@ def open_bucket_directory(path: Path) -> BucketDirectory:
         warnings = _guessed(path, names)
     for name in names:
         _check_name(path, name)
+        if name not in there:
+            raise InputError(
+                f"{BucketingManifest.file_name} names this bucket file, and it is not there",
+                where=str(path / (name + SUFFIX)),
+                expected="every bucket's file, empty ones too",
+                fix="bring it back, or bucket again",
+            )
     files = tuple(find_file(path / (name + SUFFIX)) for name in names)
-    return BucketDirectory(path, manifest, names, files, tuple(warnings))
+    return BucketDirectory(path, manifest, _state(manifest, files), names, files, tuple(warnings))
+
+
+def _state(manifest: BucketingManifest | None, files: Sequence[InputFile]) -> str:
+    known = encode_manifest(manifest) if manifest else b""
+    sizes = "".join(f"{Path(file.path).name} {file.size}\n" for file in files)
+    return hashlib.blake2b(known + sizes.encode(), digest_size=8).hexdigest()
 
 
 def _guessed_order(name: str) -> tuple[bool, int, str]:

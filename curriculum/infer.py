@@ -7,14 +7,15 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pyarrow as pa
 
 from curriculum.arrays import BoolArray, ByteArray, HashArray, IntArray
 from curriculum.filters import FILTERS
-from curriculum.inputs import Shard, read_blocks
+from curriculum.inputs import Block, Shard, read_blocks
 from curriculum.metrics import Scores
 from curriculum.prompts import PromptHasher
 from curriculum.rejected import Problems
-from curriculum.rollouts import is_blank
+from curriculum.rollouts import Malformed, invalid_utf8, is_blank
 from curriculum.rows import Columns, Notes, ReadOptions, RowReader
 from curriculum.shapes import Conflict, Place, Plan, Shape, plan_shape
 from curriculum.verl import STRUCT_FIELDS, OwnField, RowForm, name_own_fields
@@ -77,7 +78,7 @@ def inspect_shard(task: InferTask) -> Inspection:
     """Read every line of a shard and check all that the second pass will take from it."""
     inspector = _Inspector(task)
     for block in read_blocks(task.shard):
-        inspector.add_block(block.lines())
+        inspector.add_block(block.lines(), is_utf8(block))
     return inspector.result()
 
 
@@ -94,8 +95,10 @@ class _Inspector:
         self._hashes: list[int] = []
         self._lines = self._responses = self._present = 0
 
-    def add_block(self, lines: list[memoryview]) -> None:
+    def add_block(self, lines: list[memoryview], all_utf8: bool) -> None:
         rows, refused = self._reader.read_lines(lines)
+        if not all_utf8:  # somewhere, perhaps in a field that no row takes
+            rows, refused = _refuse_invalid(lines, rows, refused)
         kinds = np.full(len(lines), ROW, dtype=np.uint8)
         for position, error in refused:
             kinds[position] = BLANK if is_blank(lines[position]) else MALFORMED
@@ -139,6 +142,31 @@ class _Inspector:
             missing_scores=self._responses - self._present,
             problems=self._problems,
         )
+
+
+def is_utf8(block: Block) -> bool:
+    """Whether a block is valid UTF-8."""
+    offsets = pa.py_buffer(np.array([0, block.size], dtype=np.int64))
+    text = pa.LargeStringArray.from_buffers(1, offsets, pa.py_buffer(block.buffer))
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _refuse_invalid(
+    lines: list[memoryview], rows: Columns, refused: list[tuple[int, Malformed]]
+) -> tuple[Columns, list[tuple[int, Malformed]]]:
+    """Move the rows of lines that are not UTF-8 to the refused ones."""
+    invalid = dict(refused)
+    for position in rows.positions:
+        try:
+            str(lines[position], "utf-8")
+        except UnicodeDecodeError as error:  # noqa: PERF203, one bad line must not end the others
+            invalid[position] = invalid_utf8(error)
+    good = [row for row, position in enumerate(rows.positions) if position not in invalid]
+    return rows.take(good), sorted(invalid.items(), key=lambda pair: pair[0])
 
 
 @dataclass
@@ -187,21 +215,29 @@ def choose_form(found: Inspected, best_response: bool) -> tuple[RowForm, list[st
     """The types of the fields that rollouts leave open, and what a person should know of them.
 
     An extra_info field whose values fit no one type becomes JSON text. Raises Conflict where the
-    ground truths do.
+    ground truths do, or where a field that verl needs as a struct is none.
     """
     notes: list[str] = []
-    truth = plan_shape(found.shapes.ground_truth, "ground_truth", notes) or Plan("nothing")
+    truth = plan_shape(found.shapes.ground_truth, "ground_truth", notes)
+    if truth is None:
+        raise Conflict("ground_truth", {"an empty object": (0, 0)})
     own = []
     names = name_own_fields(found.shapes.extra_info)
     for source, name in sorted(names.items(), key=lambda pair: pair[1]):
-        path, inner = f"extra_info.{source}", list[str]()
+        shape, path = found.shapes.extra_info[source], f"extra_info.{source}"
+        if source in STRUCT_FIELDS and set(shape.kinds) - {"object", "null"}:
+            raise Conflict(path, shape.kinds)
+        inner: list[str] = []
         try:
-            plan = plan_shape(found.shapes.extra_info[source], path, inner)
+            plan = plan_shape(shape, path, inner)
         except Conflict as conflict:
             kinds = " and ".join(conflict.kinds)
-            inner = [f"{path} is written as JSON text: {conflict.path} holds {kinds}"]
+            found_there = f"{conflict.path} holds {kinds}"
+            inner = [f"{found_there}: {path} is written as JSON text, for json.loads"]
             plan = Plan("json")
         notes.extend(inner)
         if plan is not None:
             own.append(OwnField(source, name, plan))
+        else:
+            notes.append(f"{path} holds only empty objects: left out")
     return RowForm(truth, tuple(own), best_response), notes

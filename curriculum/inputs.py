@@ -71,7 +71,7 @@ def find_files(inputs: Sequence[str]) -> list[InputFile]:
 
 def _expand(given: str) -> list[Path]:
     if Path(given).is_dir():
-        found = [path for path in Path(given).iterdir() if _is_rollout_file(path)]
+        found = [path for path in Path(given).iterdir() if _has_rollout_name(path)]
         nothing = "holds no rollout files"
     elif os.path.lexists(given):
         if not given.endswith(SUFFIXES):
@@ -84,7 +84,7 @@ def _expand(given: str) -> list[Path]:
         return [Path(given)]
     else:
         matches = map(Path, glob.glob(given))  # noqa: PTH207, Path.glob takes no absolute pattern
-        found = [path for path in matches if _is_rollout_file(path)]
+        found = [path for path in matches if _has_rollout_name(path)]
         nothing = "no such file or directory, and no glob that matches rollout files"
     if not found:
         raise InputError(
@@ -96,8 +96,10 @@ def _expand(given: str) -> list[Path]:
     return found
 
 
-def _is_rollout_file(path: Path) -> bool:
-    return path.name.endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
+def _has_rollout_name(path: Path) -> bool:
+    """Whether to take what stands there; a link that leads nowhere is taken, and then refused."""
+    name = path.name
+    return name.endswith(SUFFIXES) and not name.startswith(".") and not path.is_dir()
 
 
 def find_file(path: Path) -> InputFile:
@@ -110,6 +112,8 @@ def find_file(path: Path) -> InputFile:
             head = stream.read(len(_LFS_POINTER))
     except OSError as error:
         raise _unreadable(str(path), error) from error
+    if codec is not None and not status.st_size:
+        raise _unreadable(str(path), OSError("an empty file is no compressed file"))
     if head.startswith(_LFS_POINTER):
         raise InputError(
             "this is a Git LFS pointer, not the data",

@@ -73,10 +73,11 @@ class BucketingManifest(msgspec.Struct, frozen=True):
     inputs: tuple[InputRecord, ...]
     counts: CountRecord
     buckets: tuple[BucketRecord, ...]
+    rejected: tuple[str, ...]
 
     def files(self) -> list[str]:
-        """The bucket files that the run wrote."""
-        return [bucket.file for bucket in self.buckets]
+        """The files that the run wrote beside this one."""
+        return [*(bucket.file for bucket in self.buckets), *self.rejected]
 
 
 class MovedPrompt(msgspec.Struct, frozen=True):
@@ -88,10 +89,14 @@ class MovedPrompt(msgspec.Struct, frozen=True):
 
 
 class SetRecord(msgspec.Struct, frozen=True):
-    """One parquet set: where its rows come from, how it was made, and what it holds."""
+    """One parquet set: where its rows come from, how it was made, and what it holds.
+
+    `bucketing` identifies the bucket directory's state: sets with the same one go together.
+    """
 
     buckets: tuple[str, ...]
     input_dir: str
+    bucketing: str
     filter: str
     pass_threshold: float
     score_field: str
@@ -118,10 +123,12 @@ class PreprocessingManifest(msgspec.Struct, frozen=True):
     file_name: ClassVar[str] = "preprocessing.json"
     version: str
     sets: dict[str, SetRecord]
+    rejected: tuple[str, ...]
 
     def files(self) -> list[str]:
-        """The parquet files of all sets."""
-        return [file for record in self.sets.values() for file in record.written()]
+        """The files that the runs wrote beside this one."""
+        sets = (file for record in self.sets.values() for file in record.written())
+        return [*sets, *self.rejected]
 
 
 Manifest = TypeVar("Manifest", BucketingManifest, PreprocessingManifest)

@@ -42,8 +42,13 @@ class BucketOptions:
     workers: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.inputs:
-            raise UsageError("no input", expected="files or directories", fix="name some with -i")
+        if not self.inputs or isinstance(self.inputs, str) or "" in self.inputs:
+            raise UsageError(
+                f"the input is {self.inputs!r}",
+                where="--input",
+                expected="a list of files or directories",
+                fix="name some with -i",
+            )
         if not isinstance(self.metric, Metric):
             _check_choice("--metric", self.metric, METRICS)
         _check_choice("--ties", self.ties, ("together", "split"))
@@ -51,7 +56,7 @@ class BucketOptions:
         _check_at_least_one("--k", self.k)
         _check_at_least_one("--workers", self.workers)
         _check_finite("--pass-threshold", self.pass_threshold)
-        _check_text("--score-field", self.score_field)
+        _check_score_field(self.score_field)
         if self.thresholds is not None:
             _check_thresholds(self.thresholds, self.num_buckets, self.ties)
         _ = self.names
@@ -107,7 +112,7 @@ class PreprocessOptions:
         _check_choice("--filter", self.filter, FILTERS)
         _check_choice("--ground-truth-format", self.ground_truth_format, ("auto", "string"))
         _check_finite("--pass-threshold", self.pass_threshold)
-        _check_text("--score-field", self.score_field)
+        _check_score_field(self.score_field)
         _check_text("--data-source", self.data_source)
         _check_text("--ability", self.ability)
         _check_at_least_one("--workers", self.workers)
@@ -117,6 +122,13 @@ class PreprocessOptions:
                 where="--val-ratio",
                 expected="0 or more and below 1",
                 fix="give the share of prompts to hold out, such as 0.05, or 0 for no val files",
+            )
+        if not -(2**63) <= self.seed < 2**63:
+            raise UsageError(
+                f"the seed is {self.seed}",
+                where="--seed",
+                expected="a whole number of at most 64 bits",
+                fix="choose a smaller one",
             )
         if self.output_name is not None:
             if not self.combine:
@@ -161,6 +173,17 @@ def _check_text(flag: str, value: str | None) -> None:
             where=flag,
             expected="a name",
             fix="give one, or leave the flag out for the default",
+        )
+
+
+def _check_score_field(name: str | None) -> None:
+    _check_text("--score-field", name)
+    if name is not None and (not name.isprintable() or set(name) & {'"', "\\"}):
+        raise UsageError(
+            f"the name is {name!r}",
+            where="--score-field",
+            expected="a name without quotes, backslashes and control characters",
+            fix="rename the field",
         )
 
 

@@ -37,17 +37,41 @@ def check_writable(directory: Path) -> None:
     )
 
 
-def check_not_foreign(directory: Path, files: Iterable[str], ours: Iterable[str]) -> None:
-    """Raise InputError if one of `files` is there already and is not among `ours`."""
+def check_targets(
+    directory: Path, files: Iterable[str], ours: Iterable[str], other_manifest: str
+) -> None:
+    """Raise InputError unless `files`, and the rejected ones, can be written.
+
+    They cannot where one is there already that is not among `ours`, where a directory is in the
+    way, or where the directory is the other script's (it holds `other_manifest`).
+    """
+    if (directory / other_manifest).exists():
+        raise InputError(
+            f"this directory is the other script's: it holds {other_manifest}",
+            where=str(directory),
+            expected="a directory of its own for each script",
+            fix="choose another -o",
+        )
     known = set(ours)
-    for name in files:
-        if name not in known and os.path.lexists(directory / name):
-            raise InputError(
-                "this file is there already, and no manifest says that the toolkit wrote it",
-                where=str(directory / name),
-                expected="a new directory, or one this script wrote",
-                fix="move it away, or choose another -o",
+    for name in (*files, *REJECTED_FILES):
+        path = directory / name
+        if os.path.lexists(path.parent) and not path.parent.is_dir():
+            raise _in_the_way(path.parent, "this is no directory, and rejected lines go there")
+        if path.is_dir():
+            raise _in_the_way(path, "this is a directory, and a file has to go there")
+        if name not in known and os.path.lexists(path):
+            raise _in_the_way(
+                path, "this file is there already, and no manifest says that the toolkit wrote it"
             )
+
+
+def _in_the_way(path: Path, found: str) -> InputError:
+    return InputError(
+        found,
+        where=str(path),
+        expected="a new directory, or one this script wrote",
+        fix="move it away, or choose another -o; nothing was written",
+    )
 
 
 class Outputs:
@@ -97,18 +121,31 @@ class Outputs:
         path.parent.mkdir(exist_ok=True)
         return path
 
+    @property
+    def rejected(self) -> tuple[str, ...]:
+        """The staged files of rejected lines."""
+        return tuple(name for name in REJECTED_FILES if name in self._staged)
+
     def commit(
         self, manifest: BucketingManifest | PreprocessingManifest, old: Iterable[str]
     ) -> None:
         """Remove the `old` files that are not written anew, move the staged ones into place, then
-        the manifest."""
-        for name in sorted({*old, *REJECTED_FILES}.difference(self._staged)):
-            (self._directory / name).unlink(missing_ok=True)
+        the manifest. Raises InputError where the disk refuses halfway."""
         self.stage(manifest.file_name).write_bytes(encode_manifest(manifest))
-        for name in self._staged:
-            target = self._directory / name
-            target.parent.mkdir(exist_ok=True)
-            (self._staging / name).replace(target)
-        rejected = self._directory / REJECTED
-        if rejected.is_dir() and not any(rejected.iterdir()):
-            rejected.rmdir()
+        try:
+            for name in sorted(set(old).difference(self._staged)):
+                (self._directory / name).unlink(missing_ok=True)
+            for name in self._staged:
+                target = self._directory / name
+                target.parent.mkdir(exist_ok=True)
+                (self._staging / name).replace(target)
+            rejected = self._directory / REJECTED
+            if rejected.is_dir() and not any(rejected.iterdir()):
+                rejected.rmdir()
+        except OSError as error:
+            raise InputError(
+                f"the finished files could not all be moved into place ({error.strerror})",
+                where=str(error.filename or self._directory),
+                expected="a directory that only this run writes to",
+                fix="old and new files are mixed there now; mend the cause and run again",
+            ) from error

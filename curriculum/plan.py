@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from curriculum.arrays import BoolArray, ByteArray, IntArray
+from curriculum.arrays import BoolArray, ByteArray, HashArray, IntArray
 from curriculum.infer import BLANK, ROW, Inspected, Inspection
 from curriculum.manifests import MovedPrompt
 from curriculum.prompts import Split
@@ -47,6 +48,13 @@ class RowPlan:
     def rows(self, name: str) -> dict[str, int]:
         """How many rows a set has on each side."""
         return {split: len(self.lengths(name, side)) for side, split in enumerate(SPLITS)}
+
+    @cached_property
+    def shared_prompts(self) -> HashArray:
+        """The prompts that occur in more than one bucket of the directory."""
+        once = [np.unique(self.found.hashes(bucket)) for bucket in set(self.found.buckets)]
+        prompts, buckets = np.unique(np.concatenate(once), return_counts=True)
+        return prompts[buckets > 1]
 
     def dropped(self, bucket: int) -> int:
         """How many rollouts of a bucket the filter dropped."""

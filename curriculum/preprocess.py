@@ -35,10 +35,10 @@ from curriculum.outputs import (
     REASONS_FILE,
     UNSCORED_FILE,
     Outputs,
-    check_not_foreign,
+    check_targets,
     check_writable,
 )
-from curriculum.plan import SPLITS, RowPlan, moved_prompts, plan_rows
+from curriculum.plan import SPLITS, TRAIN, VAL, RowPlan, moved_prompts, plan_rows
 from curriculum.preprocess_summary import PreprocessingReport, PromptFacts, SetFacts
 from curriculum.progress import Progress
 from curriculum.prompts import split_prompts
@@ -85,29 +85,27 @@ def preprocess_buckets(
         try:
             form, notes = choose_form(found, options.best_response)
         except Conflict as conflict:
-            raise _mixed_truths(options, found, conflict) from conflict
+            raise _no_one_type(options, found, conflict) from conflict
         hashes = [found.hashes(bucket) for bucket in range(len(directory.names))]
         split = split_prompts(hashes, options.val_ratio)
         plan = plan_rows(found, split, sets)
         _check_any_row(options, plan)
         with Outputs(output) as outputs:
             tasks = _convert_tasks(options, directory, settings, form, plan, outputs)
-            both_sides = _convert(tasks, workers, progress)
-            facts = _write(directory, form, plan, outputs, workers)
+            written = _convert(tasks, workers, progress)
+            facts = _write(directory, form, plan, written, outputs, workers)
             _write_unscored(found, outputs)
             check_unchanged(directory.files)
             moved = moved_prompts(plan, split)
-            records = {fact.name: _record(options, settings, fact, moved) for fact in facts}
-            manifest = _add_sets(output, previous, records)
-            old = [file for name in sets if previous and name in previous.sets
-                   for file in previous.sets[name].written()]  # fmt: skip
-            outputs.commit(manifest, old)
+            records = {
+                fact.name: _record(options, directory, settings, fact, moved) for fact in facts
+            }
+            manifest = _add_sets(output, previous, records, outputs.rejected)
+            outputs.commit(manifest, _replaced(previous, records))
     return PreprocessingReport(
         manifest=manifest,
         output_dir=options.output_dir,
         sets=facts,
-        prompts=PromptFacts.of(hashes),
-        both_sides=both_sides,
         moved=len(moved),
         notes=found.notes,
         rows=found.count(ROW),
@@ -183,7 +181,8 @@ def _check_outputs(
             expected="another directory: both have rejected lines of their own",
             fix="choose another -o",
         )
-    check_not_foreign(output, [_set_file(name, split) for name in sets for split in SPLITS], ours)
+    wanted = [_set_file(name, split) for name in sets for split in SPLITS]
+    check_targets(output, wanted, ours, BucketingManifest.file_name)
 
 
 def _infer(
@@ -210,7 +209,14 @@ def _infer(
         problems.add(task.shard.file.path, len(inspection.kinds), inspection.problems)
         found.add(inspection)
         progress.add(task.shard.stop - task.shard.start)
-    problems.stop_if_any()
+    problems.stop_if_any("mend the rollouts and bucket them again")
+    if not found.count(ROW) + found.count(UNSCORED):
+        raise InputError(
+            "its bucket files are all empty",
+            where=str(directory.path),
+            expected="one rollout per line",
+            fix="bucket again",
+        )
     if not found.count(ROW):
         raise InputError(
             f"none of the {found.count(UNSCORED):,} rollouts has a score in "
@@ -237,7 +243,14 @@ def _edited(directory: BucketDirectory, found: Inspected) -> list[str]:
     return warnings
 
 
-def _mixed_truths(options: PreprocessOptions, found: Inspected, conflict: Conflict) -> InputError:
+def _no_one_type(options: PreprocessOptions, found: Inspected, conflict: Conflict) -> InputError:
+    if conflict.path.startswith("extra_info"):
+        return InputError(
+            f"{conflict.path} is {' and '.join(conflict.kinds)}",
+            where=options.input_dir,
+            expected="an object in every rollout: verl looks up each tool in it",
+            fix="mend or remove the field and bucket again; nothing was written",
+        )
     seen = ", ".join(f"{kind} at {found.place(place)}" for kind, place in conflict.kinds.items())
     return InputError(
         f"the ground truths do not fit one type: {conflict.path} is {seen}",
@@ -273,13 +286,13 @@ def _convert_tasks(
     form: RowForm,
     plan: RowPlan,
     outputs: Outputs,
-) -> list[ConvertTask]:
-    """The second pass: the shards of this run's sets, and where their rows are staged."""
-    tasks = []
-    for number in (number for name in plan.sets for number in plan.shards(name)):
-        bucket = plan.found.buckets[number]
-        tasks.append(
-            ConvertTask(
+) -> dict[str, list[ConvertTask]]:
+    """The second pass, by set: its shards, and where their rows are staged."""
+    tasks: dict[str, list[ConvertTask]] = {name: [] for name in plan.sets}
+    for name in plan.sets:
+        for number in plan.shards(name):
+            bucket = plan.found.buckets[number]
+            task = ConvertTask(
                 shard=plan.found.shards[number],
                 sides=plan.sides[number],
                 indexes=plan.indexes[number],
@@ -290,30 +303,49 @@ def _convert_tasks(
                 seed=options.seed,
                 paths=[_part(outputs, number, split) for split in SPLITS],
             )
-        )
+            tasks[name].append(task)
     return tasks
 
 
-def _convert(tasks: Sequence[ConvertTask], workers: Workers, progress: Progress) -> int:
-    """Stage the rows. The number of prompts on both sides, recounted from the rows: 0, or
-    InternalError."""
+@dataclass
+class _Staged:
+    """What the staged rows of a set hold: prompt hashes by side, rows by data source."""
+
+    hashes: list[list[HashArray]]
+    data_sources: Counter[str]
+
+    def side(self, side: int) -> HashArray:
+        """The prompt hash of each row on one side."""
+        return np.concatenate([np.zeros(0, np.uint64), *self.hashes[side]])
+
+
+def _convert(
+    tasks: Mapping[str, Sequence[ConvertTask]], workers: Workers, progress: Progress
+) -> dict[str, _Staged]:
+    """Stage the rows. Raises InternalError if a prompt is on both sides."""
     progress.step("convert")
-    hashes: list[list[HashArray]] = [[np.zeros(0, np.uint64)] for _ in SPLITS]
-    for task, converted in workers.map(convert_shard, tasks):
-        for side in range(len(SPLITS)):
-            hashes[side].append(converted.hashes[side])
+    staged = {name: _Staged([[] for _ in SPLITS], Counter()) for name in tasks}
+    names = [name for name, some in tasks.items() for _ in some]
+    work = [task for some in tasks.values() for task in some]
+    for name, (task, converted) in zip(names, workers.map(convert_shard, work), strict=True):
+        for side, hashes in enumerate(converted.hashes):
+            staged[name].hashes[side].append(hashes)
+        staged[name].data_sources.update(converted.data_sources)
         progress.add(task.shard.stop - task.shard.start)
-    train, val = (np.concatenate(side) for side in hashes)
+    train, val = (
+        np.concatenate([some.side(side) for some in staged.values()]) for side in (TRAIN, VAL)
+    )
     both_sides = len(np.intersect1d(train, val))
     if both_sides:
         raise InternalError(f"{both_sides:,} prompts are on both sides of the split")
-    return both_sides
+    return staged
 
 
 def _write(
     directory: BucketDirectory,
     form: RowForm,
     plan: RowPlan,
+    staged: Mapping[str, _Staged],
     outputs: Outputs,
     workers: Workers,
 ) -> list[SetFacts]:
@@ -329,11 +361,15 @@ def _write(
     for task, _ in workers.map(write_file, list(tasks.values())):
         if count_rows(task.path) != sum(task.groups):
             raise InternalError(f"{task.path} has {count_rows(task.path):,} rows")
-    return [_weigh(name, directory, plan, tasks) for name in plan.sets]
+    return [_weigh(name, directory, plan, staged[name], tasks) for name in plan.sets]
 
 
 def _weigh(
-    name: str, directory: BucketDirectory, plan: RowPlan, tasks: Mapping[str, WriteTask]
+    name: str,
+    directory: BucketDirectory,
+    plan: RowPlan,
+    staged: _Staged,
+    tasks: Mapping[str, WriteTask],
 ) -> SetFacts:
     files = {split: _set_file(name, split) for split in SPLITS}
     written = [tasks[file].path for file in files.values() if file in tasks]
@@ -341,8 +377,10 @@ def _weigh(
         name=name,
         buckets=[directory.names[i] for i in plan.sets[name]],
         files={split: file if file in tasks else None for split, file in files.items()},
-        rows=plan.rows(name),
+        rows={split: len(staged.side(side)) for side, split in enumerate(SPLITS)},
         dropped={directory.names[i]: plan.dropped(i) for i in plan.sets[name]},
+        prompts=PromptFacts.of(staged.side(TRAIN), staged.side(VAL), plan.shared_prompts),
+        data_sources=staged.data_sources,
         bytes=sum(path.stat().st_size for path in written),
         columns=sum(map(column_sizes, written), Counter()),
     )
@@ -366,11 +404,16 @@ def _write_unscored(found: Inspected, outputs: Outputs) -> None:
 
 
 def _record(
-    options: PreprocessOptions, settings: _Settings, facts: SetFacts, moved: tuple[MovedPrompt, ...]
+    options: PreprocessOptions,
+    directory: BucketDirectory,
+    settings: _Settings,
+    facts: SetFacts,
+    moved: tuple[MovedPrompt, ...],
 ) -> SetRecord:
     return SetRecord(
         buckets=tuple(facts.buckets),
         input_dir=printable(options.input_dir),
+        bucketing=directory.state,
         filter=options.filter,
         pass_threshold=float(settings.metrics.pass_threshold),
         score_field=settings.read.score_field,
@@ -389,7 +432,10 @@ def _record(
 
 
 def _add_sets(
-    output: Path, previous: PreprocessingManifest | None, records: Mapping[str, SetRecord]
+    output: Path,
+    previous: PreprocessingManifest | None,
+    records: Mapping[str, SetRecord],
+    rejected: tuple[str, ...],
 ) -> PreprocessingManifest:
     """The manifest with this run's sets beside those of earlier runs whose files are there."""
     kept = {
@@ -397,4 +443,14 @@ def _add_sets(
         for name, record in (previous.sets if previous else {}).items()
         if all((output / file).exists() for file in record.written())
     }
-    return PreprocessingManifest(__version__, dict(sorted({**kept, **records}.items())))
+    return PreprocessingManifest(__version__, dict(sorted({**kept, **records}.items())), rejected)
+
+
+def _replaced(
+    previous: PreprocessingManifest | None, records: Mapping[str, SetRecord]
+) -> list[str]:
+    """The files of earlier runs that this run's sets, and its rejected lines, replace."""
+    if previous is None:
+        return []
+    sets = (previous.sets[name] for name in records if name in previous.sets)
+    return [*previous.rejected, *(file for record in sets for file in record.written())]

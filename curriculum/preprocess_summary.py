@@ -22,31 +22,38 @@ from curriculum.text import plural, share, size, table
 
 @dataclass(frozen=True)
 class PromptFacts:
-    """How many different prompts a bucket directory has, and how many occur more than once."""
+    """The prompts of a set's rows: how many there are, how many are in several of its rollouts,
+    in several buckets of the directory, and on both sides of the split."""
 
     distinct: int
     in_rollouts: int
     in_buckets: int
+    both_sides: int
 
     @staticmethod
-    def of(buckets: Sequence[HashArray]) -> PromptFacts:
-        """Count from the prompt hashes of each bucket's rows."""
-        _, rollouts = np.unique(np.concatenate(buckets), return_counts=True)
-        once_a_bucket = np.concatenate([np.unique(hashes) for hashes in buckets])
-        _, spread = np.unique(once_a_bucket, return_counts=True)
-        return PromptFacts(len(rollouts), int((rollouts > 1).sum()), int((spread > 1).sum()))
+    def of(train: HashArray, val: HashArray, shared: HashArray) -> PromptFacts:
+        """Count from the prompt hash of each row; `shared` are those in several buckets."""
+        prompts, rollouts = np.unique(np.concatenate([train, val]), return_counts=True)
+        return PromptFacts(
+            distinct=len(prompts),
+            in_rollouts=int((rollouts > 1).sum()),
+            in_buckets=int(np.isin(prompts, shared).sum()),
+            both_sides=len(np.intersect1d(train, val)),
+        )
 
 
 @dataclass(frozen=True)
 class SetFacts:
-    """One set as written: files and rows by side, rollouts dropped by bucket, bytes on disk and
-    compressed bytes by column."""
+    """One set as written: files and rows by side, rollouts dropped by bucket, prompts, rows by
+    data_source, bytes on disk and compressed bytes by column."""
 
     name: str
     buckets: Sequence[str]
     files: dict[str, str | None]
     rows: dict[str, int]
     dropped: dict[str, int]
+    prompts: PromptFacts
+    data_sources: Counter[str]
     bytes: int
     columns: Counter[str]
 
@@ -61,9 +68,7 @@ class PreprocessingReport:
     manifest: PreprocessingManifest
     output_dir: str
     sets: Sequence[SetFacts]
-    prompts: PromptFacts
     moved: int
-    both_sides: int
     notes: Notes
     rows: int
     unscored: int
@@ -79,28 +84,38 @@ class PreprocessingReport:
 
 def preprocessing_summary(report: PreprocessingReport) -> str:
     """What a preprocessing run made, for stdout."""
-    record, prompts = report.record, report.prompts
+    record = report.record
     rows = [["set", "train", "val", "dropped", "size", "largest column"]]
     rows.extend(_set_row(facts) for facts in report.sets)
+    prompts = [["set", "prompts", "in 2+ rollouts", "in 2+ buckets", "on both sides"]]
+    prompts.extend(_prompt_row(facts) for facts in report.sets)
     lines = [
         f"{plural(len(report.sets), 'set')} in {report.output_dir} "
         f"from {record.input_dir}, filter {record.filter}:",
         "",
         *table(rows, left=1),
         "",
-        *(f"wrote {path}" for path in _paths(report)),
+        f"Split by prompt, val ratio {record.val_ratio:g}, seed {record.seed}:",
         "",
-        f"prompts: {prompts.distinct:,} different, {prompts.in_rollouts:,} in more than one "
-        f"rollout, {prompts.in_buckets:,} in more than one bucket",
-        f"split: by prompt, val ratio {record.val_ratio:g}, seed {record.seed}; "
-        f"{report.both_sides:,} prompts on both sides",
+        *table(prompts, left=1),
+        "",
+        *(f"wrote {path}" for path in _paths(report)),
     ]
-    if record.data_source == DEFAULT_DATA_SOURCE:
+    unknown = sum(facts.data_sources[DEFAULT_DATA_SOURCE] for facts in report.sets)
+    if unknown:
         lines += [
-            f"reward: data_source is {DEFAULT_DATA_SOURCE}, for which verl has no reward function:",
-            "  set custom_reward_function.path in verl, or use --data-source or --keep-data-source",
+            "",
+            f"{plural(unknown, 'row')} with data_source {DEFAULT_DATA_SOURCE}: verl has no reward "
+            "function for it. Set",
+            "custom_reward_function.path in verl, or use --data-source or --keep-data-source.",
         ]
     return "\n".join(lines)
+
+
+def _prompt_row(facts: SetFacts) -> list[str]:
+    prompts = facts.prompts
+    counts = (prompts.distinct, prompts.in_rollouts, prompts.in_buckets, prompts.both_sides)
+    return [facts.name, *(f"{count:,}" for count in counts)]
 
 
 def _set_row(facts: SetFacts) -> list[str]:
@@ -137,14 +152,13 @@ def _note_warnings(report: PreprocessingReport) -> list[str]:
         Topic.MESSAGE_KEY: "message keys other than role and content left out: {by_key}.",
         Topic.TRUTH_KEY: "ground truth keys beyond instruction ids and kwargs left out: {by_key}. "
         "To keep them use --ground-truth-format string.",
-        Topic.NO_TRUTH: "{count} of {rollouts} have no ground truth, it is null: a reward "
+        Topic.NO_TRUTH: "{who} have no ground truth, it is null: a reward "
         "function that compares with it will fail on them.",
-        Topic.NO_DATA_SOURCE: "{count} of {rollouts} have no data_source of their own and got "
-        "--data-source.",
-        Topic.NO_TEXT: "{count} of {rollouts} have no text for their best response, it is null.",
-        Topic.OTHER_COUNT: "{count} of {rollouts} have another number of responses than of "
+        Topic.NO_DATA_SOURCE: "{who} have no data_source of their own and got --data-source.",
+        Topic.NO_TEXT: "{who} have no text for their best response, it is null.",
+        Topic.OTHER_COUNT: "{who} have another number of responses than of "
         "rewards; they were matched by position. Check what wrote them.",
-        Topic.MENDED: "{count} of {rollouts} hold lone surrogates, which parquet cannot; they "
+        Topic.MENDED: "{who} hold lone surrogates, which parquet cannot; they "
         "were replaced by U+FFFD.",
     }
     warnings = []
@@ -155,7 +169,10 @@ def _note_warnings(report: PreprocessingReport) -> list[str]:
             total = report.rows + report.unscored
             count = f"{sum(found.values()):,}"
             warnings.append(
-                text.format(by_key=by_key, count=count, rollouts=plural(total, "rollout"))
+                text.format(
+                    by_key=by_key,
+                    who=f"{count} of {plural(total, 'rollout')} in {report.record.input_dir}",
+                )
             )
     return warnings
 
@@ -196,26 +213,29 @@ def _empty_warnings(report: PreprocessingReport) -> list[str]:
             )
     if report.moved:
         warnings.append(
-            f"{plural(report.moved, 'prompt')} moved to the other side of the split, so that "
-            "every bucket has train and val rows; preprocessing.json lists them."
+            f"{plural(report.moved, 'prompt')} moved to the other side of the split, to give a "
+            "bucket rows on a side that had none; preprocessing.json lists them."
         )
     return warnings
 
 
 def _neighbour_warnings(report: PreprocessingReport) -> list[str]:
-    """Sets of other runs in the same directory whose split is not this run's."""
+    """Sets of other runs in the same directory that do not go together with this run's."""
     mine, new = report.record, {facts.name for facts in report.sets}
-    others = [
-        name
-        for name, record in report.manifest.sets.items()
-        if name not in new
-        and (record.seed, record.val_ratio, record.input_dir)
-        != (mine.seed, mine.val_ratio, mine.input_dir)
-    ]
-    if not others:
-        return []
+    others = {name: r for name, r in report.manifest.sets.items() if name not in new}
+    differing = {
+        "from another bucketing: their index is another, and prompts that were moved may be on the "
+        "other side": [n for n, r in others.items() if r.bucketing != mine.bucketing],
+        "with another --seed or --val-ratio: val prompts of one may train in the other": [
+            n for n, r in others.items() if (r.seed, r.val_ratio) != (mine.seed, mine.val_ratio)
+        ],
+        "with another --ground-truth-format: verl cannot load them together": [
+            n for n, r in others.items() if r.ground_truth_format != mine.ground_truth_format
+        ],
+    }
     return [
-        f"{report.output_dir} also holds {', '.join(others)}, made with another --seed, "
-        "--val-ratio or input: val prompts of one may train in the other. Do not mix them, or "
-        "write them again with the same flags."
+        f"{report.output_dir} also holds {', '.join(names)}, made {reason}. Remove them, or write "
+        "them again with the same flags."
+        for reason, names in differing.items()
+        if names
     ]

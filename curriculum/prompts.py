@@ -124,9 +124,9 @@ def split_prompts(buckets: Sequence[HashArray], val_ratio: float) -> Split:
     over. A moved prompt moves in every bucket and once only, so where buckets share so few
     prompts that both cannot be had, a side stays empty.
     """
-    cut = int(val_ratio * 2**64)
-    if cut == 0:
+    if val_ratio == 0:
         return Split(0)
+    cut = max(1, int(val_ratio * 2**64))
     distinct = [np.unique(hashes) for hashes in buckets]
     moved = {int(prompts[0]): False for prompts in distinct if len(prompts) == 1}
     while True:

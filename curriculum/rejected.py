@@ -50,8 +50,9 @@ class ProblemReport:
             self.first.append(f"{path}:{self.lines[path] + line + 1}: {reason}")
         self.lines[path] += lines
 
-    def stop_if_any(self) -> None:
-        """Raise InputError that lists the first malformed lines and the total by kind."""
+    def stop_if_any(self, fix: str) -> None:
+        """Raise InputError that lists the first malformed lines and the total by kind; `fix` is
+        what to do about them."""
         total = self.kinds.total()
         if not total:
             return
@@ -61,7 +62,7 @@ class ProblemReport:
         raise InputError(
             f"{total:,} malformed line{'s' if total > 1 else ''} ({kinds}), "
             f"expected one rollout per line\n  {shown}{more}",
-            fix="nothing was written; mend or remove these lines, then run again",
+            fix=f"nothing was written; {fix}",
         )
 
 

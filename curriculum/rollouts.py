@@ -35,12 +35,17 @@ def is_blank(line: Line) -> bool:
     return not bytes(line).strip(b" \t\r")
 
 
+def invalid_utf8(error: UnicodeDecodeError) -> Malformed:
+    """What is wrong with a line that is not UTF-8."""
+    return Malformed("invalid UTF-8", f"byte {error.start} of the line")
+
+
 def load_object(line: Line) -> dict[str, Any]:
     """The line as Python's `json` reads it. Raises Malformed."""
     try:
         value = json.loads(bytes(line).decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise Malformed("invalid UTF-8", f"byte {error.start} of the line") from error
+        raise invalid_utf8(error) from error
     except RecursionError as error:
         raise Malformed("nested too deep") from error
     except json.JSONDecodeError as error:
@@ -172,10 +177,21 @@ def read_rollout(line: Line, reader: ScoreReader, with_best_response: bool) -> R
             content = None
             if texts is not None and index < len(texts):
                 content = _text(*texts[index])
-            entry = json.dumps(rollout["reward"][index], ensure_ascii=False)
+            entry = json.dumps(_finite(rollout["reward"][index]), ensure_ascii=False)
             best = Response(index, mender(content), mender(entry))
     fields = {name: mender(rollout.get(name)) for name in FIELDS}
     return Rollout(scores, fields, best, count, mender.happened)
+
+
+def _finite(value: Any) -> Any:
+    """The value with NaN and ±Infinity, which JSON has no form for, as null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return value
 
 
 def is_present(score: Score) -> bool:

@@ -18,7 +18,7 @@ from curriculum.rollouts import ScoreReader, is_blank
 
 # What a line is. A scored one has its bit and says whether any response passes and whether its
 # scores differ.
-BLANK, MALFORMED, NO_SCORE, TOO_FEW = range(4)
+BLANK, MALFORMED, NO_SCORE, UNDEFINED = range(4)
 SCORED, PASSED, DIFFERS = 0x80, 0x40, 0x20
 
 
@@ -55,7 +55,7 @@ class Scan:
     @property
     def unscored(self) -> int:
         """How many rollouts are unscored."""
-        return int(((self.kinds == NO_SCORE) | (self.kinds == TOO_FEW)).sum())
+        return int(((self.kinds == NO_SCORE) | (self.kinds == UNDEFINED)).sum())
 
 
 def scan_shard(task: ScanTask) -> Scan:
@@ -110,7 +110,7 @@ class _Scanner:
         kinds = np.full(len(values), SCORED, dtype=np.uint8)
         kinds[scores.highest >= parameters.pass_threshold] |= PASSED
         kinds[scores.highest > scores.lowest] |= DIFFERS
-        kinds[~defined] = TOO_FEW
+        kinds[~defined] = UNDEFINED
         kinds[scores.counts == 0] = NO_SCORE
         return kinds
 

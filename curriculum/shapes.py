@@ -21,6 +21,7 @@ _KINDS = {type(None): "null", bool: "boolean", str: "string", float: "number", l
           dict: "object", int: "integer"}  # fmt: skip
 # So many values are looked at one by one before the rest are compared with what they showed.
 KNOWN_AFTER = 20
+DEEPEST = 40  # Arrow takes more, but not every reader of parquet does
 _TOO_LARGE = "integer beyond int64"
 _SCALARS = {"boolean": "bool", "string": "string", "number": "double", "integer": "int64"}
 
@@ -192,25 +193,34 @@ def plan_shape(shape: Shape, path: str, notes: list[str]) -> Plan | None:
     kinds = {kind: place for kind, place in shape.kinds.items() if kind != "null"}
     if not kinds:
         return Plan("nothing")
+    if path.count(".") + path.count("[]") > DEEPEST:
+        raise Conflict(path[:60] + "…", {f"nested more than {DEEPEST} deep": min(kinds.values())})
     if len(kinds) > 1 or _TOO_LARGE in kinds:
         if not shape.deep:
             raise Conflict(path, kinds)
-        notes.append(f"{path} holds values of different types and is written as JSON text")
+        notes.append(f"{path} holds {' and '.join(kinds)}: written as JSON text, for json.loads")
         return Plan("json")
     kind = next(iter(kinds))
     if kind in _SCALARS:
         return Plan(_SCALARS[kind])
     if kind == "list":
         item = plan_shape(shape.item or Shape(), f"{path}[]", notes)
+        if item is None:
+            notes.append(f"{path}[] holds only empty objects: written as null")
         return Plan("list", item or Plan("nothing"))
     if shape.keys_differ and not shape.grow:
-        notes.append(f"{path} is written as JSON text: its keys differ between rollouts")
+        notes.append(
+            f"{path} has other keys in other rollouts: written as JSON text, for json.loads"
+        )
         return Plan("json")
     if shape.keys_differ and shape.deep:
-        notes.append(f"{path}: its keys differ between rollouts; where one is unset it is null")
+        notes.append(f"{path} has other keys in other rollouts: where one is unset it is null")
     planned = [
         (name, plan_shape(inner, f"{path}.{name}", notes))
         for name, inner in sorted((shape.fields or {}).items())
     ]
+    notes.extend(
+        f"{path}.{name} holds only empty objects: left out" for name, plan in planned if not plan
+    )
     fields = tuple((name, plan) for name, plan in planned if plan is not None)
     return Plan("struct", fields=fields) if fields else None

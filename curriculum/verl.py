@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -165,10 +166,7 @@ def build_table(
     ]
     if form.best_response:
         children.append(_best_responses(rows.best, measures.numbers["max_score"]))
-    children.extend(
-        _column([info.get(field.source) for info in rows.extra_infos], field.plan)
-        for field in form.own_fields
-    )
+    children.extend(_own_column(rows.extra_infos, field) for field in form.own_fields)
     extra_info = pa.StructArray.from_arrays(children, fields=list(form.extra_info_type()))
     columns = [
         pa.array(rows.data_sources, pa.string()),
@@ -188,6 +186,13 @@ def _column(values: Sequence[Any], plan: Plan) -> pa.Array:
     if not plan.plain:
         values = [plan.convert(value) for value in values]
     return pa.array(values, plan.arrow_type())
+
+
+def _own_column(extra_infos: Sequence[dict[str, Any]], field: OwnField) -> pa.Array:
+    values = [info.get(field.source) for info in extra_infos]
+    if field.source in STRUCT_FIELDS and field.plan.fields:
+        values = [value or {} for value in values]  # verl calls .get on it in every row
+    return _column(values, field.plan)
 
 
 def _prompts(prompts: Sequence[Sequence[Message]]) -> pa.Array:
@@ -220,6 +225,18 @@ def _best_responses(best: Sequence[Response | None], scores: FloatArray) -> pa.A
         pa.array([one.reward if one else None for one in best], pa.string()),
     ]
     return pa.StructArray.from_arrays(columns, fields=list(BEST_RESPONSE))
+
+
+def read_prompts(table: pa.Table) -> list[list[Message]]:
+    """The prompts that a table of rows holds."""
+    found = []
+    for prompts in table.column("prompt").chunks:
+        messages = prompts.flatten()
+        roles, contents = (messages.field(i).to_pylist() for i in range(2))
+        flat = list(map(Message, roles, contents))
+        ends = np.cumsum(prompts.value_lengths().to_numpy()).tolist()
+        found += [flat[start:end] for start, end in pairwise([0, *ends])]
+    return found
 
 
 def plan_groups(row_bytes: IntArray) -> list[int]:

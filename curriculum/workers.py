@@ -6,6 +6,7 @@ Whatever the number of workers, the results are the same.
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import sys
 from collections import deque
@@ -35,8 +36,8 @@ def usable_cores() -> int:
 class Workers:
     """Processes that run a function over tasks; with `count` 1, this process alone.
 
-    A context manager: leaving it ends the processes, at once where an error ended the work. They
-    are started when there is more than one task to run.
+    A context manager: leaving it ends the processes. They are started when there is more than one
+    task to run, and tasks that cannot be sent to another process run in this one.
     """
 
     def __init__(self, count: int | None = None) -> None:
@@ -62,7 +63,7 @@ class Workers:
 
         A few tasks per worker are under way at once, so what waits stays small.
         """
-        if self._count == 1 or len(tasks) < 2:
+        if self._count == 1 or len(tasks) < 2 or not _can_travel(function, tasks[0]):
             for task in tasks:
                 yield task, function(task)
             return
@@ -102,6 +103,15 @@ class Workers:
                 self._count, mp_context=get_context(fork), initializer=_ignore_interrupts
             )
         return self._pool
+
+
+def _can_travel(function: Callable[[Task], Result], task: Task) -> bool:
+    """Whether a task can be sent to another process; a metric made on the spot, say, cannot."""
+    try:
+        pickle.dumps((function, task))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+    return True
 
 
 def _ignore_interrupts() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curriculum.bucket import bucket_rollouts
+from curriculum.bucketers import cut_percentiles
 from curriculum.inputs import cut_shards, find_files
 from curriculum.metrics import METRICS, MetricParameters, Scores
 from curriculum.options import BucketOptions
@@ -89,7 +92,10 @@ def test_manifest_says_what_was_read_and_written(tmp_path: Path, bucket: Script)
         {"name": "hard", "order": 1, "file": "hard.jsonl", "count": 1,
          "bytes": len(line[1]), "lowest": 0.0, "highest": 0.0},
     ]  # fmt: skip
-    assert sorted(manifest) == ["buckets", "counts", "inputs", "method", "metric", "version"]
+    assert sorted(manifest) == [
+        "buckets", "counts", "inputs", "method", "metric", "rejected", "version",
+    ]  # fmt: skip
+    assert manifest["rejected"] == ["rejected/unscored.jsonl", "rejected/reasons.jsonl"]
 
 
 def test_same_input_same_bytes(tmp_path: Path, bucket: Script) -> None:
@@ -111,7 +117,7 @@ def test_unscored_rollouts_are_set_aside_with_their_reasons(tmp_path: Path, buck
     assert reasons == [
         {"file": str(source), "line": 1, "offset": 0, "reason": "unscored: no score is present"},
         {"file": str(source), "line": 2, "offset": len(line[0]),
-         "reason": "unscored: too few scores for variance"},
+         "reason": "unscored: variance is undefined for its scores"},
     ]  # fmt: skip
     assert "2 bucketed, 2 unscored" in out
     assert f"2 of 4 rollouts unscored and in no bucket: {source} 2." in err
@@ -142,8 +148,8 @@ def test_every_bucket_has_a_file_an_empty_one_too(tmp_path: Path, bucket: Script
 def test_lopsided_bucket_is_explained(tmp_path: Path, bucket: Script) -> None:
     write_jsonl(tmp_path / "in/a.jsonl", graded(*[0] * 7, 0.5, 0.75, 1))
     _, _, err = bucket("-i", tmp_path / "in", "-o", tmp_path / "out")
-    assert "hard holds 70.0% of the rollouts instead of 33.3%" in err
-    assert "(7 here have mean_reward 0)" in err
+    assert "medium 10.0%, hard 70.0% of the rollouts instead of 33.3%" in err
+    assert "rollouts with one value stay together, and 7 have mean_reward 0." in err
     assert "--ties split" in err
     _, _, err = bucket("-i", tmp_path / "in", "-o", tmp_path / "out", "--ties", "split")
     assert "instead of" not in err
@@ -323,6 +329,7 @@ USAGE = {
     "ties of thresholds": (("--thresholds", 0.3, "--ties", "split"), "expected one of the two"),
     "pass threshold": (("--pass-threshold", "nan"), "--pass-threshold: the score is nan"),
     "score field": (("--score-field", ""), "--score-field: the name is empty"),
+    "quoted field": (("--score-field", 'a"b'), "--score-field: the name is"),
     "no number": (("-n", "three"), "invalid int value: 'three'"),
     "unknown flag": (("--frobnicate",), "unrecognized arguments"),
 }
@@ -394,9 +401,30 @@ def test_quiet_says_nothing_but_warnings(tmp_path: Path, bucket: Script) -> None
     assert err.startswith("warning: medium is empty")
 
 
-def test_debug_shows_the_traceback(tmp_path: Path, bucket: Script) -> None:
-    with pytest.raises(Exception, match="no such file"):
-        bucket("-i", tmp_path / "gone", "-o", tmp_path / "out", "--debug")
+def test_debug_shows_the_traceback_and_keeps_the_exit_code(tmp_path: Path, bucket: Script) -> None:
+    flags = ("-i", tmp_path / "gone", "-o", tmp_path / "out", "--debug")
+    for more, expected in (((), 1), (("-n", 0), 2)):
+        code, _, err = bucket(*flags, *more)
+        assert code == expected
+        assert err.startswith("Traceback")
+        assert "\nerror: " in err
+
+
+def test_reader_that_has_gone_and_a_full_disk_undo_nothing(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "a.jsonl", graded(0, 1, 0.5))
+    script = f"{sys.executable} {ROOT}/bucket_rollouts_by_difficulty.py -i {source} -o {tmp_path}"
+    for name, end in (("pipe", "| true"), ("full", "> /dev/full"), ("ascii", "> /dev/null")):
+        command = f"set -o pipefail; {script}/{name} --bucket-names leicht größer schwer {end}"
+        done = subprocess.run(
+            ["bash", "-c", command],
+            env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+        assert (tmp_path / name / "größer.jsonl").is_file()
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="argparse words its help anew there")
@@ -432,3 +460,56 @@ def test_malformed_line_has_its_number_in_later_blocks_and_shards(
     monkeypatch.setattr("curriculum.inputs.BLOCK_BYTES", block_bytes)
     _, _, err = bucket("-i", tmp_path / "a.jsonl", "-o", tmp_path / "out")
     assert f'{tmp_path}/a.jsonl:41: no "reward"' in err
+
+
+def test_file_that_changes_during_the_run_is_refused(
+    tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_jsonl(tmp_path / "a.jsonl", graded(0, 1, 0.5))
+
+    def touch_and_cut(*given: Any) -> Any:
+        data = source.read_bytes()
+        source.unlink()
+        source.write_bytes(data)
+        return cut_percentiles(*given)
+
+    monkeypatch.setattr("curriculum.bucket.cut_percentiles", touch_and_cut)
+    code, _, err = bucket("-i", source, "-o", tmp_path / "out")
+    assert (code, "a.jsonl: the file changed while it was read" in err) == (1, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_mean_score_is_shown_beside_the_metric(tmp_path: Path, bucket: Script) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [rollout(1, 0.25), rollout(0.5, 0)])
+    _, out, _ = bucket("-i", tmp_path / "a.jsonl", "-o", tmp_path / "out", "-m", "max_reward")
+    (easy,) = [line.split() for line in out.splitlines() if line.startswith("easy")]
+    assert easy[-2:] == ["1", "0.625"]
+
+
+def test_small_bucket_beside_a_tie_is_told_but_not_one_of_few_rollouts(
+    tmp_path: Path, bucket: Script
+) -> None:
+    write_jsonl(tmp_path / "a.jsonl", graded(*[0.5] * 8, 1, *[0.1] * 6))
+    _, _, err = bucket("-i", tmp_path / "a.jsonl", "-o", tmp_path / "out")
+    assert "easy 6.7%, medium 53.3% of the rollouts instead of 33.3%" in err
+    write_jsonl(tmp_path / "a.jsonl", graded(0.1, 0.2, 0.3, 0.4, 0.5))
+    _, _, err = bucket("-i", tmp_path / "a.jsonl", "-o", tmp_path / "out")
+    assert "instead of" not in err
+
+
+def test_more_buckets_than_rollouts_is_told_shortly(tmp_path: Path, bucket: Script) -> None:
+    write_jsonl(tmp_path / "a.jsonl", graded(*[0.5] * 4))
+    flags = ("-o", tmp_path / "out", "-n", 40)
+    _, _, err = bucket("-i", tmp_path / "a.jsonl", *flags, "--ties", "split")
+    assert "and 26 more are empty: only 4 rollouts for 40 buckets. Use -n 4." in err
+
+
+@pytest.mark.parametrize("name", ["gone.jsonl", "empty.jsonl.gz"])
+def test_nothing_in_a_directory_is_passed_over_silently(
+    tmp_path: Path, bucket: Script, name: str
+) -> None:
+    write_jsonl(tmp_path / "in/a.jsonl", graded(0, 1))
+    path = tmp_path / "in" / name
+    path.write_bytes(b"") if name.startswith("empty") else path.symlink_to("nowhere")
+    code, _, err = bucket("-i", tmp_path / "in", "-o", tmp_path / "out")
+    assert (code, f"{path}: cannot be read" in err) == (1, True)

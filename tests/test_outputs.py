@@ -21,14 +21,14 @@ from curriculum.shapes import Plan
 from curriculum.verl import RowForm, Stage
 from tests.support import Script, rollout, tree, write_jsonl
 
-MANIFEST = PreprocessingManifest("0", {})
+MANIFEST = PreprocessingManifest("0", {}, ())
 
 
 def test_manifest_is_moved_last(tmp_path: Path) -> None:
     out = tmp_path / "out"
     (out / "b").mkdir(parents=True)
     (out / "b/in the way").write_text("")
-    with pytest.raises(OSError, match="b"), Outputs(out) as outputs:
+    with pytest.raises(InputError, match="run again"), Outputs(out) as outputs:
         for name in ("a", "b"):
             outputs.stage(name).write_text("new")
         outputs.commit(MANIFEST, [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from curriculum.prompts import Message, PromptHasher
+from curriculum.plan import plan_rows
+from curriculum.prompts import Message, PromptHasher, Split
 from tests.support import ROOT, Script, lines, rollout, rows, tree, write_jsonl
 
 CUT = int(0.05 * 2**64)
@@ -179,22 +181,46 @@ def test_golden_schema(tmp_path: Path, bucket: Script, preprocess: Script) -> No
         assert file.metadata.metadata is None
 
 
+def told_prompts(out: str) -> dict[str, list[str]]:
+    """The table of prompts in a summary: set → its cells."""
+    table = [line.split() for line in out.splitlines()]
+    at = next(i for i, cells in enumerate(table) if cells[:2] == ["set", "prompts"])
+    end = next(i for i, cells in enumerate(table[at:], at) if not cells)
+    return {cells[0]: cells[1:] for cells in table[at + 1 : end]}
+
+
 def test_prompt_is_on_one_side_everywhere(
     tmp_path: Path, bucket: Script, preprocess: Script
 ) -> None:
     again = [rollout(0, prompt=" ".join(p.split()) + " ") for p in TRAIN[:4] + VAL[:4]]
     source = bucketed(tmp_path, bucket, three_stages() + again, "-n", 5)
+
+    def texts(found: list[dict[str, Any]]) -> list[str]:
+        return [" ".join(one["prompt"][0]["content"].split()) for one in found]
+
+    in_buckets = Counter(
+        text
+        for path in source.glob("*.jsonl")
+        for text in set(texts([json.loads(line) for line in lines(path)]))
+    )
+    assert max(in_buckets.values()) > 1
     sides: dict[str, set[str]] = {}
     for i, flags in enumerate(((), ("--combine",), ("--filter", "informative_only"))):
         code, out, _ = preprocess("-i", source, "-o", tmp_path / f"out{i}", *flags)
         assert code == 0
-        assert "0 prompts on both sides" in out
-        assert "prompts: 30 different, 8 in more than one rollout, 8 in more than one bucket" in out
-    for path in tmp_path.glob("out*/*.parquet"):
-        for row in rows(path):
-            text = " ".join(row["prompt"][0]["content"].split())
-            sides.setdefault(text, set()).add(path.stem.rpartition("_")[2])
-            assert row["extra_info"]["split"] == path.stem.rpartition("_")[2]
+        told = told_prompts(out)
+        assert {p.stem.rpartition("_")[0] for p in (tmp_path / f"out{i}").glob("*.p*")} <= set(told)
+        for name, cells in told.items():
+            held = Counter[str]()
+            for path in (tmp_path / f"out{i}").glob(f"{name}_*.parquet"):
+                split = path.stem.rpartition("_")[2]
+                held.update(texts(rows(path)))
+                assert {row["extra_info"]["split"] for row in rows(path)} == {split}
+                for text in texts(rows(path)):
+                    sides.setdefault(text, set()).add(split)
+            repeated = sum(count > 1 for count in held.values())
+            shared = sum(in_buckets[text] > 1 for text in held)
+            assert cells == [str(len(held)), str(repeated), str(shared), "0"]
     assert {text: {side(text)} for text in sides} == sides
 
 
@@ -360,7 +386,7 @@ def test_absent_ground_truth_is_null_and_told(
     _, _, err = preprocess("-i", source, "-o", tmp_path / "out")
     (row,) = rows(tmp_path / "out/level_1_train.parquet")
     assert row["reward_model"] == {"style": "rule", "ground_truth": None}
-    assert "1 of 1 rollout have no ground truth" in err
+    assert "have no ground truth" in err
 
 
 def test_extra_info_of_differing_types_is_json_text_and_told(
@@ -376,8 +402,8 @@ def test_extra_info_of_differing_types_is_json_text_and_told(
         {"a": '"b"', "m": '{"y": 2}', "s": None},
     ]
     assert "e" not in found[0]
-    assert "extra_info.a is written as JSON text: extra_info.a holds integer and string" in err
-    assert "extra_info.m is written as JSON text: its keys differ" in err
+    assert "extra_info.a holds integer and string: extra_info.a is written as JSON text" in err
+    assert "extra_info.m has other keys in other rollouts: written as JSON text" in err
 
 
 def test_tools_kwargs_stay_structs(tmp_path: Path, bucket: Script, preprocess: Script) -> None:
@@ -387,7 +413,7 @@ def test_tools_kwargs_stay_structs(tmp_path: Path, bucket: Script, preprocess: S
     _, _, err = preprocess("-i", source, "-o", tmp_path / "out", "--val-ratio", 0)
     found = [r["extra_info"]["tools_kwargs"] for r in rows(tmp_path / "out/level_1_train.parquet")]
     assert found == [{"calc": {"create_kwargs": {"x": 1}}}, {"calc": None}]
-    assert "extra_info.tools_kwargs: its keys differ between rollouts" in err
+    assert "extra_info.tools_kwargs has other keys in other rollouts" in err
 
 
 @pytest.mark.parametrize(
@@ -419,11 +445,11 @@ def test_data_source_and_ability(tmp_path: Path, bucket: Script, preprocess: Scr
 
     pairs, out, _ = found()
     assert pairs == [("bucketed_curriculum", a) for a in ("maths", *["instruction_following"] * 2)]
-    assert "reward: data_source is bucketed_curriculum, for which verl has no" in out
+    assert "3 rows with data_source bucketed_curriculum: verl has no reward function" in out
     pairs, out, err = found("--keep-data-source", "--data-source", "mine", "--ability", "chat")
     assert pairs == [("top", "maths"), ("inner", "chat"), ("mine", "chat")]
-    assert "reward:" not in out
-    assert "1 of 3 rollouts have no data_source of their own" in err
+    assert "no reward function" not in out
+    assert "have no data_source of their own" in err
 
 
 def test_no_best_response(tmp_path: Path, bucket: Script, preprocess: Script) -> None:
@@ -445,12 +471,18 @@ def test_what_is_left_out_or_replaced_is_told(
     (tmp_path / "in/a.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rollouts))
     assert bucket("-i", tmp_path / "in", "-o", tmp_path / "bucketed", "-n", 1)[0] == 0
     _, _, err = preprocess("-i", tmp_path / "bucketed", "-o", tmp_path / "out", "--val-ratio", 0)
-    told = [line.removeprefix("warning: ").split(",")[0].split(";")[0] for line in err.splitlines()]
+    told = [
+        line.removeprefix("warning: ")
+        .replace(f"1 of 3 rollouts in {tmp_path / 'bucketed'} ", "")
+        .split(",")[0]
+        .split(";")[0]
+        for line in err.splitlines()
+    ]
     assert told == [
         "message keys other than role and content left out: name 1.",
-        "1 of 3 rollouts have no text for their best response",
-        "1 of 3 rollouts have another number of responses than of rewards",
-        "1 of 3 rollouts hold lone surrogates",
+        "have no text for their best response",
+        "have another number of responses than of rewards",
+        "hold lone surrogates",
         "1 of 6 scores missing (null",
     ]
     found = rows(tmp_path / "out/level_1_train.parquet")
@@ -588,6 +620,7 @@ USAGE = {
     "name": (("--output-name", "x"), "--output-name: it names the combined set, and there is none"),
     "bad name": (("--combine", "--output-name", "a[1]"), "--output-name: the name 'a[1]' holds"),
     "threshold": (("--pass-threshold", "inf"), "--pass-threshold: the score is inf"),
+    "seed": (("--seed", 2**64), "--seed: the seed is 18446744073709551616"),
     "source": (("--data-source", ""), "--data-source: the name is empty"),
 }
 
@@ -621,7 +654,7 @@ def test_what_the_disk_says_exits_1(tmp_path: Path, bucket: Script, preprocess: 
     refused("the output directory is the input directory", "-i", source, "-o", source)
     refused("has a score in reward[i].V_i", "-i", source, "-o", out, "--score-field", "V_i")
     (source / "medium.jsonl").unlink()
-    refused("medium.jsonl: cannot be read", "-i", source, "-o", out)
+    refused("medium.jsonl: bucketing.json names this bucket file", "-i", source, "-o", out)
     buckets(tmp_path / "odd", **{"a[1]": three_stages()[:1]})
     refused("the bucket's name holds '['", "-i", tmp_path / "odd", "-o", out)
     assert not out.exists()
@@ -695,3 +728,174 @@ def test_own_fields_are_sorted_by_their_name_in_the_row(
     assert preprocess("-i", source, "-o", tmp_path / "out")[0] == 0
     (row,) = rows(tmp_path / "out/level_1_train.parquet")
     assert list(row["extra_info"])[-3:] == ["p", "source_index", "z"]
+
+
+def test_own_files_under_rejected_are_not_touched(
+    tmp_path: Path, bucket: Script, preprocess: Script
+) -> None:
+    mine = tmp_path / "out/rejected/reasons.jsonl"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    source = bucketed(tmp_path, bucket, three_stages())
+    for script, given in ((bucket, tmp_path / "in"), (preprocess, source)):
+        code, _, err = script("-i", given, "-o", tmp_path / "out")
+        assert code == 1
+        assert f"{mine}: this file is there already" in err
+    assert tree(tmp_path / "out") == {"rejected/reasons.jsonl": b"mine"}
+
+
+def test_each_script_has_its_own_directory(
+    tmp_path: Path, bucket: Script, preprocess: Script
+) -> None:
+    source = bucketed(tmp_path, bucket, three_stages())
+    shutil.copytree(source, tmp_path / "other")
+    assert preprocess("-i", source, "-o", tmp_path / "out")[0] == 0
+    before = tree(tmp_path)
+    code, _, err = preprocess("-i", source, "-o", tmp_path / "other")
+    assert (code, "it holds bucketing.json" in err) == (1, True)
+    code, _, err = bucket("-i", tmp_path / "in", "-o", tmp_path / "out")
+    assert (code, "it holds preprocessing.json" in err) == (1, True)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("in_the_way", ["easy_train.parquet/x", "rejected"])
+def test_what_is_in_the_way_is_found_before_anything_is_written(
+    tmp_path: Path, bucket: Script, preprocess: Script, in_the_way: str
+) -> None:
+    source = bucketed(tmp_path, bucket, three_stages())
+    assert preprocess("-i", source, "-o", tmp_path / "out")[0] == 0
+    path = tmp_path / "out" / in_the_way
+    path.parent.unlink(missing_ok=True) if path.parent != tmp_path / "out" else None
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    before = tree(tmp_path / "out")
+    code, _, err = preprocess("-i", source, "-o", tmp_path / "out", "--seed", 7)
+    assert (code, "directory" in err) == (1, True)
+    assert tree(tmp_path / "out") == before
+
+
+def test_sets_of_another_bucketing_or_format_are_told(
+    tmp_path: Path, bucket: Script, preprocess: Script
+) -> None:
+    source = bucketed(tmp_path, bucket, three_stages(), "-n", 5)
+    out = tmp_path / "out"
+    assert preprocess("-i", source, "-o", out)[0] == 0
+    flags = ("--combine", "--output-name", "all")
+    _, _, err = preprocess("-i", source.resolve(), "-o", out, *flags)
+    assert "also holds" not in err
+    _, _, err = preprocess("-i", source, "-o", out, *flags, "--ground-truth-format", "string")
+    assert "made with another --ground-truth-format: verl cannot load them together" in err
+    bucketed(tmp_path, bucket, three_stages(), "-n", 3)
+    _, _, err = preprocess("-i", source, "-o", out)
+    assert "also holds all, very_easy, very_hard, made from another bucketing" in err
+
+
+def test_sets_whose_files_are_gone_leave_the_manifest(
+    tmp_path: Path, bucket: Script, preprocess: Script
+) -> None:
+    source = bucketed(tmp_path, bucket, three_stages())
+    assert preprocess("-i", source, "-o", tmp_path / "out")[0] == 0
+    (tmp_path / "out/easy_val.parquet").unlink()
+    assert preprocess("-i", source, "-o", tmp_path / "out", "--buckets", "hard")[0] == 0
+    manifest = json.loads((tmp_path / "out/preprocessing.json").read_text())
+    assert list(manifest["sets"]) == ["hard", "medium"]
+
+
+def test_kept_data_sources_are_counted_from_the_rows(
+    tmp_path: Path, bucket: Script, preprocess: Script
+) -> None:
+    rollouts = [rollout(1, prompt=p, data_source="openai/gsm8k") for p in TRAIN[:3]]
+    source = bucketed(tmp_path, bucket, rollouts, "-n", 1)
+    _, out, _ = preprocess("-i", source, "-o", tmp_path / "out", "--keep-data-source")
+    assert "no reward function" not in out
+    del rollouts[0]["data_source"]
+    bucketed(tmp_path, bucket, rollouts, "-n", 1)
+    _, out, _ = preprocess("-i", source, "-o", tmp_path / "out", "--keep-data-source")
+    assert "1 row with data_source bucketed_curriculum: verl has no reward function" in out
+
+
+def test_rows_without_tools_kwargs_have_a_struct_of_nulls(
+    tmp_path: Path, bucket: Script, preprocess: Script
+) -> None:
+    infos = [{"tools_kwargs": {"calc": {"x": 1}}}, {}, {"tools_kwargs": None}]
+    rollouts = [rollout(1, prompt=p, extra_info=i) for p, i in zip(TRAIN, infos, strict=False)]
+    source = bucketed(tmp_path, bucket, rollouts, "-n", 1)
+    assert preprocess("-i", source, "-o", tmp_path / "out", "--val-ratio", 0)[0] == 0
+    found = [r["extra_info"]["tools_kwargs"] for r in rows(tmp_path / "out/level_1_train.parquet")]
+    assert found == [{"calc": {"x": 1}}, {"calc": None}, {"calc": None}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"extra_info": {"tools_kwargs": "calc"}}, "extra_info.tools_kwargs is string"),
+        ({"ground_truth": {}}, "ground_truth is an empty object at"),
+        ({"ground_truth": eval("[" * 60 + "]" * 60)}, "nested more than 40 deep at"),
+    ],
+)
+def test_what_parquet_or_verl_cannot_hold_is_refused(
+    tmp_path: Path, bucket: Script, preprocess: Script, fields: dict, message: str
+) -> None:
+    source = bucketed(tmp_path, bucket, [rollout(1, **fields)], "-n", 1)
+    code, _, err = preprocess("-i", source, "-o", tmp_path / "out")
+    assert code == 1
+    assert message in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_deep_extra_info_is_json_text(tmp_path: Path, bucket: Script, preprocess: Script) -> None:
+    deep: Any = 1
+    for _ in range(300):
+        deep = {"a": deep}
+    source = bucketed(tmp_path, bucket, [rollout(1, extra_info={"deep": deep})], "-n", 1)
+    code, _, err = preprocess("-i", source, "-o", tmp_path / "out")
+    assert code == 0
+    assert "extra_info.deep is written as JSON text" in err
+    (row,) = rows(tmp_path / "out/level_1_train.parquet")
+    assert json.loads(row["extra_info"]["deep"]) == deep
+
+
+def test_invalid_utf8_is_malformed_even_where_no_row_takes_it(
+    tmp_path: Path, bucket: Script, preprocess: Script
+) -> None:
+    good = b'{"prompt": "x", "reward": [1]}\n'
+    source = tmp_path / "a.jsonl"
+    source.write_bytes(good + b'{"prompt": "y", "reward": [1], "parameters": "\xff"}\n' + good)
+    assert bucket("-i", source, "-o", tmp_path / "b", "-n", 1)[0] == 0
+    code, _, err = preprocess("-i", tmp_path / "b", "-o", tmp_path / "out")
+    assert code == 1
+    assert "level_1.jsonl:2: invalid UTF-8: byte 46 of the line" in err
+    assert "1 malformed line (" in err
+
+
+def test_file_that_changes_during_the_run_is_refused(
+    tmp_path: Path, bucket: Script, preprocess: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = bucketed(tmp_path, bucket, three_stages())
+
+    def touch_and_plan(*given: Any) -> Any:
+        path = source / "hard.jsonl"
+        data = path.read_bytes()
+        path.unlink()
+        path.write_bytes(data)
+        return plan_rows(*given)
+
+    monkeypatch.setattr("curriculum.preprocess.plan_rows", touch_and_plan)
+    code, _, err = preprocess("-i", source, "-o", tmp_path / "out")
+    assert (code, "hard.jsonl: the file changed while it was read" in err) == (1, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_prompt_on_both_sides_is_an_internal_error(
+    tmp_path: Path, bucket: Script, preprocess: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = bucketed(tmp_path, bucket, [rollout(1, prompt=TRAIN[0])] * 4, "-n", 1)
+
+    class Coin(Split):
+        def is_val(self, hashes: Any) -> Any:
+            return np.arange(len(hashes)) % 2 == 0
+
+    monkeypatch.setattr("curriculum.preprocess.split_prompts", lambda *_: Coin(1))
+    code, _, err = preprocess("-i", source, "-o", tmp_path / "out")
+    assert (code, "internal error: 1 prompts are on both sides of the split" in err) == (1, True)
+    assert not (tmp_path / "out").exists()

@@ -90,6 +90,12 @@ def test_one_worker_and_one_task_need_no_other_process() -> None:
         assert [pid for _, pid in workers.map(own_process, [1])] == [os.getpid()]
 
 
+def test_function_that_cannot_be_sent_runs_in_this_process() -> None:
+    with Workers(2) as workers:
+        found = list(workers.map(lambda number: (number, os.getpid()), [1, 2, 3]))
+    assert found == [(number, (number, os.getpid())) for number in (1, 2, 3)]
+
+
 def test_default_is_the_cores_this_process_may_use() -> None:
     assert usable_cores() == len(os.sched_getaffinity(0))
 
