@@ -10,7 +10,6 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 
 from curriculum.errors import InputError
 from curriculum.manifests import BucketingManifest, PreprocessingManifest, encode_manifest
@@ -95,12 +94,7 @@ class Outputs:
         self._staging.mkdir()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         shutil.rmtree(self._staging, ignore_errors=True)
         if kind is not None:
             for directory in self._made:

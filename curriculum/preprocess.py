@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from curriculum.arrays import HashArray
-from curriculum.convert import ConvertTask, MetricChoice, WriteTask, convert_shard, write_file
+from curriculum.convert import ConvertTask, WriteTask, convert_shard, write_file
 from curriculum.copying import CopyTask, copy_shard
 from curriculum.directory import BucketDirectory, open_bucket_directory
 from curriculum.errors import InputError, InternalError
@@ -23,13 +23,9 @@ from curriculum.infer import ROW, UNSCORED, InferTask, Inspected, choose_form, i
 from curriculum.inputs import check_unchanged, cut_shards
 from curriculum.manifests import (
     BucketingManifest,
-    MovedPrompt,
     PreprocessingManifest,
-    SetRecord,
     load_manifest,
-    printable,
 )
-from curriculum.metrics import METRICS, MetricParameters
 from curriculum.options import PreprocessOptions
 from curriculum.outputs import (
     REASONS_FILE,
@@ -43,24 +39,14 @@ from curriculum.preprocess_summary import PreprocessingReport, PromptFacts, SetF
 from curriculum.progress import Progress
 from curriculum.prompts import split_prompts
 from curriculum.rejected import ProblemReport, reason_lines
-from curriculum.rows import ReadOptions
+from curriculum.sets import add_sets, name_sets, record_set, replaced_files, set_file
+from curriculum.settings import Settings, settle
 from curriculum.shapes import Conflict
 from curriculum.verl import RowForm, Stage, column_sizes, count_rows, plan_groups
-from curriculum.version import __version__
 from curriculum.workers import Workers
 
-COMBINED = "combined"
 # A row is at most about as large as its line and the columns that we add.
 OUR_BYTES_PER_ROW = 1_000
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """What the flags and the manifest together say about reading rows."""
-
-    read: ReadOptions
-    metrics: MetricChoice
-    warnings: Sequence[str]
 
 
 def preprocess_buckets(
@@ -72,8 +58,8 @@ def preprocess_buckets(
     a run that would write no row, and an output directory that cannot be used.
     """
     directory = open_bucket_directory(Path(options.input_dir))
-    settings = _settle(options, directory.manifest)
-    sets = _name_sets(options, directory)
+    settings = settle(options, directory.manifest)
+    sets = name_sets(options, directory)
     output = Path(options.output_dir)
     check_writable(output)
     previous = load_manifest(output, PreprocessingManifest)
@@ -98,10 +84,10 @@ def preprocess_buckets(
             check_unchanged(directory.files)
             moved = moved_prompts(plan, split)
             records = {
-                fact.name: _record(options, directory, settings, fact, moved) for fact in facts
+                fact.name: record_set(options, directory, settings, fact, moved) for fact in facts
             }
-            manifest = _add_sets(output, previous, records, outputs.rejected)
-            outputs.commit(manifest, _replaced(previous, records))
+            manifest = add_sets(output, previous, records, outputs.rejected)
+            outputs.commit(manifest, replaced_files(previous, records))
     return PreprocessingReport(
         manifest=manifest,
         output_dir=options.output_dir,
@@ -116,60 +102,6 @@ def preprocess_buckets(
     )
 
 
-def _settle(options: PreprocessOptions, manifest: BucketingManifest | None) -> _Settings:
-    """Scores are read, and difficulty is measured, as in bucketing unless flags say otherwise."""
-    warnings = []
-    field, threshold = options.score_field or "score", 0.5
-    metric, parameters = None, MetricParameters()
-    if manifest is not None:
-        given = manifest.metric
-        field, threshold = options.score_field or given.score_field, given.pass_threshold
-        metric = METRICS.get(given.name)
-        parameters = MetricParameters(given.k, given.pass_threshold)
-        if field != given.score_field:
-            metric = None
-            warnings.append(
-                f"the buckets were cut by {given.score_field}, but --score-field is {field}: "
-                "difficulty_metrics.value is null. Leave out --score-field to use the manifest's."
-            )
-        elif metric is None:
-            warnings.append(
-                f"the buckets were cut by {given.name}, which this toolkit has no formula for: "
-                "difficulty_metrics.value is null."
-            )
-    if options.pass_threshold is not None:
-        threshold = options.pass_threshold
-    read = ReadOptions(
-        score_field=field,
-        best_response=options.best_response,
-        ground_truth_format=options.ground_truth_format,
-        data_source=options.data_source,
-        keep_data_source=options.keep_data_source,
-        ability=options.ability,
-    )
-    return _Settings(read, MetricChoice(metric, parameters, threshold), warnings)
-
-
-def _name_sets(options: PreprocessOptions, directory: BucketDirectory) -> dict[str, list[int]]:
-    """The sets of this run, and the places of their buckets in the directory."""
-    chosen = directory.choose(options.buckets)
-    if not options.combine:
-        return {directory.names[i]: [i] for i in chosen}
-    name = options.output_name or COMBINED
-    if name in directory.names:
-        raise InputError(
-            f"{name!r} is the name of a bucket, whose own files the combined set would replace",
-            where="--output-name",
-            expected=f"none of {', '.join(directory.names)}",
-            fix="choose another name",
-        )
-    return {name: chosen}
-
-
-def _set_file(name: str, split: str) -> str:
-    return f"{name}_{split}.parquet"
-
-
 def _check_outputs(
     options: PreprocessOptions, sets: Mapping[str, Sequence[int]], ours: Sequence[str]
 ) -> None:
@@ -181,14 +113,14 @@ def _check_outputs(
             expected="another directory: both have rejected lines of their own",
             fix="choose another -o",
         )
-    wanted = [_set_file(name, split) for name in sets for split in SPLITS]
+    wanted = [set_file(name, split) for name in sets for split in SPLITS]
     check_targets(output, wanted, ours, BucketingManifest.file_name)
 
 
 def _infer(
     options: PreprocessOptions,
     directory: BucketDirectory,
-    settings: _Settings,
+    settings: Settings,
     workers: Workers,
     progress: Progress,
 ) -> Inspected:
@@ -282,7 +214,7 @@ def _part(outputs: Outputs, number: int, split: str) -> Path:
 def _convert_tasks(
     options: PreprocessOptions,
     directory: BucketDirectory,
-    settings: _Settings,
+    settings: Settings,
     form: RowForm,
     plan: RowPlan,
     outputs: Outputs,
@@ -353,7 +285,7 @@ def _write(
     tasks: dict[str, WriteTask] = {}
     for name in plan.sets:
         for side, split in enumerate(SPLITS):
-            lengths, file = plan.lengths(name, side), _set_file(name, split)
+            lengths, file = plan.lengths(name, side), set_file(name, split)
             if len(lengths):
                 parts = [_part(outputs, number, split) for number in plan.shards(name)]
                 groups = plan_groups(lengths + OUR_BYTES_PER_ROW)
@@ -371,7 +303,7 @@ def _weigh(
     staged: _Staged,
     tasks: Mapping[str, WriteTask],
 ) -> SetFacts:
-    files = {split: _set_file(name, split) for split in SPLITS}
+    files = {split: set_file(name, split) for split in SPLITS}
     written = [tasks[file].path for file in files.values() if file in tasks]
     return SetFacts(
         name=name,
@@ -401,56 +333,3 @@ def _write_unscored(found: Inspected, outputs: Outputs) -> None:
     with outputs.stage(REASONS_FILE).open("wb") as stream:
         reasons = {UNSCORED: "unscored: no score is present"}
         stream.writelines(reason_lines(found.shards, lines, reasons))
-
-
-def _record(
-    options: PreprocessOptions,
-    directory: BucketDirectory,
-    settings: _Settings,
-    facts: SetFacts,
-    moved: tuple[MovedPrompt, ...],
-) -> SetRecord:
-    return SetRecord(
-        buckets=tuple(facts.buckets),
-        input_dir=printable(options.input_dir),
-        bucketing=directory.state,
-        filter=options.filter,
-        pass_threshold=float(settings.metrics.pass_threshold),
-        score_field=settings.read.score_field,
-        val_ratio=float(options.val_ratio),
-        seed=options.seed,
-        data_source=options.data_source,
-        keep_data_source=options.keep_data_source,
-        ability=options.ability,
-        ground_truth_format=options.ground_truth_format,
-        best_response=options.best_response,
-        files=facts.files,
-        rows=facts.rows,
-        dropped=facts.dropped,
-        moved_prompts=moved,
-    )
-
-
-def _add_sets(
-    output: Path,
-    previous: PreprocessingManifest | None,
-    records: Mapping[str, SetRecord],
-    rejected: tuple[str, ...],
-) -> PreprocessingManifest:
-    """The manifest with this run's sets beside those of earlier runs whose files are there."""
-    kept = {
-        name: record
-        for name, record in (previous.sets if previous else {}).items()
-        if all((output / file).exists() for file in record.written())
-    }
-    return PreprocessingManifest(__version__, dict(sorted({**kept, **records}.items())), rejected)
-
-
-def _replaced(
-    previous: PreprocessingManifest | None, records: Mapping[str, SetRecord]
-) -> list[str]:
-    """The files of earlier runs that this run's sets, and its rejected lines, replace."""
-    if previous is None:
-        return []
-    sets = (previous.sets[name] for name in records if name in previous.sets)
-    return [*previous.rejected, *(file for record in sets for file in record.written())]
