@@ -53,7 +53,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="share of prompts held out for val, 0 for none (default: 0.05)",
     )  # fmt: skip
     sets.add_argument("--seed", type=int, metavar="N", help="which prompts those are (default: 42)")
-    rows = parser.add_argument_group("rows")
+    _add_row_flags(parser.add_argument_group("rows"))
+    add_common_flags(parser)
+    return parser
+
+
+def _add_row_flags(rows: argparse._ArgumentGroup) -> None:
+    """What a row holds."""
     rows.add_argument(
         "--data-source", metavar="NAME",
         help="data_source of every row, by which verl chooses the reward function "
@@ -77,8 +83,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="leave out extra_info.best_response, often the largest column",
     )  # fmt: skip
     add_score_flags(rows, field="the manifest's", threshold="the manifest's")
-    add_common_flags(parser)
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
