@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN = $(CURDIR)/$(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test check bench format clean
 
 help:
 	@echo "make demo    the main job on sample rollouts, in ./demo"
 	@echo "make test    all tests"
 	@echo "make check   format, lint, types, the shell script, then all tests"
+	@echo "make bench   ours beside what a user would write instead, on 1 GB that it makes"
 	@echo "make format  put the code into its format"
 	@echo "make clean   remove what these commands made"
 
@@ -28,6 +29,10 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --editable '.[dev]'
 	@touch $@
 
+$(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --editable '.[bench]'
+	@touch $@
+
 demo: $(VENV)/.run
 	@PATH="$(BIN):$$PATH" bash examples/demo.sh
 	@echo
@@ -42,6 +47,9 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/shellcheck run_curriculum_pipeline.sh examples/demo.sh .ci/run
 	$(BIN)/python -m pytest -q
+
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/run.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -1,6 +1,6 @@
 """Polars, whole records: rollouts → three equal parts, decoded and written again.
 
-Decoding lines with a given type is about four times as fast on nested records as `read_ndjson`.
+Decoding lines by a given type takes a quarter of the CPU time of `scan_ndjson` on short records.
 """
 
 from __future__ import annotations
@@ -24,10 +24,15 @@ def main(source: Path, target: Path) -> None:
         .unnest("line")
         .with_columns(bucket=rank * 3 // pl.len())
         .collect(engine="streaming")
+        .lazy()
     )
-    for i, name in enumerate(("easy", "medium", "hard")):
-        part = rollouts.filter(pl.col("bucket") == i).drop("bucket")
-        part.write_ndjson(target / f"{name}.jsonl")
+    writes = [
+        rollouts.filter(pl.col("bucket") == i)
+        .drop("bucket")
+        .sink_ndjson(target / f"{name}.jsonl", lazy=True)
+        for i, name in enumerate(("easy", "medium", "hard"))
+    ]
+    pl.collect_all(writes, engine="streaming")
 
 
 if __name__ == "__main__":
