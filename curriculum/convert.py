@@ -18,8 +18,7 @@ import pyarrow as pa
 from curriculum.arrays import ByteArray, HashArray, IntArray
 from curriculum.inputs import Shard, changed, read_blocks
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
-from curriculum.plan import SPLITS
-from curriculum.prompts import PromptHasher
+from curriculum.prompts import SPLITS, PromptHasher
 from curriculum.rows import Columns, ReadOptions, RowReader
 from curriculum.verl import Measures, RowForm, Stage, build_table, read_prompts, write_parquet
 

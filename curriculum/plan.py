@@ -14,9 +14,8 @@ import numpy as np
 from curriculum.arrays import BoolArray, ByteArray, HashArray, IntArray
 from curriculum.infer import BLANK, ROW, Inspected, Inspection
 from curriculum.manifests import MovedPrompt
-from curriculum.prompts import Split
+from curriculum.prompts import SPLITS, Split
 
-SPLITS = ("train", "val")
 # The side of a line's row; SKIP is for lines that make no row of this run. Sides count like
 # SPLITS.
 TRAIN, VAL, SKIP = range(3)

@@ -34,10 +34,10 @@ from curriculum.outputs import (
     check_targets,
     check_writable,
 )
-from curriculum.plan import SPLITS, TRAIN, VAL, RowPlan, moved_prompts, plan_rows
+from curriculum.plan import TRAIN, VAL, RowPlan, moved_prompts, plan_rows
 from curriculum.preprocess_summary import PreprocessingReport, PromptFacts, SetFacts
 from curriculum.progress import Progress
-from curriculum.prompts import split_prompts
+from curriculum.prompts import SPLITS, split_prompts
 from curriculum.rejected import ProblemReport, reason_lines
 from curriculum.sets import add_sets, name_sets, record_set, replaced_files, set_file
 from curriculum.settings import Settings, settle

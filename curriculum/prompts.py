@@ -18,6 +18,8 @@ import numpy as np
 from curriculum.arrays import BoolArray, HashArray
 from curriculum.rollouts import Malformed, describe
 
+SPLITS = ("train", "val")
+
 
 class Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """One message of a prompt."""
