@@ -78,7 +78,7 @@ def check_bucketing(source: Path, target: Path, expected: dict[str, Digest]) -> 
 
     Raises CheckError for a rollout that is not in its bucket.
     """
-    written = []
+    written: list[bytes] = []
     for name in BUCKETS:
         with (target / f"{name}.jsonl").open("rb", buffering=1 << 20) as stream:
             if digest_keys(map(key_of, stream)) != expected[name]:

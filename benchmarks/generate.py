@@ -35,16 +35,17 @@ ENDS = {" ": 78, ", ": 9, ". ": 6, ".\n": 3, ":\n\n": 1, " = ": 1, ' "': 1, '" '
 
 @dataclass(frozen=True)
 class Shape:
-    """How many responses a line has, and the words of each response and of the prompt."""
+    """How long a line is, how many responses it has, and the words of each and of the prompt."""
 
+    line: str
     responses: int
     response_words: tuple[int, int]
     prompt_words: tuple[int, int]
 
 
 SHAPES = {
-    "long": Shape(8, (380, 1000), (80, 440)),  # 4 kB a response, 40 kB a line
-    "short": Shape(4, (15, 55), (4, 18)),  # 300 bytes a choice, 1.7 kB a line
+    "long": Shape("40 kB", 8, (380, 1000), (80, 440)),  # 4 kB a response
+    "short": Shape("1.7 kB", 4, (15, 55), (4, 18)),  # 300 bytes a choice
 }
 
 

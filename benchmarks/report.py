@@ -55,6 +55,12 @@ class Result:
         return [*costs, f"{self.memory / 1e6:,.0f}"]
 
 
+LEGEND = """\
+Medians of whole processes, start-up included, inputs in the page cache. Peak MB: the most
+proportional memory that all its processes had together, in a round of its own. ÷ ours: wall time
+over that of ours. Kept: whether rollouts arrived as the same bytes, as the same values in other
+JSON, or changed. That each is in its bucket, once, is checked after every run.
+"""
 COST_HEADS = ("wall s", "range", "CPU s", "MB/s", "peak MB")
 
 
@@ -97,8 +103,8 @@ def machine(output_dir: Path) -> str:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
     versions = [f"Python {platform.python_version()}", *map(_version, PACKAGES)]
     return (
-        f"{cores} cores, {memory:.0f} GB of memory, outputs on {file_system(output_dir)}. "
-        f"{', '.join(versions)}.\n"
+        f"{LEGEND}\n{cores} cores, {memory:.0f} GB of memory, outputs on "
+        f"{file_system(output_dir)}.\n{', '.join(versions)}.\n"
     )
 
 

@@ -200,7 +200,7 @@ def comparisons(flags: argparse.Namespace, shape: str, steps: Sequence[str]) -> 
     for what in steps:
         tools, note = choose(what, flags.tools, flags.workers)
         results = compare(what, tools, data, flags.output_dir or flags.dir, flags.rounds)
-        yield tool_table(f"{what}, {shape} lines", results, OURS, note)
+        yield tool_table(f"{what}, {SHAPES[shape].line} lines", results, OURS, note)
 
 
 def growth(flags: argparse.Namespace, shape: str) -> Iterator[str]:
@@ -214,7 +214,7 @@ def growth(flags: argparse.Namespace, shape: str) -> Iterator[str]:
                 f"{count} workers": with_workers(tools[OURS], count) for count in GROWTH_WORKERS
             }
             rows += compare(what, ours_by_workers, data, where, flags.rounds)
-        yield growth_table(f"{what}, {shape} lines: ours", rows)
+        yield growth_table(f"{what}, {SHAPES[shape].line} lines: ours", rows)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -258,6 +258,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = [name for name in flags.tools if not any(name in t for t in TOOLS.values())]
     if unknown:
         parser.error(f"there is no tool {', '.join(unknown)}")
+    if flags.rounds < 1:
+        parser.error("--rounds: at least one")
     steps = list(TOOLS) if flags.what == "both" else [flags.what]
     parts = []
     try:
