@@ -44,10 +44,10 @@ BEST_RESPONSE = pl.struct(
 IS_VAL = pl.col("prompt").list.first().struct.field("content").hash(seed=42) % 20 == 0
 
 
-def rows(path: Path, stage: str, stage_index: int, first_index: int) -> pl.DataFrame:
+def rows(path: Path, stage: str, stage_index: int, first_index: int) -> pl.LazyFrame:
     """The rows of one bucket."""
     extra_info = pl.struct(
-        split=pl.when(IS_VAL).then(pl.lit("val")).otherwise(pl.lit("train")),
+        split="split",
         index=pl.col("index").cast(pl.Int64),
         key="key",
         curriculum_stage=pl.lit(stage),
@@ -62,7 +62,10 @@ def rows(path: Path, stage: str, stage_index: int, first_index: int) -> pl.DataF
         .select(pl.col("line").str.json_decode(ROLLOUT))
         .unnest("line")
         .with_row_index("index", offset=first_index)
-        .with_columns(scores=pl.col("reward").list.eval(pl.element().struct.field("score")))
+        .with_columns(
+            scores=pl.col("reward").list.eval(pl.element().struct.field("score")),
+            split=pl.when(IS_VAL).then(pl.lit("val")).otherwise(pl.lit("train")),
+        )
         .with_columns(best=SCORES.list.arg_max())
         .select(
             data_source=pl.lit("bucketed_curriculum"),
@@ -71,7 +74,6 @@ def rows(path: Path, stage: str, stage_index: int, first_index: int) -> pl.DataF
             reward_model=pl.struct(style=pl.lit("rule"), ground_truth="ground_truth"),
             extra_info=extra_info,
         )
-        .collect(engine="streaming")
     )
 
 
@@ -80,11 +82,16 @@ def main(source: Path, target: Path) -> None:
     count = 0
     for i, stage in enumerate(("easy", "medium", "hard")):
         table = rows(source / f"{stage}.jsonl", stage, i, count)
-        count += len(table)
-        for split in ("train", "val"):
-            table.filter(pl.col("extra_info").struct.field("split") == split).write_parquet(
-                target / f"{stage}_{split}.parquet", compression="zstd", compression_level=1
+        split = pl.col("extra_info").struct.field("split")
+        paths = {side: target / f"{stage}_{side}.parquet" for side in ("train", "val")}
+        writes = [
+            table.filter(split == side).sink_parquet(
+                path, compression="zstd", compression_level=1, lazy=True
             )
+            for side, path in paths.items()
+        ]
+        pl.collect_all(writes, engine="streaming")
+        count += pl.scan_parquet(list(paths.values())).select(pl.len()).collect().item()
 
 
 if __name__ == "__main__":
