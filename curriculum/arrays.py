@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-IntArray: TypeAlias = npt.NDArray[np.int64]
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
-ByteArray: TypeAlias = npt.NDArray[np.uint8]
-HashArray: TypeAlias = npt.NDArray[np.uint64]
+FloatArray: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+IntArray: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+BoolArray: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
+ByteArray: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+HashArray: TypeAlias = np.ndarray[Any, np.dtype[np.uint64]]
+# Of lines, in bytes: in 4 bytes each unless one has 4 GiB.
+LengthArray: TypeAlias = np.ndarray[Any, np.dtype[np.uint32]] | IntArray
+
+
+# Bucket numbers of rollouts, in as few bytes as they take.
+PlaceArray: TypeAlias = np.ndarray[Any, np.dtype[np.integer[Any]]]
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+
+def compact_places(places: IntArray, count: int) -> PlaceArray:
+    """The same numbers, all below `count`, in as few bytes as they take."""
+    return places.astype(np.min_scalar_type(count))
+
+
+def compact_lengths(lengths: LengthArray) -> LengthArray:
+    """The same lengths in as few bytes as they take; sum them as int64."""
+    if len(lengths) and int(lengths.max()) > np.iinfo(np.uint32).max:
+        return lengths.astype(np.int64)
+    return lengths.astype(np.uint32)

@@ -7,14 +7,20 @@ written before all input has been read and checked.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from curriculum.arrays import IntArray
+from curriculum.arrays import Array, IntArray, PlaceArray, compact_places
 from curriculum.bucket_summary import BucketFacts, BucketingReport
-from curriculum.bucketers import cut_percentiles, cut_thresholds, difficulty, split_ties
+from curriculum.bucketers import (
+    cut_at,
+    cut_thresholds,
+    difficulty,
+    percentile_edges,
+    split_ties,
+)
 from curriculum.copying import CopyTask, copy_shard
 from curriculum.errors import InputError, InternalError
 from curriculum.inputs import InputFile, check_unchanged, cut_shards, find_files
@@ -69,13 +75,26 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
     work = 2 * sum(file.size for file in files)
     with Progress(work, show_progress) as progress, Workers(options.workers) as workers:
         scanned = _scan(options, files, workers, progress)
-        buckets = _cut(options, scanned)
+        buckets, distinct = _cut(options, scanned)
         with Outputs(output) as outputs:
             sizes = _copy(options, scanned, buckets, outputs, workers, progress)
             check_unchanged(files)
-            report = _report(options, files, scanned, buckets, sizes, outputs.rejected)
-            outputs.commit(report.manifest, old)
-    return report
+            facts = [_facts(scanned, buckets, i) for i in range(len(options.names))]
+            manifest = _manifest(options, files, scanned, facts, sizes, outputs.rejected)
+            outputs.commit(manifest, old)
+    return BucketingReport(
+        manifest=manifest,
+        output_dir=options.output_dir,
+        facts=facts,
+        distinct=distinct,
+        responses=sum(scan.responses for scan in scanned.scans),
+        missing_scores=+Counter({
+            file.path: sum(scan.missing_scores for scan in scanned.of_file(file)) for file in files
+        }),
+        unscored=+Counter({
+            file.path: sum(scan.unscored for scan in scanned.of_file(file)) for file in files
+        }),
+    )  # fmt: skip
 
 
 def _output_files(options: BucketOptions) -> list[str]:
@@ -151,22 +170,28 @@ def _nothing_scored(options: BucketOptions, scanned: Scanned) -> InputError:
     )
 
 
-def _cut(options: BucketOptions, scanned: Scanned) -> IntArray:
-    """The bucket of each scored rollout, in input order."""
-    easier = options.chosen_metric.higher_is_easier
-    if options.thresholds is not None:
-        return cut_thresholds(scanned.values(), options.thresholds, easier)
-    harder = difficulty(scanned.values(), easier)
+def _cut(options: BucketOptions, scanned: Scanned) -> tuple[list[PlaceArray], int]:
+    """Per shard, the bucket of each scored rollout; and how many values the metric takes."""
+    easier, parts = options.chosen_metric.higher_is_easier, len(options.names)
+    ascending = difficulty(scanned.values(), easier)
     if options.ties == "split":
         hashes = np.concatenate([scan.hashes for scan in scanned.scans])
-        return split_ties(harder, hashes, len(options.names))
-    return cut_percentiles(harder, len(options.names))
+        ends = np.cumsum([len(scan.values) for scan in scanned.scans])
+        buckets = np.split(split_ties(ascending, hashes, parts), ends[:-1])
+    ascending.sort()
+    if options.thresholds is not None:
+        buckets = [cut_thresholds(s.values, options.thresholds, easier) for s in scanned.scans]
+    elif options.ties == "together":
+        edges = percentile_edges(ascending, parts)
+        buckets = [cut_at(difficulty(s.values, easier), edges) for s in scanned.scans]
+    distinct = 1 + int(np.count_nonzero(ascending[1:] != ascending[:-1]))
+    return [compact_places(places, parts) for places in buckets], distinct
 
 
 def _copy(
     options: BucketOptions,
     scanned: Scanned,
-    buckets: IntArray,
+    buckets: Sequence[PlaceArray],
     outputs: Outputs,
     workers: Workers,
     progress: Progress,
@@ -180,15 +205,7 @@ def _copy(
     for path in paths:
         path.touch()
     sizes = np.zeros(len(paths), dtype=np.int64)
-    tasks = []
-    destinations = _destinations(scanned, buckets, unscored=len(names))
-    for shard, scan, where in zip(scanned.shards, scanned.scans, destinations, strict=True):
-        tasks.append(CopyTask(shard, scan.lengths, where, paths, sizes.copy()))
-        written = where >= 0
-        # Each line is followed by a newline, so a file's size is known before it is written.
-        added = np.bincount(where[written], scan.lengths[written] + 1, minlength=len(sizes))
-        sizes += added.astype(np.int64)
-    for task, _ in workers.map(copy_shard, tasks):
+    for task, _ in workers.map(copy_shard, _copy_tasks(scanned, buckets, paths, sizes)):
         progress.add(task.shard.stop - task.shard.start)
     for path, size in zip(paths, sizes.tolist(), strict=True):
         if path.stat().st_size != size:
@@ -198,15 +215,22 @@ def _copy(
     return sizes[: len(names)]
 
 
-def _destinations(scanned: Scanned, buckets: IntArray, unscored: int) -> Iterator[IntArray]:
-    """Per shard, the output file of each line: its bucket, `unscored`, or -1 for none."""
-    first = 0
-    for scan in scanned.scans:
-        where = np.full(len(scan.kinds), -1, dtype=np.int64)
-        where[(scan.kinds == NO_SCORE) | (scan.kinds == UNDEFINED)] = unscored
-        where[scan.kinds >= SCORED] = buckets[first : first + len(scan.values)]
-        first += len(scan.values)
-        yield where
+def _copy_tasks(
+    scanned: Scanned, buckets: Sequence[PlaceArray], paths: Sequence[Path], sizes: IntArray
+) -> Iterator[CopyTask]:
+    """Per shard, where each line goes: the file of its bucket, the last one if it is unscored.
+
+    Each line is followed by a newline, so where it goes is known before anything is written;
+    `sizes` grow to those of the files.
+    """
+    for shard, scan, places in zip(scanned.shards, scanned.scans, buckets, strict=True):
+        where = np.full(len(scan.kinds), -1, dtype=np.int32)
+        where[(scan.kinds == NO_SCORE) | (scan.kinds == UNDEFINED)] = len(paths) - 1
+        where[scan.kinds >= SCORED] = places
+        yield CopyTask(shard, scan.lengths, where, paths, sizes.copy())
+        written = where >= 0
+        lengths = scan.lengths[written].astype(np.int64) + 1
+        sizes += np.bincount(where[written], lengths, minlength=len(paths)).astype(np.int64)
 
 
 def _write_reasons(options: BucketOptions, scanned: Scanned, path: Path) -> None:
@@ -219,34 +243,41 @@ def _write_reasons(options: BucketOptions, scanned: Scanned, path: Path) -> None
         stream.writelines(reason_lines(scanned.shards, lines, reasons))
 
 
-def _report(
+def _facts(scanned: Scanned, buckets: Sequence[PlaceArray], bucket: int) -> BucketFacts:
+    mine = [places == bucket for places in buckets]
+
+    def take(parts: Iterable[Array]) -> Array:
+        chosen = (part[here] for part, here in zip(parts, mine, strict=True))
+        return np.concatenate(list(chosen))
+
+    kinds = take(scan.scored for scan in scanned.scans)
+    return BucketFacts.of(
+        values=take(scan.values for scan in scanned.scans),
+        mean_score=float(take(scan.means for scan in scanned.scans).mean()) if len(kinds) else None,
+        without_pass=int((kinds & PASSED == 0).sum()),
+        all_equal=int((kinds & DIFFERS == 0).sum()),
+    )
+
+
+def _manifest(
     options: BucketOptions,
     files: Sequence[InputFile],
     scanned: Scanned,
-    buckets: IntArray,
+    facts: Sequence[BucketFacts],
     sizes: IntArray,
     rejected: tuple[str, ...],
-) -> BucketingReport:
-    """The manifest and the facts of the run. Raises InternalError if a rollout got lost."""
-    values = scanned.values()
-    means = np.concatenate([scan.means for scan in scanned.scans])
-    kinds = np.concatenate([scan.scored for scan in scanned.scans])
-    facts = []
-    for i in range(len(options.names)):
-        mine = buckets == i
-        passed, differs = kinds[mine] & PASSED > 0, kinds[mine] & DIFFERS > 0
-        facts.append(BucketFacts.of(values[mine], means[mine], passed, differs))
-    inputs, missing, unscored = [], Counter[str](), Counter[str]()
-    for file in files:
-        scans = scanned.of_file(file)
-        lines = sum(len(scan.kinds) for scan in scans)
-        inputs.append(InputRecord(printable(file.path), file.size, lines))
-        missing[file.path] = sum(scan.missing_scores for scan in scans)
-        unscored[file.path] = sum(scan.unscored for scan in scans)
+) -> BucketingManifest:
+    """What the run read, did and wrote. Raises InternalError if a rollout got lost."""
+    inputs = [
+        InputRecord(
+            printable(file.path), file.size, sum(len(s.kinds) for s in scanned.of_file(file))
+        )
+        for file in files
+    ]
     counts = CountRecord(
         read=sum(record.lines for record in inputs) - scanned.count(BLANK),
         bucketed=sum(fact.count for fact in facts),
-        unscored=unscored.total(),
+        unscored=sum(scan.unscored for scan in scanned.scans),
         malformed=0,
         blank=scanned.count(BLANK),
     )
@@ -258,7 +289,7 @@ def _report(
             zip(options.names, _output_files(options), facts, sizes.tolist(), strict=True)
         )
     )
-    manifest = BucketingManifest(
+    return BucketingManifest(
         __version__,
         _metric_record(options),
         _method_record(options),
@@ -266,15 +297,6 @@ def _report(
         counts,
         tuple(records),
         rejected,
-    )
-    return BucketingReport(
-        manifest=manifest,
-        output_dir=options.output_dir,
-        facts=facts,
-        distinct=len(np.unique(values)),
-        responses=sum(scan.responses for scan in scanned.scans),
-        missing_scores=+missing,
-        unscored=+unscored,
     )
 
 

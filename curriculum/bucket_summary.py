@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curriculum.arrays import BoolArray, FloatArray
+from curriculum.arrays import FloatArray
 from curriculum.manifests import BucketingManifest, BucketRecord
 from curriculum.outputs import UNSCORED_FILE
 from curriculum.text import number, plural, share, size, table
@@ -36,21 +36,24 @@ class BucketFacts:
 
     @staticmethod
     def of(
-        values: FloatArray, means: FloatArray, passed: BoolArray, differs: BoolArray
+        values: FloatArray, mean_score: float | None, without_pass: int, all_equal: int
     ) -> BucketFacts:
-        """The facts of one bucket; the arrays have one entry per rollout in it."""
+        """The facts of one bucket; `values`, one per rollout in it, are sorted in place."""
         if not len(values):
             return BucketFacts(0)
-        distinct, counts = np.unique(values, return_counts=True)
+        values.sort()
+        last_of_value = np.flatnonzero(np.append(values[1:] != values[:-1], True))
+        counts = np.diff(last_of_value, prepend=-1)
+        commonest = int(counts.argmax())
         return BucketFacts(
             count=len(values),
-            lowest=float(distinct[0]),
-            highest=float(distinct[-1]),
-            mean_score=float(means.mean()),
-            without_pass=int((~passed).sum()),
-            all_equal=int((~differs).sum()),
-            commonest=float(distinct[np.argmax(counts)]),
-            commonest_count=int(counts.max()),
+            lowest=float(values[0]),
+            highest=float(values[-1]),
+            mean_score=mean_score,
+            without_pass=without_pass,
+            all_equal=all_equal,
+            commonest=float(values[last_of_value[commonest]]),
+            commonest_count=int(counts[commonest]),
         )
 
 

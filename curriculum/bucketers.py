@@ -30,24 +30,44 @@ def difficulty(values: FloatArray, higher_is_easier: bool) -> FloatArray:
 
 
 def cut_percentiles(difficulty: FloatArray, num_buckets: int) -> IntArray:
-    """Bucket index of each rollout: `num_buckets` parts as near to equal as ties allow.
+    """Bucket index of each rollout: `num_buckets` parts as near to equal as ties allow."""
+    return cut_at(difficulty, percentile_edges(np.sort(difficulty), num_buckets))
 
-    Cuts fall between two distinct values, never through one (DESIGN, bucketing rule 3): eight 0/1
-    scores take nine values, so a plain percentile usually lies inside a tie and leaves a bucket
-    empty. With fewer distinct values than buckets, the values are spread over the buckets.
+
+def cut_at(difficulty: FloatArray, edges: FloatArray) -> IntArray:
+    """Bucket index of each rollout: how many edges are at most its difficulty."""
+    return np.searchsorted(edges, difficulty, side="right").astype(np.int64)
+
+
+def percentile_edges(ascending: FloatArray, num_buckets: int) -> FloatArray:
+    """The lowest difficulty beyond each of the `num_buckets` - 1 cuts; ±inf beyond all values.
+
+    `ascending` are the difficulties of all rollouts, sorted. Cuts fall between two distinct
+    values, never through one (DESIGN, bucketing rule 3): eight 0/1 scores take nine values, so a
+    plain percentile usually lies inside a tie and leaves a bucket empty. With fewer distinct
+    values than buckets, the values are spread over the buckets.
     """
-    distinct, counts = np.unique(difficulty, return_counts=True)
-    spread = len(distinct)
-    if spread == 0:
-        return np.zeros(0, dtype=np.int64)
+    if not len(ascending):
+        return np.full(num_buckets - 1, np.inf)
+    cumulative = _count_up_to_each_value(ascending)
+    spread = len(cumulative)
     if spread < num_buckets:
-        steps = np.arange(spread, dtype=np.int64)
-        last = num_buckets - 1
+        steps, last = np.arange(spread), num_buckets - 1
         bucket_of_value = steps * last // (spread - 1) if spread > 1 else steps + last // 2
+        cuts = np.searchsorted(bucket_of_value, np.arange(1, num_buckets)).tolist()
     else:
-        cuts = place_cuts(np.cumsum(counts), num_buckets)
-        bucket_of_value = np.searchsorted(np.array(cuts), np.arange(spread), side="right")
-    return np.asarray(bucket_of_value[np.searchsorted(distinct, difficulty)], dtype=np.int64)
+        cuts = place_cuts(cumulative, num_buckets)
+    edges = np.full(num_buckets - 1, -np.inf)
+    for i, cut in enumerate(cuts):
+        if cut:
+            edges[i] = ascending[cumulative[cut - 1]] if cut < spread else np.inf
+    return edges
+
+
+def _count_up_to_each_value(ascending: FloatArray) -> IntArray:
+    """How many rollouts there are up to and including each distinct value."""
+    last_of_value = np.append(ascending[1:] != ascending[:-1], True)
+    return np.flatnonzero(last_of_value) + 1
 
 
 def place_cuts(cumulative: IntArray, num_buckets: int) -> list[int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curriculum.arrays import IntArray
+from curriculum.arrays import IntArray, LengthArray, PlaceArray
 from curriculum.inputs import Block, Shard, changed, read_blocks
 
 NEWLINE = 0x0A
@@ -25,8 +25,8 @@ class CopyTask:
     shard's first line goes."""
 
     shard: Shard
-    lengths: IntArray
-    destinations: IntArray
+    lengths: LengthArray
+    destinations: PlaceArray
     paths: Sequence[Path]
     offsets: IntArray
 
@@ -34,35 +34,29 @@ class CopyTask:
 def copy_shard(task: CopyTask) -> None:
     """Copy each line, with a newline, to its place. Raises InputError if the file changed."""
     descriptors = [os.open(path, os.O_WRONLY) for path in task.paths]
+    ends = np.cumsum(task.lengths.astype(np.int64) + 1)
+    offsets = task.offsets.tolist()
+    start = first = 0  # of the block: its place among the bytes, and its first line
     try:
-        offsets = task.offsets.tolist()
-        first = 0
         for block in read_blocks(task.shard):
-            ends = _line_ends(block, task.lengths[first:])
-            if ends is None:
+            stop = start + block.size + (block.buffer[block.size - 1] != NEWLINE)
+            after = int(np.searchsorted(ends, stop)) + 1
+            if after > len(ends) or ends[after - 1] != stop:
                 raise changed(task.shard.file)
-            destinations = task.destinations[first : first + len(ends)]
-            _copy_lines(block, ends, destinations, descriptors, offsets)
-            first += len(ends)
-        if first != len(task.lengths):
+            lines = slice(first, after)
+            _copy_lines(block, ends[lines] - start, task.destinations[lines], descriptors, offsets)
+            start, first = stop, after
+        if first != len(ends):
             raise changed(task.shard.file)
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _line_ends(block: Block, lengths: IntArray) -> IntArray | None:
-    """Where the block's lines end, newline included; None if the lengths do not fit it."""
-    ends = np.cumsum(lengths + 1)
-    size = block.size + (block.buffer[block.size - 1] != NEWLINE)
-    count = int(np.searchsorted(ends, size)) + 1
-    return ends[:count] if count <= len(ends) and ends[count - 1] == size else None
-
-
 def _copy_lines(
     block: Block,
     ends: IntArray,
-    destinations: IntArray,
+    destinations: PlaceArray,
     descriptors: Sequence[int],
     offsets: list[int],
 ) -> None:
@@ -70,10 +64,10 @@ def _copy_lines(
     last_of_run = np.flatnonzero(np.append(destinations[1:] != destinations[:-1], True))
     stops = ends[last_of_run].tolist()
     pieces: list[list[memoryview | bytes]] = [[] for _ in descriptors]
-    view, start = memoryview(block.buffer)[: block.size], 0
+    text, start = block.text, 0
     for stop, destination in zip(stops, destinations[last_of_run].tolist(), strict=True):
         if destination >= 0:
-            pieces[destination].append(view[start:stop])
+            pieces[destination].append(text[start:stop])
         start = stop
     if stops[-1] > block.size and destinations[-1] >= 0:
         pieces[destinations[-1]].append(b"\n")

@@ -36,7 +36,7 @@ class Scores:
         return Scores.of_flat([s for scores in lists for s in scores], [len(s) for s in lists])
 
     @staticmethod
-    def of_flat(flat: Sequence[float | bool | None], counts: Sequence[int]) -> Scores:
+    def of_flat(flat: FloatArray | Sequence[float | bool | None], counts: Sequence[int]) -> Scores:
         """Take scores one after another, `counts` of them for each rollout."""
         # + 0.0 turns -0.0 into 0.0: equal scores must be equal bytes.
         values = np.array(flat, dtype=np.float64) + 0.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from curriculum.arrays import ByteArray, IntArray
+from curriculum.arrays import ByteArray, LengthArray
 from curriculum.errors import InputError
 from curriculum.inputs import Shard
 from curriculum.manifests import printable
@@ -68,7 +68,7 @@ class ProblemReport:
 
 def reason_lines(
     shards: Sequence[Shard],
-    lines: Iterable[tuple[IntArray, ByteArray]],
+    lines: Iterable[tuple[LengthArray, ByteArray]],
     reasons: Mapping[int, str],
 ) -> Iterator[bytes]:
     """The lines of `rejected/reasons.jsonl`, in the order of the rejected lines.
@@ -79,7 +79,8 @@ def reason_lines(
     lines_before: Counter[str] = Counter()
     for shard, (lengths, kinds) in zip(shards, lines, strict=True):
         path = shard.file.path
-        starts = shard.first_offset + np.cumsum(lengths + 1) - (lengths + 1)
+        whole = lengths.astype(np.int64) + 1
+        starts = shard.first_offset + np.cumsum(whole) - whole
         for line in np.flatnonzero(np.isin(kinds, list(reasons))).tolist():
             record = {
                 "file": printable(path),

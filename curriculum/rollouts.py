@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import msgspec
+import numpy as np
+
+from curriculum.arrays import FloatArray
+from curriculum.inputs import Block
 
 Line: TypeAlias = bytes | memoryview  # without its newline
 Score: TypeAlias = float | bool | None  # None, NaN and ±Infinity all are a missing score
@@ -67,6 +71,31 @@ def describe(value: object) -> str:
     return text if len(text) <= 40 else f"{text[:36]}…{text[-1]}"
 
 
+def decode_block(decoder: msgspec.json.Decoder[Any], block: Block) -> list[Any] | None:
+    """Every line of a block decoded at once, or None where each must be looked at for itself.
+
+    msgspec takes objects wherever they stand, one over two lines or two on one line. Where objects
+    and lines are as many, and no line ends inside an object, each line is one object.
+    """
+    if not block.parts_objects():
+        return None
+    try:
+        decoded = decoder.decode_lines(block.text)
+    except REFUSALS:
+        return None
+    return decoded if len(decoded) == len(block.ends) else None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadScores:
+    """The scores of some lines one after another (`flat`, NaN where missing), how many each
+    rollout has, and the lines that are no rollouts, by position, with what is wrong."""
+
+    flat: FloatArray
+    counts: list[int]
+    refused: list[tuple[int, Malformed]]
+
+
 class ScoreReader:
     """Reads nothing but the scores, from `reward[i].<score_field>` or `reward[i]` itself."""
 
@@ -77,34 +106,42 @@ class ScoreReader:
         )
         entries = list[self._entry | Score]  # type: ignore[name-defined]
         line = msgspec.defstruct("Line", [("reward", entries)], gc=False)
-        self._decode_line: Callable[[Line], Any] = msgspec.json.Decoder(line).decode
+        self._lines: msgspec.json.Decoder[Any] = msgspec.json.Decoder(line)
         self._decode_entries: Callable[[bytes], Any] = msgspec.json.Decoder(entries).decode
 
-    def read_lines(
-        self, lines: Sequence[Line]
-    ) -> tuple[list[Score], list[int], list[tuple[int, Malformed]]]:
-        """The scores of all lines one after another; how many each rollout has; and the lines
-        that are no rollouts, by position, with what is wrong."""
-        entries: list[Any] = []
-        counts: list[int] = []
+    def read_block(self, block: Block) -> ReadScores:
+        """The scores of all lines of a block."""
+        rollouts = decode_block(self._lines, block)
+        if rollouts is None:
+            return self._read_apart(block.lines())
+        rewards = [rollout.reward for rollout in rollouts]
+        return ReadScores(self._flatten(rewards), list(map(len, rewards)), [])
+
+    def _read_apart(self, lines: Sequence[Line]) -> ReadScores:
+        """The same, each line for itself."""
+        rewards: list[list[Any]] = []
         refused: list[tuple[int, Malformed]] = []
-        decode = self._decode_line
+        decode = self._lines.decode
         for position, line in enumerate(lines):
             try:
-                reward = decode(line).reward
-            except REFUSALS:
+                rewards.append(decode(line).reward)
+            except REFUSALS:  # noqa: PERF203, one odd line must not end the others
                 try:
-                    reward = self.check(load_object(line))
+                    rewards.append(self.check(load_object(line)))
                 except Malformed as error:
                     refused.append((position, error))
-                    continue
-            entries += reward
-            counts.append(len(reward))
-        return self._take(entries), counts, refused
+        return ReadScores(self._flatten(rewards), list(map(len, rewards)), refused)
 
     def read_entries(self, entries: Sequence[msgspec.Raw]) -> list[Score]:
         """The scores in the bytes of reward entries. Raises what msgspec raises."""
         return self._take(self._decode_entries(b"[%b]" % b",".join(entries)))
+
+    def _flatten(self, rewards: list[list[Any]]) -> FloatArray:
+        try:
+            flat = [entry.score for reward in rewards for entry in reward]
+        except AttributeError:  # some are plain numbers
+            flat = self._take([entry for reward in rewards for entry in reward])
+        return np.array(flat, dtype=np.float64)
 
     def _take(self, entries: list[Any]) -> list[Score]:
         kind: Any = self._entry

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curriculum.arrays import ByteArray, FloatArray, HashArray, IntArray
-from curriculum.inputs import InputFile, Shard, read_blocks
+from curriculum.arrays import ByteArray, FloatArray, HashArray, LengthArray, compact_lengths
+from curriculum.inputs import Block, InputFile, Shard, read_blocks
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
 from curriculum.rejected import Problems
 from curriculum.rollouts import ScoreReader, is_blank
@@ -19,7 +19,11 @@ from curriculum.rollouts import ScoreReader, is_blank
 # What a line is. A scored one has its bit and says whether any response passes and whether its
 # scores differ.
 BLANK, MALFORMED, NO_SCORE, UNDEFINED = range(4)
+ROLLOUT = 4  # not measured yet
 SCORED, PASSED, DIFFERS = 0x80, 0x40, 0x20
+
+# Arrays of a few thousand numbers cost more to call than to compute.
+SCORES_AT_ONCE = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,10 @@ class ScanTask:
 @dataclass(frozen=True)
 class Scan:
     """What a shard's lines are: `lengths` (bytes, without newline) and `kinds`, one per line;
-    `values`, `means` and `hashes`, one per scored rollout. `hashes` is empty unless asked for."""
+    `values`, `means` and `hashes`, one per scored rollout. `hashes` is empty unless asked for;
+    `means` is `values` itself where the metric is the mean."""
 
-    lengths: IntArray
+    lengths: LengthArray
     kinds: ByteArray
     values: FloatArray
     means: FloatArray
@@ -62,65 +67,82 @@ def scan_shard(task: ScanTask) -> Scan:
     """Read the scores of every line of a shard."""
     scanner = _Scanner(task)
     for block in read_blocks(task.shard):
-        scanner.add_block(block.lines())
+        scanner.add_block(block)
     return scanner.result()
 
 
 class _Scanner:
     """What has been seen of a shard so far. A compressed file is one shard, so that is kept in
-    arrays, block by block."""
+    arrays; scores gather until they are worth measuring."""
 
     def __init__(self, task: ScanTask) -> None:
         self._task = task
         self._reader = ScoreReader(task.score_field)
         self._problems = Problems()
-        self._lengths: list[IntArray] = []
+        self._flat: list[FloatArray] = []
+        self._counts: list[int] = []
+        self._lengths: list[LengthArray] = []
+        self._unmeasured: list[ByteArray] = []
         self._kinds: list[ByteArray] = []
         self._values: list[FloatArray] = []
         self._means: list[FloatArray] = []
         self._hashes: list[int] = []
-        self._lines = self._responses = self._present = 0
+        self._lines = self._responses = self._present = self._waiting = 0
 
-    def add_block(self, lines: list[memoryview]) -> None:
-        flat, counts, refused = self._reader.read_lines(lines)
-        kinds = np.full(len(lines), SCORED, dtype=np.uint8)
-        for i, error in refused:
-            kinds[i] = BLANK if is_blank(lines[i]) else MALFORMED
-            if kinds[i] == MALFORMED:
-                self._problems.add(self._lines + i, error)
-        kinds[kinds == SCORED] = self._measure(Scores.of_flat(flat, counts))
-        self._responses += len(flat)
+    def add_block(self, block: Block) -> None:
+        read = self._reader.read_block(block)
+        kinds = np.full(len(block.ends), ROLLOUT, dtype=np.uint8)
+        for position, error in read.refused:
+            kinds[position] = BLANK if is_blank(block.line(position)) else MALFORMED
+            if kinds[position] == MALFORMED:
+                self._problems.add(self._lines + position, error)
         if self._task.hash_lines:
-            scored = np.flatnonzero(kinds >= SCORED).tolist()
-            self._hashes.extend(_hash(lines[i]) for i in scored)
-        self._kinds.append(kinds)
-        self._lengths.append(np.fromiter(map(len, lines), np.int64, len(lines)))
-        self._lines += len(lines)
+            rollouts = np.flatnonzero(kinds == ROLLOUT).tolist()
+            self._hashes.extend(_hash(block.line(position)) for position in rollouts)
+        self._flat.append(read.flat)
+        self._counts += read.counts
+        self._unmeasured.append(kinds)
+        self._lengths.append(compact_lengths(block.lengths))
+        self._lines += len(kinds)
+        self._waiting += len(read.flat)
+        if self._waiting >= SCORES_AT_ONCE:
+            self._measure()
 
-    def _measure(self, scores: Scores) -> ByteArray:
-        """The kinds of some rollouts; takes the metric of the scored ones."""
+    def _measure(self) -> None:
+        """Take the metric of the rollouts gathered since the last time; say what each is."""
         metric, parameters = self._task.metric, self._task.parameters
+        scores = Scores.of_flat(np.concatenate([np.zeros(0), *self._flat]), self._counts)
         values = metric.values(scores, parameters)
         defined = ~np.isnan(values)
         self._values.append(values[defined])
         mean = METRICS["mean_reward"]
-        means = values if metric is mean else mean.values(scores, parameters)
-        self._means.append(means[defined])
+        if metric is not mean:
+            self._means.append(mean.values(scores, parameters)[defined])
+        self._responses += self._waiting
         self._present += int(scores.offsets[-1])
-        kinds = np.full(len(values), SCORED, dtype=np.uint8)
-        kinds[scores.highest >= parameters.pass_threshold] |= PASSED
-        kinds[scores.highest > scores.lowest] |= DIFFERS
-        kinds[~defined] = UNDEFINED
-        kinds[scores.counts == 0] = NO_SCORE
-        return kinds
+        found = np.full(len(values), SCORED, dtype=np.uint8)
+        found[scores.highest >= parameters.pass_threshold] |= PASSED
+        found[scores.highest > scores.lowest] |= DIFFERS
+        found[~defined] = UNDEFINED
+        found[scores.counts == 0] = NO_SCORE
+        kinds = np.concatenate([np.zeros(0, np.uint8), *self._unmeasured])
+        kinds[kinds == ROLLOUT] = found
+        self._kinds.append(kinds)
+        self._flat, self._counts, self._unmeasured, self._waiting = [], [], [], 0
 
     def result(self) -> Scan:
+        self._measure()
+        kinds = np.concatenate(self._kinds)
+        values = np.concatenate([np.zeros(0), *self._values])
+        hashes = np.array(self._hashes, dtype=np.uint64)
+        if len(hashes):
+            hashes = hashes[kinds[kinds >= NO_SCORE] >= SCORED]
         return Scan(
-            lengths=np.concatenate([np.zeros(0, np.int64), *self._lengths]),
-            kinds=np.concatenate([np.zeros(0, np.uint8), *self._kinds]),
-            values=np.concatenate([np.zeros(0), *self._values]),
-            means=np.concatenate([np.zeros(0), *self._means]),
-            hashes=np.array(self._hashes, dtype=np.uint64),
+            lengths=compact_lengths(np.concatenate([np.zeros(0, np.uint32), *self._lengths])),
+            kinds=kinds,
+            values=values,
+            means=np.concatenate(self._means) if self._means else values,
+            hashes=hashes,
             responses=self._responses,
             missing_scores=self._responses - self._present,
             problems=self._problems,

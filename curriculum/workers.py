@@ -10,8 +10,8 @@ import pickle
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
 
 from curriculum.errors import InputError
@@ -51,17 +51,21 @@ class Workers:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def map(
-        self, function: Callable[[Task], Result], tasks: Sequence[Task]
+        self, function: Callable[[Task], Result], tasks: Iterable[Task]
     ) -> Iterator[tuple[Task, Result]]:
         """Each task with its result, in the order of the tasks; the first error ends it.
 
-        A few tasks per worker are under way at once, so what waits stays small.
+        A few tasks per worker are under way at once, so what waits stays small; `tasks` are taken
+        only as they are needed.
         """
-        if self._count == 1 or len(tasks) < 2 or not _can_travel(function, tasks[0]):
-            for task in tasks:
+        todo = iter(tasks)
+        first = list(islice(todo, 2))
+        todo = chain(first, todo)
+        if self._count == 1 or len(first) < 2 or not _can_travel(function, first[0]):
+            for task in todo:
                 yield task, function(task)
             return
-        pool, todo = self._start(), iter(tasks)
+        pool = self._start()
         running = deque(
             (task, pool.submit(function, task))
             for task in islice(todo, TASKS_PER_WORKER * self._count)

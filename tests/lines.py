@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from curriculum.inputs import Block
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
@@ -57,3 +59,9 @@ ROLLOUT = st.fixed_dictionaries(
         "extra_info": st.dictionaries(st.sampled_from(["a", "data_source"]), JSON) | st.none(),
     },
 )
+
+
+def block(*lines: bytes) -> Block:
+    """Lines as they are read: one after another in a buffer that may be longer."""
+    text = b"".join(line + b"\n" for line in lines)
+    return Block(bytearray(text + b"rest of an earlier block"), len(text))

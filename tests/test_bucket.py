@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curriculum.bucket import bucket_rollouts
-from curriculum.bucketers import cut_percentiles
+from curriculum.bucketers import cut_at
 from curriculum.inputs import cut_shards, find_files
 from curriculum.metrics import METRICS, MetricParameters, Scores
 from curriculum.options import BucketOptions
@@ -471,9 +471,9 @@ def test_file_that_changes_during_the_run_is_refused(
         data = source.read_bytes()
         source.unlink()
         source.write_bytes(data)
-        return cut_percentiles(*given)
+        return cut_at(*given)
 
-    monkeypatch.setattr("curriculum.bucket.cut_percentiles", touch_and_cut)
+    monkeypatch.setattr("curriculum.bucket.cut_at", touch_and_cut)
     code, _, err = bucket("-i", source, "-o", tmp_path / "out")
     assert (code, "a.jsonl: the file changed while it was read" in err) == (1, True)
     assert not (tmp_path / "out").exists()

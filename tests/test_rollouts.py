@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
-from curriculum.rollouts import Malformed, ScoreReader, is_blank, load_object
-from tests.lines import LINE
+from curriculum.rollouts import Malformed, ScoreReader, decode_block, is_blank, load_object
+from tests.lines import LINE, block
 
 
 def read_scores(line: bytes, field: str = "score") -> list:
     """The scores of one line, as bucketing reads them among others."""
     good = b'{"reward": [7, 7]}'
-    flat, counts, refused = ScoreReader(field).read_lines([good, memoryview(line), good])
-    if refused:
-        ((position, error),) = refused
+    read = ScoreReader(field).read_block(block(good, line, good))
+    flat, counts = read.flat.tolist(), read.counts
+    if read.refused:
+        ((position, error),) = read.refused
         assert (flat, counts, position) == ([7, 7, 7, 7], [2, 2], 1)
         raise error
     assert (flat[:2], flat[-2:], counts[0], counts[2]) == ([7, 7], [7, 7], 2, 2)
@@ -100,3 +103,41 @@ def test_score_field_of_another_name() -> None:
 )
 def test_blank_lines(line: bytes, blank: bool) -> None:
     assert is_blank(line) == blank
+
+
+# Pieces of lines that decoding many at once might put together wrongly.
+PIECES = st.sampled_from([
+    b'{"reward": [1]}', b'{"reward": [0, 1]}', b'{"reward"', b": [5]}", b'{"a": {}', b'{"a": "}',
+    b'{b", "reward": [2]}', b', "reward": [3]}', b" ", b"\r", b"", b"[]", b"}", b"{",
+])  # fmt: skip
+
+
+@given(lines=st.lists(st.lists(PIECES, max_size=3).map(b"".join), min_size=1, max_size=5))
+def test_a_block_is_read_as_its_lines_are(lines: list[bytes]) -> None:
+    reader, whole = ScoreReader("score"), block(*lines)
+    together, apart = reader.read_block(whole), reader._read_apart(whole.lines())
+    assert together.flat.tolist() == apart.flat.tolist()
+    assert together.counts == apart.counts
+    assert list(map(str, together.refused)) == list(map(str, apart.refused))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (b'{"reward": [1]} {"reward": [2]}', b'{"reward"', b": [3]}"),
+        (b'{"reward": [1]} {"reward": [2]}', b""),
+        (b"", b'{"reward": [1]} {"reward": [2]}'),
+        (b'{"reward": [1]}{"reward": [2]}', b'{"a": "}', b'{b", "reward": [3]}'),
+        (b'{"reward": [1]}{"reward": [2]}', b'{"a": {}', b', "reward": [3]}'),
+    ],
+)
+def test_as_many_objects_as_lines_are_not_enough(lines: tuple[bytes, ...]) -> None:
+    decoder = msgspec.json.Decoder(msgspec.defstruct("Line", [("reward", list)]))
+    assert decode_block(decoder, block(*lines)) is None
+
+
+def test_usual_lines_are_decoded_together() -> None:
+    decoder = msgspec.json.Decoder(msgspec.defstruct("Line", [("reward", list)]))
+    found = decode_block(decoder, block(b'{"reward": [1], "a": {"b": "}"}}', b'{"reward": [2]}'))
+    assert found is not None
+    assert [line.reward for line in found] == [[1], [2]]
