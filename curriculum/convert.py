@@ -1,26 +1,45 @@
-"""Preprocessing, second pass: a shard's lines → Arrow rows, staged; and staged rows → parquet.
+"""Preprocessing, first pass: a shard's lines → what they are, the shapes of their open fields, and
+their rows, staged as Arrow.
 
-Rows are staged as Arrow files of the sizes that shards give them, and written in row groups that
-depend on the rows alone, so the parquet bytes do not depend on how the work was cut.
+A line is decoded once. Its row needs a type for the open fields before all rollouts were seen, so
+a shard's rows have the form that the rollouts so far suggest; where the run's form turns out to be
+another, the shard is converted again. Where a row belongs (its side, its index) is said later.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from curriculum.arrays import ByteArray, HashArray, IntArray
-from curriculum.inputs import Shard, changed, read_blocks
+from curriculum.arrays import (
+    BoolArray,
+    ByteArray,
+    HashArray,
+    IntArray,
+    LengthArray,
+    compact_lengths,
+)
+from curriculum.filters import FILTERS
+from curriculum.infer import FormGuess, Shapes
+from curriculum.inputs import Block, Shard, read_blocks
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
-from curriculum.prompts import SPLITS, PromptHasher
-from curriculum.rows import Columns, ReadOptions, RowReader
-from curriculum.verl import Measures, RowForm, Stage, build_table, read_prompts, write_parquet
+from curriculum.prompts import Messages, hash_prompts
+from curriculum.rejected import Problems
+from curriculum.rollouts import Malformed, invalid_utf8, is_blank
+from curriculum.rows import Columns, Notes, ReadOptions, RowReader
+from curriculum.shapes import Place
+from curriculum.verl import Measures, RowForm, build_rows
+
+# What a line is.
+BLANK, MALFORMED, UNSCORED, ROW = range(4)
+
+# Bytes of lines whose rows are converted together: the calls cost as much as a hundred rows.
+BATCH_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -35,71 +54,185 @@ class MetricChoice:
 
 @dataclass(frozen=True)
 class ConvertTask:
-    """A shard, the side and index of each of its lines, how rows are made, and the two paths to
-    stage them at, train and val."""
+    """A shard, its number among all, and how its lines are read, measured, filtered and hashed.
+
+    Rows are staged in `directory`, or not at all. Their form is `form`, or what they suggest
+    together with the shapes `known` of other shards.
+    """
 
     shard: Shard
-    sides: ByteArray
-    indexes: IntArray
-    stage: Stage
+    number: int
     options: ReadOptions
-    form: RowForm
     metrics: MetricChoice
+    filter: str
     seed: int
-    paths: Sequence[Path]
+    directory: Path | None
+    known: Shapes
+    form: RowForm | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Staged rows of one form: `hash` and `ordinal` (a rollout's place in its shard) beside the
+    columns of `build_rows`."""
+
+    path: Path
+    form: RowForm
 
 
 @dataclass(frozen=True)
 class Converted:
-    """The rows as staged: their prompt hashes, train and val, and how many have each
-    data_source."""
+    """A shard after the first pass: `lengths` (bytes, without newline) and `kinds` of its lines;
+    `hashes` and `keep`, one per row; counts and shapes; and the staged rows. `staged` is False
+    where some have no form."""
 
-    hashes: tuple[HashArray, HashArray]
-    data_sources: Counter[str]
+    lengths: LengthArray
+    kinds: ByteArray
+    hashes: HashArray
+    keep: BoolArray
+    shapes: Shapes
+    notes: Notes
+    responses: int
+    missing_scores: int
+    problems: Problems
+    parts: Sequence[Part]
+    staged: bool
+
+    def has_form(self, form: RowForm) -> bool:
+        """Whether all rows are staged in this form."""
+        return self.staged and all(part.form == form for part in self.parts)
 
 
 def convert_shard(task: ConvertTask) -> Converted:
-    """Stage a shard's rows. Raises InputError if the file is not what the first pass read."""
-    reader, hasher = RowReader(task.options), PromptHasher(task.seed)
-    hashes: tuple[list[int], list[int]] = ([], [])
-    data_sources: Counter[str] = Counter()
-    first = 0
-    with ExitStack() as stack:
-        writers = [
-            stack.enter_context(pa.ipc.new_stream(str(path), task.form.schema()))
-            for path in task.paths
-        ]
+    """Read every line of a shard, check all that a row takes from it, and stage the rows."""
+    converter = _Converter(task)
+    try:
         for block in read_blocks(task.shard):
-            lines = block.lines()
-            sides = task.sides[first : first + len(lines)]
-            indexes = task.indexes[first : first + len(lines)]
-            if len(sides) != len(lines):
-                raise changed(task.shard.file)
-            first += len(lines)
-            for side, writer in enumerate(writers):
-                chosen = np.flatnonzero(sides == side)
-                if not len(chosen):
-                    continue
-                rows, refused = reader.read_lines([lines[i] for i in chosen.tolist()])
-                if refused:  # the first pass read these lines without complaint
-                    raise changed(task.shard.file)
-                measures = _measure(rows, task.metrics)
-                table = build_table(
-                    rows, indexes[chosen], measures, task.form, task.stage, SPLITS[side]
-                )
-                hashes[side].extend(map(hasher, read_prompts(table)))
-                data_sources.update(rows.data_sources)
-                writer.write_table(table)
-    if first != len(task.sides):
-        raise changed(task.shard.file)
-    train, val = (np.array(found, np.uint64) for found in hashes)
-    return Converted((train, val), data_sources)
+            converter.add_block(block)
+        return converter.result()
+    finally:
+        converter.close()
 
 
-def _measure(rows: Columns, choice: MetricChoice) -> Measures:
-    scores = Scores.of(rows.scores)
+class _Converter:
+    """What has been seen of a shard so far."""
+
+    def __init__(self, task: ConvertTask) -> None:
+        self._task = task
+        self._reader = RowReader(task.options)
+        self._guess = FormGuess(task.known, task.options.best_response)
+        self._problems = Problems()
+        self._waiting: list[tuple[Columns, ByteArray]] = []
+        self._waiting_bytes = 0
+        self._lengths: list[LengthArray] = []
+        self._kinds: list[ByteArray] = []
+        self._keep: list[BoolArray] = []
+        self._hashes: list[HashArray] = []
+        self._lines = self._rollouts = self._responses = self._present = 0
+        self._parts: list[Part] = []
+        self._staged = True
+        self._writer: pa.RecordBatchWriter | None = None
+
+    def add_block(self, block: Block) -> None:
+        rows, refused = self._reader.read_block(block)
+        if not is_utf8(block):  # somewhere, perhaps in a field that no row takes
+            rows, refused = _refuse_invalid(block.lines(), rows, refused)
+        kinds = np.full(len(block.ends), ROW, dtype=np.uint8)
+        first = self._lines + sum(len(waiting) for _, waiting in self._waiting)
+        for position, error in refused:
+            kinds[position] = BLANK if is_blank(block.line(position)) else MALFORMED
+            if kinds[position] == MALFORMED:
+                self._problems.add(first + position, error)
+        self._lengths.append(compact_lengths(block.lengths))
+        self._waiting.append((rows, kinds))
+        self._waiting_bytes += block.size
+        if self._waiting_bytes >= BATCH_BYTES:
+            self._convert()
+
+    def _convert(self) -> None:
+        """Take in the lines that wait, together."""
+        for before, (rows, _) in zip(self._starts(), self._waiting, strict=True):
+            rows.positions = [before + position for position in rows.positions]
+        rows = Columns.concatenate([rows for rows, _ in self._waiting])
+        kinds = np.concatenate([np.zeros(0, np.uint8), *(kinds for _, kinds in self._waiting)])
+        self._waiting, self._waiting_bytes = [], 0
+        scores = Scores.of_flat(rows.scores, rows.counts)
+        self._responses += len(rows.scores)
+        self._present += int(scores.offsets[-1])
+        if not scores.counts.all():
+            kinds[kinds == ROW] = np.where(scores.counts, ROW, UNSCORED)
+            rows = rows.take(np.flatnonzero(scores.counts).tolist())
+            scores = Scores.of_flat(rows.scores, rows.counts)
+        messages = Messages.of(rows.prompts)
+        hashes = hash_prompts(messages, self._task.seed)
+        keep = FILTERS[self._task.filter].keep(scores, self._task.metrics.pass_threshold)
+        form = self._task.form or self._guess.add(rows, (self._task.number, self._lines))
+        ordinals = self._rollouts + np.cumsum(kinds != BLANK)[kinds == ROW] - 1
+        if keep.any():
+            if not keep.all():
+                kept = np.flatnonzero(keep).tolist()
+                rows = rows.take(kept)
+                messages = Messages.of(rows.prompts)
+                scores = Scores.of_flat(rows.scores, rows.counts)
+            self._stage(rows, messages, scores, form, (hashes[keep], ordinals[keep]))
+        self._kinds.append(kinds)
+        self._keep.append(keep)
+        self._hashes.append(hashes)
+        self._lines += len(kinds)
+        self._rollouts += int((kinds != BLANK).sum())
+
+    def _starts(self) -> list[int]:
+        """The first line of each block that waits, counted from the first of them."""
+        counts = [len(kinds) for _, kinds in self._waiting]
+        return (np.cumsum(counts) - counts).tolist() if counts else []
+
+    def _stage(
+        self,
+        rows: Columns,
+        messages: Messages,
+        scores: Scores,
+        form: RowForm | None,
+        places: tuple[HashArray, IntArray],
+    ) -> None:
+        directory = self._task.directory
+        if directory is None or form is None:
+            self._staged = directory is None
+            return
+        hashes, ordinals = places
+        columns = build_rows(rows, messages, _measure(scores, self._task.metrics), form)
+        batch = pa.RecordBatch.from_pydict({"hash": hashes, "ordinal": ordinals, **columns})
+        if self._writer is None or self._parts[-1].form != form:
+            self.close()
+            name = f"{self._task.number:06}-{len(self._parts)}.arrow"
+            self._parts.append(Part(directory / name, form))
+            self._writer = pa.ipc.new_stream(str(self._parts[-1].path), batch.schema)
+        self._writer.write_batch(batch)
+
+    def close(self) -> None:
+        """End the part that is being written."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def result(self) -> Converted:
+        self._convert()
+        return Converted(
+            lengths=compact_lengths(np.concatenate([np.zeros(0, np.uint32), *self._lengths])),
+            kinds=np.concatenate(self._kinds),
+            hashes=np.concatenate(self._hashes),
+            keep=np.concatenate(self._keep),
+            shapes=self._guess.shapes,
+            notes=self._reader.notes,
+            responses=self._responses,
+            missing_scores=self._responses - self._present,
+            problems=self._problems,
+            parts=self._parts,
+            staged=self._staged,
+        )
+
+
+def _measure(scores: Scores, choice: MetricChoice) -> Measures:
     own = MetricParameters(pass_threshold=choice.pass_threshold)
-    value = np.full(len(rows.scores), np.nan)
+    value = np.full(len(scores.counts), np.nan)
     if choice.metric is not None:
         value = choice.metric.values(scores, choice.parameters)
     numbers = {
@@ -113,25 +246,68 @@ def _measure(rows: Columns, choice: MetricChoice) -> Measures:
     return Measures(choice.metric.name if choice.metric else None, numbers, scores.counts)
 
 
-@dataclass(frozen=True)
-class WriteTask:
-    """A parquet file: where to, the staged parts in order, and the rows of each row group."""
-
-    path: Path
-    schema: pa.Schema
-    parts: Sequence[Path]
-    groups: Sequence[int]
-
-
-def write_file(task: WriteTask) -> None:
-    """Write one parquet file from its staged parts, which are removed as they are read."""
-    write_parquet(task.path, task.schema, _read_parts(task.parts), task.groups)
-    for part in task.parts:  # the last ones, which held nothing more to read
-        part.unlink(missing_ok=True)
+def is_utf8(block: Block) -> bool:
+    """Whether a block is valid UTF-8."""
+    offsets = pa.py_buffer(np.array([0, block.size], dtype=np.int64))
+    text = pa.LargeStringArray.from_buffers(1, offsets, pa.py_buffer(block.buffer))
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
-def _read_parts(parts: Sequence[Path]) -> Iterator[pa.RecordBatch]:
-    for part in parts:
-        with pa.OSFile(str(part)) as file, pa.ipc.open_stream(file) as stream:
-            yield from stream
-        part.unlink()
+def _refuse_invalid(
+    lines: list[memoryview], rows: Columns, refused: list[tuple[int, Malformed]]
+) -> tuple[Columns, list[tuple[int, Malformed]]]:
+    """Move the rows of lines that are not UTF-8 to the refused ones."""
+    invalid = dict(refused)
+    for position in rows.positions:
+        try:
+            str(lines[position], "utf-8")
+        except UnicodeDecodeError as error:  # noqa: PERF203, one bad line must not end the others
+            invalid[position] = invalid_utf8(error)
+    good = [row for row, position in enumerate(rows.positions) if position not in invalid]
+    return rows.take(good), sorted(invalid.items(), key=lambda pair: pair[0])
+
+
+@dataclass
+class Found:
+    """Everything the first pass found, in curriculum order; `buckets` says of each shard which
+    bucket it belongs to."""
+
+    shards: list[Shard]
+    buckets: list[int]
+    converted: list[Converted] = field(default_factory=list)
+    shapes: Shapes = field(default_factory=Shapes)
+    notes: Notes = field(default_factory=Counter)
+
+    def add(self, converted: Converted) -> None:
+        """Take over what was found in the next shard."""
+        self.shapes.merge(converted.shapes)
+        self.notes.update(converted.notes)
+        self.converted.append(replace(converted, shapes=Shapes(), notes=Counter()))
+
+    def of_bucket(self, bucket: int) -> list[Converted]:
+        """The results of one bucket's shards."""
+        pairs = zip(self.buckets, self.converted, strict=True)
+        return [converted for at, converted in pairs if at == bucket]
+
+    def hashes(self, bucket: int) -> HashArray:
+        """The prompt hash of each row of a bucket."""
+        parts = [converted.hashes for converted in self.of_bucket(bucket)]
+        return np.concatenate([np.zeros(0, np.uint64), *parts])
+
+    def count(self, kind: int, bucket: int | None = None) -> int:
+        """How many lines are of a kind, in one bucket or in all."""
+        chosen = self.converted if bucket is None else self.of_bucket(bucket)
+        return sum(int((converted.kinds == kind).sum()) for converted in chosen)
+
+    def place(self, place: Place) -> str:
+        """`file:line` of a line."""
+        number, line = place
+        path = self.shards[number].file.path
+        for shard, converted in zip(self.shards[:number], self.converted, strict=False):
+            if shard.file.path == path:
+                line += len(converted.kinds)
+        return f"{path}:{line + 1}"

@@ -109,10 +109,10 @@ class Outputs:
             self._staged.append(name)
         return path
 
-    def scratch(self, name: str) -> Path:
-        """The path of a file that the run needs for itself; the commit leaves it behind."""
-        path = self._staging / "scratch" / name
-        path.parent.mkdir(exist_ok=True)
+    def scratch_directory(self) -> Path:
+        """A directory for files that the run needs for itself; the commit leaves it behind."""
+        path = self._staging / "scratch"
+        path.mkdir(exist_ok=True)
         return path
 
     @property

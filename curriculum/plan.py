@@ -1,6 +1,6 @@
-"""Which rows: every line of a bucket directory → its side in this run, and its index.
+"""Which rows: every rollout of a bucket directory → its side in this run, and its index.
 
-All of it is decided before a row is made, from numbers alone.
+All of it is decided before a row is written, from numbers alone.
 """
 
 from __future__ import annotations
@@ -11,24 +11,18 @@ from functools import cached_property
 
 import numpy as np
 
-from curriculum.arrays import BoolArray, ByteArray, HashArray, IntArray
-from curriculum.infer import BLANK, ROW, Inspected, Inspection
+from curriculum.arrays import BoolArray, HashArray, IntArray
+from curriculum.convert import BLANK, ROW, Converted, Found
 from curriculum.manifests import MovedPrompt
 from curriculum.prompts import SPLITS, Split
-
-# The side of a line's row; SKIP is for lines that make no row of this run. Sides count like
-# SPLITS.
-TRAIN, VAL, SKIP = range(3)
 
 
 @dataclass(frozen=True)
 class RowPlan:
-    """Per shard, the side of each line's row and its index over the whole directory; and the
-    sets of this run, each with the places of its buckets."""
+    """The split of this run, and its sets, each with the places of its buckets."""
 
-    found: Inspected
-    sides: Sequence[ByteArray]
-    indexes: Sequence[IntArray]
+    found: Found
+    split: Split
     sets: Mapping[str, Sequence[int]]
 
     def shards(self, name: str) -> list[int]:
@@ -36,17 +30,40 @@ class RowPlan:
         buckets = self.sets[name]
         return [number for number, at in enumerate(self.found.buckets) if at in buckets]
 
+    @cached_property
+    def first_indexes(self) -> list[int]:
+        """Per shard, the index of its first rollout: they count over the whole directory."""
+        counts = [int((part.kinds != BLANK).sum()) for part in self.found.converted]
+        return [0, *np.cumsum(counts).tolist()[:-1]]
+
+    def chosen(self, number: int, side: int) -> BoolArray:
+        """Which of a shard's rows are in this run, on one side."""
+        part = self.found.converted[number]
+        val = self.split.is_val(part.hashes)
+        return part.keep & (val if SPLITS[side] == "val" else ~val)
+
     def lengths(self, name: str, side: int) -> IntArray:
         """The line lengths of a set's rows on one side, in order."""
-        parts = [
-            self.found.inspections[number].lengths[self.sides[number] == side]
+        parts = [np.zeros(0, np.int64)]
+        for number in self.shards(name):
+            part = self.found.converted[number]
+            parts.append(part.lengths[part.kinds == ROW][self.chosen(number, side)])
+        return np.concatenate(parts)
+
+    def hashes(self, name: str, side: int) -> list[HashArray]:
+        """Per shard of a set, the prompt hash of each row on one side, in order."""
+        return [
+            self.found.converted[number].hashes[self.chosen(number, side)]
             for number in self.shards(name)
         ]
-        return np.concatenate([np.zeros(0, np.int64), *parts])
 
-    def rows(self, name: str) -> dict[str, int]:
-        """How many rows a set has on each side."""
-        return {split: len(self.lengths(name, side)) for side, split in enumerate(SPLITS)}
+    def rows(self, name: str) -> int:
+        """How many rows a set has."""
+        return sum(int(self.found.converted[number].keep.sum()) for number in self.shards(name))
+
+    def dropped(self, bucket: int) -> int:
+        """How many rollouts of a bucket the filter dropped."""
+        return sum(int((~part.keep).sum()) for part in self.found.of_bucket(bucket))
 
     @cached_property
     def shared_prompts(self) -> HashArray:
@@ -55,41 +72,19 @@ class RowPlan:
         prompts, buckets = np.unique(np.concatenate(once), return_counts=True)
         return prompts[buckets > 1]
 
-    def dropped(self, bucket: int) -> int:
-        """How many rollouts of a bucket the filter dropped."""
-        return sum(int((~part.keep).sum()) for part in self.found.of_bucket(bucket))
+    def moved_prompts(self) -> tuple[MovedPrompt, ...]:
+        """The prompts that the floor moved, each with the lowest index of its rows."""
+        left, moved = dict(self.split.moved), []
+        for part, first in zip(self.found.converted, self.first_indexes, strict=True):
+            for prompt in list(left):
+                at = np.flatnonzero(part.hashes == np.uint64(prompt))
+                if len(at):
+                    index = first + int(_ordinals(part)[at[0]])
+                    moved.append(MovedPrompt(f"{prompt:016x}", index, SPLITS[left.pop(prompt)]))
+        return tuple(moved)
 
 
-def plan_rows(found: Inspected, split: Split, sets: Mapping[str, Sequence[int]]) -> RowPlan:
-    """Give every rollout its index and every row its side."""
-    indexes, first = [], 0
-    for inspection in found.inspections:
-        rollouts = _rollouts(inspection)
-        indexes.append(first + np.cumsum(rollouts) - 1)
-        first += int(rollouts.sum())
-    return RowPlan(found, [_sides(part, split) for part in found.inspections], indexes, sets)
-
-
-def _rollouts(inspection: Inspection) -> BoolArray:
-    """Whether each line is a rollout, with a score or without."""
-    return np.asarray(inspection.kinds != BLANK)
-
-
-def _sides(inspection: Inspection, split: Split) -> ByteArray:
-    val = split.is_val(inspection.hashes)
-    sides = np.full(len(inspection.kinds), SKIP, np.uint8)
-    sides[inspection.kinds == ROW] = np.where(inspection.keep, np.where(val, VAL, TRAIN), SKIP)
-    return sides
-
-
-def moved_prompts(plan: RowPlan, split: Split) -> tuple[MovedPrompt, ...]:
-    """The prompts that the floor moved, each with the lowest index of its rows."""
-    left, moved = dict(split.moved), []
-    for inspection, indexes in zip(plan.found.inspections, plan.indexes, strict=True):
-        rows = indexes[inspection.kinds == ROW]
-        for prompt in list(left):
-            at = np.flatnonzero(inspection.hashes == np.uint64(prompt))
-            if len(at):
-                side = SPLITS[left.pop(prompt)]
-                moved.append(MovedPrompt(f"{prompt:016x}", int(rows[at[0]]), side))
-    return tuple(moved)
+def _ordinals(part: Converted) -> IntArray:
+    """The place of each row among its shard's rollouts, with a score or without."""
+    ordinals: IntArray = np.cumsum(part.kinds != BLANK) - 1
+    return ordinals[part.kinds == ROW]

@@ -1,4 +1,4 @@
-"""Pipeline 2: infer the one schema of a bucket directory, convert its rollouts, write parquet.
+"""Pipeline 2: convert the rollouts of a bucket directory, choose the one schema, write parquet.
 
 A prompt is on one side of the split everywhere, a row has one index everywhere, and every file
 made from one directory has one schema, whatever buckets, filters and sets a run asks for.
@@ -7,25 +7,21 @@ made from one directory has one schema, whatever buckets, filters and sets a run
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from curriculum.arrays import HashArray
-from curriculum.convert import ConvertTask, WriteTask, convert_shard, write_file
+from curriculum.convert import ROW, UNSCORED, ConvertTask, Found, convert_shard
 from curriculum.copying import CopyTask, copy_shard
 from curriculum.directory import BucketDirectory, open_bucket_directory
 from curriculum.errors import InputError, InternalError
 from curriculum.filters import FILTERS
-from curriculum.infer import ROW, UNSCORED, InferTask, Inspected, choose_form, inspect_shard
-from curriculum.inputs import check_unchanged, cut_shards
-from curriculum.manifests import (
-    BucketingManifest,
-    PreprocessingManifest,
-    load_manifest,
-)
+from curriculum.infer import choose_form
+from curriculum.inputs import changed, check_unchanged, cut_shards
+from curriculum.manifests import BucketingManifest, PreprocessingManifest, load_manifest
 from curriculum.options import PreprocessOptions
 from curriculum.outputs import (
     REASONS_FILE,
@@ -34,7 +30,9 @@ from curriculum.outputs import (
     check_targets,
     check_writable,
 )
-from curriculum.plan import TRAIN, VAL, RowPlan, moved_prompts, plan_rows
+from curriculum.parquet import column_sizes, count_rows, plan_groups
+from curriculum.place import Placed, PlaceTask, StagedShard, digest_hashes, place_set
+from curriculum.plan import RowPlan
 from curriculum.preprocess_summary import PreprocessingReport, PromptFacts, SetFacts
 from curriculum.progress import Progress
 from curriculum.prompts import SPLITS, split_prompts
@@ -42,11 +40,24 @@ from curriculum.rejected import ProblemReport, reason_lines
 from curriculum.sets import add_sets, name_sets, record_set, replaced_files, set_file
 from curriculum.settings import Settings, settle
 from curriculum.shapes import Conflict
-from curriculum.verl import RowForm, Stage, column_sizes, count_rows, plan_groups
+from curriculum.verl import RowForm, Stage
 from curriculum.workers import Workers
 
 # A row is at most about as large as its line and the columns that we add.
 OUR_BYTES_PER_ROW = 1_000
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the steps of a run share; `sets` by name, each with the places of its buckets."""
+
+    options: PreprocessOptions
+    directory: BucketDirectory
+    settings: Settings
+    sets: Mapping[str, Sequence[int]]
+    outputs: Outputs
+    workers: Workers
+    progress: Progress
 
 
 def preprocess_buckets(
@@ -65,29 +76,27 @@ def preprocess_buckets(
     previous = load_manifest(output, PreprocessingManifest)
     _check_outputs(options, sets, previous.files() if previous else [])
     work = [*directory.files, *(directory.files[i] for places in sets.values() for i in places)]
-    total = sum(file.size for file in work)
-    with Progress(total, show_progress) as progress, Workers(options.workers) as workers:
-        found = _infer(options, directory, settings, workers, progress)
-        try:
-            form, notes = choose_form(found, options.best_response)
-        except Conflict as conflict:
-            raise _no_one_type(options, found, conflict) from conflict
+    with (
+        Progress(sum(file.size for file in work), show_progress) as progress,
+        Outputs(output) as outputs,
+        Workers(options.workers) as workers,  # ended before what they stage is removed
+    ):
+        run = _Run(options, directory, settings, sets, outputs, workers, progress)
+        found = _convert(run)
+        form, notes = _choose_form(run, found)
+        _convert_again(run, found, form)
         hashes = [found.hashes(bucket) for bucket in range(len(directory.names))]
-        split = split_prompts(hashes, options.val_ratio)
-        plan = plan_rows(found, split, sets)
+        plan = RowPlan(found, split_prompts(hashes, options.val_ratio), sets)
         _check_any_row(options, plan)
-        with Outputs(output) as outputs:
-            tasks = _convert_tasks(options, directory, settings, form, plan, outputs)
-            written = _convert(tasks, workers, progress)
-            facts = _write(directory, form, plan, written, outputs, workers)
-            _write_unscored(found, outputs)
-            check_unchanged(directory.files)
-            moved = moved_prompts(plan, split)
-            records = {
-                fact.name: record_set(options, directory, settings, fact, moved) for fact in facts
-            }
-            manifest = add_sets(output, previous, records, outputs.rejected)
-            outputs.commit(manifest, replaced_files(previous, records))
+        facts = _place(run, plan, form)
+        _write_unscored(run, found)
+        check_unchanged(directory.files)
+        moved = plan.moved_prompts()
+        records = {
+            fact.name: record_set(options, directory, settings, fact, moved) for fact in facts
+        }
+        manifest = add_sets(output, previous, records, outputs.rejected)
+        outputs.commit(manifest, replaced_files(previous, records))
     return PreprocessingReport(
         manifest=manifest,
         output_dir=options.output_dir,
@@ -96,8 +105,8 @@ def preprocess_buckets(
         notes=found.notes,
         rows=found.count(ROW),
         unscored=found.count(UNSCORED),
-        responses=sum(part.responses for part in found.inspections),
-        missing_scores=sum(part.missing_scores for part in found.inspections),
+        responses=sum(part.responses for part in found.converted),
+        missing_scores=sum(part.missing_scores for part in found.converted),
         warnings=[*directory.warnings, *settings.warnings, *_edited(directory, found), *notes],
     )
 
@@ -117,50 +126,58 @@ def _check_outputs(
     check_targets(output, wanted, ours, BucketingManifest.file_name)
 
 
-def _infer(
-    options: PreprocessOptions,
-    directory: BucketDirectory,
-    settings: Settings,
-    workers: Workers,
-    progress: Progress,
-) -> Inspected:
-    """First pass, over every bucket of the directory. Raises InputError for malformed lines, and
-    where no rollout has a score."""
-    progress.step("infer")
-    shards = [(i, shard) for i, file in enumerate(directory.files) for shard in cut_shards([file])]
-    found = Inspected([shard for _, shard in shards], [bucket for bucket, _ in shards])
-    tasks = [
-        InferTask(
-            shard, number, settings.read, options.seed, options.filter,
-            settings.metrics.pass_threshold,
-        )
-        for number, shard in enumerate(found.shards)
-    ]  # fmt: skip
+def _convert(run: _Run) -> Found:
+    """First pass, over every bucket of the directory; the rows of the run's sets are staged.
+    Raises InputError for malformed lines, and where no rollout has a score."""
+    run.progress.step("convert")
+    files = run.directory.files
+    shards = [(i, shard) for i, file in enumerate(files) for shard in cut_shards([file])]
+    found = Found([shard for _, shard in shards], [bucket for bucket, _ in shards])
     problems = ProblemReport()
-    for task, inspection in workers.map(inspect_shard, tasks):
-        problems.add(task.shard.file.path, len(inspection.kinds), inspection.problems)
-        found.add(inspection)
-        progress.add(task.shard.stop - task.shard.start)
+    tasks = (_convert_task(run, found, number) for number in range(len(shards)))
+    for task, converted in run.workers.map(convert_shard, tasks):
+        problems.add(task.shard.file.path, len(converted.kinds), converted.problems)
+        found.add(converted)
+        run.progress.add(task.shard.stop - task.shard.start)
     problems.stop_if_any("mend the rollouts and bucket them again")
+    _check_any_score(run, found)
+    return found
+
+
+def _convert_task(run: _Run, found: Found, number: int) -> ConvertTask:
+    """The task of one shard, with what other shards have shown so far."""
+    wanted = any(found.buckets[number] in buckets for buckets in run.sets.values())
+    return ConvertTask(
+        shard=found.shards[number],
+        number=number,
+        options=run.settings.read,
+        metrics=run.settings.metrics,
+        filter=run.options.filter,
+        seed=run.options.seed,
+        directory=run.outputs.scratch_directory() if wanted else None,
+        known=deepcopy(found.shapes),
+    )
+
+
+def _check_any_score(run: _Run, found: Found) -> None:
     if not found.count(ROW) + found.count(UNSCORED):
         raise InputError(
             "its bucket files are all empty",
-            where=str(directory.path),
+            where=str(run.directory.path),
             expected="one rollout per line",
             fix="bucket again",
         )
     if not found.count(ROW):
         raise InputError(
             f"none of the {found.count(UNSCORED):,} rollouts has a score in "
-            f"reward[i].{settings.read.score_field}",
-            where=str(directory.path),
+            f"reward[i].{run.settings.read.score_field}",
+            where=str(run.directory.path),
             expected="numbers there",
             fix="name the right field with --score-field",
         )
-    return found
 
 
-def _edited(directory: BucketDirectory, found: Inspected) -> list[str]:
+def _edited(directory: BucketDirectory, found: Found) -> list[str]:
     """A warning for each bucket file that is not what its manifest says."""
     warnings = []
     records = directory.manifest.buckets if directory.manifest else ()
@@ -175,7 +192,14 @@ def _edited(directory: BucketDirectory, found: Inspected) -> list[str]:
     return warnings
 
 
-def _no_one_type(options: PreprocessOptions, found: Inspected, conflict: Conflict) -> InputError:
+def _choose_form(run: _Run, found: Found) -> tuple[RowForm, list[str]]:
+    try:
+        return choose_form(found.shapes, run.options.best_response)
+    except Conflict as conflict:
+        raise _no_one_type(run.options, found, conflict) from conflict
+
+
+def _no_one_type(options: PreprocessOptions, found: Found, conflict: Conflict) -> InputError:
     if conflict.path.startswith("extra_info"):
         return InputError(
             f"{conflict.path} is {' and '.join(conflict.kinds)}",
@@ -193,8 +217,22 @@ def _no_one_type(options: PreprocessOptions, found: Inspected, conflict: Conflic
     )
 
 
+def _convert_again(run: _Run, found: Found, form: RowForm) -> None:
+    """Stage anew the rows of those shards that did not know the run's form yet."""
+    again = [i for i, converted in enumerate(found.converted) if not converted.has_form(form)]
+    for number in again:
+        for part in found.converted[number].parts:
+            part.path.unlink()
+    tasks = (replace(_convert_task(run, found, number), form=form) for number in again)
+    for task, converted in run.workers.map(convert_shard, tasks):
+        before = found.converted[task.number]
+        if not np.array_equal(converted.hashes, before.hashes):
+            raise changed(task.shard.file)
+        found.converted[task.number] = replace(before, parts=converted.parts, staged=True)
+
+
 def _check_any_row(options: PreprocessOptions, plan: RowPlan) -> None:
-    if any(sum(plan.rows(name).values()) for name in plan.sets):
+    if any(plan.rows(name) for name in plan.sets):
         return
     dropped = sum(plan.dropped(i) for places in plan.sets.values() for i in places)
     raise InputError(
@@ -207,129 +245,122 @@ def _check_any_row(options: PreprocessOptions, plan: RowPlan) -> None:
     )
 
 
-def _part(outputs: Outputs, number: int, split: str) -> Path:
-    return outputs.scratch(f"{number:06}-{split}.arrow")
+def _place(run: _Run, plan: RowPlan, form: RowForm) -> list[SetFacts]:
+    """Second pass: write the files of all sets; a side without rows gets no file. Raises
+    InternalError where what was written is not what was planned."""
+    run.progress.step("write")
+    _check_sides(plan)
+    tasks = {name: _place_task(run, plan, form, name) for name in plan.sets if plan.rows(name)}
+    tick = _staged_progress(run, tasks.values())
+    facts = {}
+    # More of them than cores: they are few and of unequal length.
+    done = run.workers.map(place_set, tasks.values(), crowd=True, tick=tick)
+    for name, (task, placed) in zip(tasks, done, strict=True):
+        _check_placed(plan, name, task, placed)
+        facts[name] = _weigh(run, plan, name, placed)
+    tick()
+    return [
+        facts.get(name) or _weigh(run, plan, name, [Placed() for _ in SPLITS]) for name in plan.sets
+    ]
 
 
-def _convert_tasks(
-    options: PreprocessOptions,
-    directory: BucketDirectory,
-    settings: Settings,
-    form: RowForm,
-    plan: RowPlan,
-    outputs: Outputs,
-) -> dict[str, list[ConvertTask]]:
-    """The second pass, by set: its shards, and where their rows are staged."""
-    tasks: dict[str, list[ConvertTask]] = {name: [] for name in plan.sets}
-    for name in plan.sets:
-        for number in plan.shards(name):
-            bucket = plan.found.buckets[number]
-            task = ConvertTask(
-                shard=plan.found.shards[number],
-                sides=plan.sides[number],
-                indexes=plan.indexes[number],
-                stage=Stage(directory.names[bucket], bucket),
-                options=settings.read,
-                form=form,
-                metrics=settings.metrics,
-                seed=options.seed,
-                paths=[_part(outputs, number, split) for split in SPLITS],
-            )
-            tasks[name].append(task)
-    return tasks
-
-
-@dataclass
-class _Staged:
-    """What the staged rows of a set hold: prompt hashes by side, rows by data source."""
-
-    hashes: list[list[HashArray]]
-    data_sources: Counter[str]
-
-    def side(self, side: int) -> HashArray:
-        """The prompt hash of each row on one side."""
-        return np.concatenate([np.zeros(0, np.uint64), *self.hashes[side]])
-
-
-def _convert(
-    tasks: Mapping[str, Sequence[ConvertTask]], workers: Workers, progress: Progress
-) -> dict[str, _Staged]:
-    """Stage the rows. Raises InternalError if a prompt is on both sides."""
-    progress.step("convert")
-    staged = {name: _Staged([[] for _ in SPLITS], Counter()) for name in tasks}
-    names = [name for name, some in tasks.items() for _ in some]
-    work = [task for some in tasks.values() for task in some]
-    for name, (task, converted) in zip(names, workers.map(convert_shard, work), strict=True):
-        for side, hashes in enumerate(converted.hashes):
-            staged[name].hashes[side].append(hashes)
-        staged[name].data_sources.update(converted.data_sources)
-        progress.add(task.shard.stop - task.shard.start)
+def _check_sides(plan: RowPlan) -> None:
+    """Raise InternalError if a prompt is on both sides of this run's sets."""
     train, val = (
-        np.concatenate([some.side(side) for some in staged.values()]) for side in (TRAIN, VAL)
+        np.unique(np.concatenate([part for name in plan.sets for part in plan.hashes(name, side)]))
+        for side in range(len(SPLITS))
     )
-    both_sides = len(np.intersect1d(train, val))
+    both_sides = len(np.intersect1d(train, val, assume_unique=True))
     if both_sides:
         raise InternalError(f"{both_sides:,} prompts are on both sides of the split")
-    return staged
 
 
-def _write(
-    directory: BucketDirectory,
-    form: RowForm,
-    plan: RowPlan,
-    staged: Mapping[str, _Staged],
-    outputs: Outputs,
-    workers: Workers,
-) -> list[SetFacts]:
-    """Write the files of all sets, and weigh them; a side without rows gets no file."""
-    tasks: dict[str, WriteTask] = {}
-    for name in plan.sets:
-        for side, split in enumerate(SPLITS):
-            lengths, file = plan.lengths(name, side), set_file(name, split)
-            if len(lengths):
-                parts = [_part(outputs, number, split) for number in plan.shards(name)]
-                groups = plan_groups(lengths + OUR_BYTES_PER_ROW)
-                tasks[file] = WriteTask(outputs.stage(file), form.schema(), parts, groups)
-    for task, _ in workers.map(write_file, list(tasks.values())):
-        if count_rows(task.path) != sum(task.groups):
-            raise InternalError(f"{task.path} has {count_rows(task.path):,} rows")
-    return [_weigh(name, directory, plan, staged[name], tasks) for name in plan.sets]
+def _place_task(run: _Run, plan: RowPlan, form: RowForm, name: str) -> PlaceTask:
+    shards = [
+        StagedShard(
+            [part.path for part in plan.found.converted[number].parts],
+            Stage(run.directory.names[plan.found.buckets[number]], plan.found.buckets[number]),
+            plan.first_indexes[number],
+        )
+        for number in plan.shards(name)
+    ]
+    lengths = [plan.lengths(name, side) for side in range(len(SPLITS))]
+    paths = [
+        run.outputs.stage(set_file(name, split)) if len(rows) else None
+        for split, rows in zip(SPLITS, lengths, strict=True)
+    ]
+    groups = [plan_groups(rows + OUR_BYTES_PER_ROW) for rows in lengths]
+    return PlaceTask(shards, form, plan.split, paths, groups)
 
 
-def _weigh(
-    name: str,
-    directory: BucketDirectory,
-    plan: RowPlan,
-    staged: _Staged,
-    tasks: Mapping[str, WriteTask],
-) -> SetFacts:
-    files = {split: set_file(name, split) for split in SPLITS}
-    written = [tasks[file].path for file in files.values() if file in tasks]
+def _staged_progress(run: _Run, tasks: Iterable[PlaceTask]) -> Callable[[], None]:
+    """What tells the progress how much has been written: staged rows are removed as they are."""
+    sizes = {
+        path: path.stat().st_size for task in tasks for shard in task.shards for path in shard.paths
+    }
+    work = sum(run.directory.files[i].size for places in run.sets.values() for i in places)
+    share = work / max(sum(sizes.values()), 1)
+
+    def tick() -> None:
+        gone = [path for path in sizes if not path.exists()]
+        run.progress.add(round(share * sum(sizes.pop(path) for path in gone)))
+
+    return tick
+
+
+def _check_placed(plan: RowPlan, name: str, task: PlaceTask, placed: Sequence[Placed]) -> None:
+    """Compare what a set's files hold, by their own count, with the plan."""
+    for side, (path, groups) in enumerate(zip(task.paths, task.groups, strict=True)):
+        rows = count_rows(path) if path else 0
+        if not sum(groups) == placed[side].rows == rows:
+            raise InternalError(f"{path} has {rows:,} rows instead of {sum(groups):,}")
+        if placed[side].digest != digest_hashes(plan.hashes(name, side)):
+            raise InternalError(f"{path} holds other prompts than were planned")
+
+
+def _weigh(run: _Run, plan: RowPlan, name: str, placed: Sequence[Placed]) -> SetFacts:
+    names = run.directory.names
+    files = {
+        split: set_file(name, split) if side.rows else None
+        for split, side in zip(SPLITS, placed, strict=True)
+    }
+    written = [run.outputs.stage(file) for file in files.values() if file]
+    train, val = (
+        np.concatenate([np.zeros(0, np.uint64), *plan.hashes(name, side)])
+        for side in range(len(SPLITS))
+    )
     return SetFacts(
         name=name,
-        buckets=[directory.names[i] for i in plan.sets[name]],
-        files={split: file if file in tasks else None for split, file in files.items()},
-        rows={split: len(staged.side(side)) for side, split in enumerate(SPLITS)},
-        dropped={directory.names[i]: plan.dropped(i) for i in plan.sets[name]},
-        prompts=PromptFacts.of(staged.side(TRAIN), staged.side(VAL), plan.shared_prompts),
-        data_sources=staged.data_sources,
+        buckets=[names[i] for i in plan.sets[name]],
+        files=files,
+        rows={split: side.rows for split, side in zip(SPLITS, placed, strict=True)},
+        dropped={names[i]: plan.dropped(i) for i in plan.sets[name]},
+        prompts=PromptFacts.of(train, val, plan.shared_prompts),
+        data_sources=sum((side.data_sources for side in placed), Counter()),
         bytes=sum(path.stat().st_size for path in written),
         columns=sum(map(column_sizes, written), Counter()),
     )
 
 
-def _write_unscored(found: Inspected, outputs: Outputs) -> None:
+def _write_unscored(run: _Run, found: Found) -> None:
     """Copy the unscored rollouts of the whole directory, and say why."""
     if not found.count(UNSCORED):
         return
-    path, written = outputs.stage(UNSCORED_FILE), 0
+    path = run.outputs.stage(UNSCORED_FILE)
     path.touch()
-    for shard, inspection in zip(found.shards, found.inspections, strict=True):
-        where = np.where(inspection.kinds == UNSCORED, 0, -1)
-        offsets = np.array([written], dtype=np.int64)
-        copy_shard(CopyTask(shard, inspection.lengths, where, [path], offsets))
-        written += int((inspection.lengths[where == 0] + 1).sum())
-    lines = ((inspection.lengths, inspection.kinds) for inspection in found.inspections)
-    with outputs.stage(REASONS_FILE).open("wb") as stream:
+    for _ in run.workers.map(copy_shard, _unscored_tasks(found, path)):
+        pass
+    lines = ((converted.lengths, converted.kinds) for converted in found.converted)
+    with run.outputs.stage(REASONS_FILE).open("wb") as stream:
         reasons = {UNSCORED: "unscored: no score is present"}
         stream.writelines(reason_lines(found.shards, lines, reasons))
+
+
+def _unscored_tasks(found: Found, path: Path) -> Iterator[CopyTask]:
+    written = 0
+    for shard, converted in zip(found.shards, found.converted, strict=True):
+        unscored = converted.kinds == UNSCORED
+        if unscored.any():
+            where = np.where(unscored, 0, -1).astype(np.int32)
+            yield CopyTask(shard, converted.lengths, where, [path], np.array([written]))
+            written += int((converted.lengths[unscored].astype(np.int64) + 1).sum())

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from curriculum.arrays import BoolArray, HashArray
+from curriculum.arrays import BoolArray, ByteArray, HashArray
 from curriculum.rollouts import Malformed, describe
 
 SPLITS = ("train", "val")
@@ -84,19 +84,97 @@ def _read_message(where: str, message: object, left_out: Counter[str]) -> Messag
     return Message(str(role), str(content))
 
 
-class PromptHasher:
-    """Messages → a seeded 64-bit hash of roles and whitespace-collapsed contents."""
+@dataclass(frozen=True)
+class Messages:
+    """The messages of some prompts one after another, and how many each prompt has."""
 
-    def __init__(self, seed: int) -> None:
-        self._seeded = hashlib.blake2b(digest_size=8, key=str(seed).encode())
+    roles: list[str]
+    contents: list[str]
+    counts: list[int]
 
-    def __call__(self, messages: Sequence[Message]) -> int:
-        """Equal for messages that differ only in white space; lengths keep parts apart."""
-        digest = self._seeded.copy()
-        for message in messages:
-            role, content = message.role, " ".join(message.content.split())
-            digest.update(f"{len(role)}:{role}{len(content)}:{content}".encode())
-        return int.from_bytes(digest.digest(), "little")
+    @staticmethod
+    def of(prompts: Sequence[Sequence[Message]]) -> Messages:
+        """Those of the prompts."""
+        messages = [message for prompt in prompts for message in prompt]
+        roles = [message.role for message in messages]
+        contents = [message.content for message in messages]
+        return Messages(roles, contents, list(map(len, prompts)))
+
+
+def hash_prompts(messages: Messages, seed: int) -> HashArray:
+    """A seeded 64-bit hash of each prompt's roles and whitespace-collapsed contents.
+
+    Equal for prompts that differ only in white space; lengths, in characters, keep parts apart:
+    the first 8 bytes (little-endian) of BLAKE2b over `<length>:<role><length>:<content>…`, keyed
+    with the seed's decimal digits.
+    """
+    seeded = hashlib.blake2b(digest_size=8, key=str(seed).encode())
+    started = {}
+    for role in set(messages.roles):
+        started[role] = seeded.copy()
+        started[role].update(f"{len(role)}:{role}".encode())
+    digests, at = [], 0
+    contents, lengths = _collapse(messages.contents)
+    for count in messages.counts:
+        digest = started[messages.roles[at]].copy()
+        digest.update(b"%d:%b" % (lengths[at], contents[at]))
+        for i in range(at + 1, at + count):
+            role = messages.roles[i]
+            digest.update(f"{len(role)}:{role}".encode())
+            digest.update(b"%d:%b" % (lengths[i], contents[i]))
+        digests.append(digest.digest())
+        at += count
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+
+
+# White space as str.split() has it, in ASCII and beyond.
+ASCII_SPACE = " \t\n\v\f\r\x1c\x1d\x1e\x1f"
+WIDE_SPACE = (
+    "\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028"
+    "\u2029\u202f\u205f\u3000"
+)
+_SPACE, _PART = b" \0"
+_TO_SPACE = bytes(_SPACE if chr(byte) in ASCII_SPACE else byte for byte in range(256))
+
+
+def _collapse(texts: Sequence[str]) -> tuple[list[bytes], list[int]]:
+    """Each text with every run of white space as one space and none at its ends, as UTF-8; and
+    its length in characters. What `" ".join(text.split())` gives, for many texts at once."""
+    whole = "\0".join(texts).encode()
+    if whole.count(_PART) != len(texts) - 1 or _has_wide_space(whole):
+        collapsed = [" ".join(text.split()) for text in texts]
+        return [text.encode() for text in collapsed], list(map(len, collapsed))
+    text = np.frombuffer(whole.translate(_TO_SPACE), np.uint8)
+    space, part = text == _SPACE, text == _PART
+    after = np.append(True, (space | part)[:-1])
+    text = _without(text, space & after)
+    space, part = text == _SPACE, text == _PART
+    text = _without(text, space & np.append(part[1:], True))
+    parts = text.tobytes().split(b"\0")
+    if whole.isascii():
+        return parts, list(map(len, parts))
+    return parts, [len(part.decode()) for part in parts]
+
+
+def _without(text: ByteArray, dropped: BoolArray) -> ByteArray:
+    return text[~dropped] if dropped.any() else text
+
+
+def _has_wide_space(text: bytes) -> bool:
+    """Whether UTF-8 text holds white space beyond ASCII."""
+    if text.isascii():
+        return False
+    data = np.frombuffer(text + b"\0\0", np.uint8)
+    # All of WIDE_SPACE begin with one of these.
+    first = np.flatnonzero((data == 0xC2) | ((data >= 0xE1) & (data <= 0xE3)))
+    codes = (data[first].astype(np.uint32) << 16) | (data[first + 1].astype(np.uint32) << 8)
+    two, three = codes, codes | data[first + 2]
+    return bool(np.isin(two, _WIDE_TWO).any() or np.isin(three, _WIDE_THREE).any())
+
+
+_WIDE = [char.encode() for char in WIDE_SPACE]
+_WIDE_TWO = [int.from_bytes(char + b"\0", "big") for char in _WIDE if len(char) == 2]
+_WIDE_THREE = [int.from_bytes(char, "big") for char in _WIDE if len(char) == 3]
 
 
 @dataclass(frozen=True)

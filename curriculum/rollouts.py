@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import msgspec
 import numpy as np
 
-from curriculum.arrays import FloatArray
+from curriculum.arrays import FloatArray, IntArray
 from curriculum.inputs import Block
 
 Line: TypeAlias = bytes | memoryview  # without its newline
@@ -132,9 +132,10 @@ class ScoreReader:
                     refused.append((position, error))
         return ReadScores(self._flatten(rewards), list(map(len, rewards)), refused)
 
-    def read_entries(self, entries: Sequence[msgspec.Raw]) -> list[Score]:
-        """The scores in the bytes of reward entries. Raises what msgspec raises."""
-        return self._take(self._decode_entries(b"[%b]" % b",".join(entries)))
+    def read_entries(self, entries: Sequence[msgspec.Raw]) -> FloatArray:
+        """The scores in the bytes of reward entries, NaN where missing. Raises what msgspec
+        raises."""
+        return self._flatten([self._decode_entries(b"[%b]" % b",".join(entries))])
 
     def _flatten(self, rewards: list[list[Any]]) -> FloatArray:
         try:
@@ -231,19 +232,36 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def is_present(score: Score) -> bool:
-    """Whether a score is there: a finite number."""
-    return score is not None and math.isfinite(score)
-
-
-def best_index(scores: list[Score]) -> int | None:
+def best_index(scores: Sequence[Score]) -> int | None:
     """The first response with the highest score, or None where no score is present."""
     best: int | None = None
     highest = float("-inf")
     for index, score in enumerate(scores):
-        if score is not None and is_present(score) and highest < score:
+        if score is not None and math.isfinite(score) and highest < score:
             best, highest = index, score
     return best
+
+
+def best_indexes(scores: FloatArray, counts: Sequence[int]) -> IntArray:
+    """The same for many rollouts, -1 for None: `counts` says how many of the `scores` each has."""
+    best = np.full(len(counts), -1, dtype=np.int64)
+    present = np.flatnonzero(np.isfinite(scores))
+    if not len(present):
+        return best
+    rows = np.repeat(np.arange(len(counts)), counts)[present]
+    first = _run_starts(rows)
+    highest = np.maximum.reduceat(scores[present], first)
+    is_highest = scores[present] == np.repeat(highest, np.diff(first, append=len(rows)))
+    present, rows = present[is_highest], rows[is_highest]
+    first = _run_starts(rows)
+    starts = np.cumsum(counts) - counts
+    best[rows[first]] = present[first] - starts[rows[first]]
+    return best
+
+
+def _run_starts(rows: IntArray) -> IntArray:
+    """Where each run of equal numbers starts."""
+    return np.flatnonzero(np.append(True, rows[1:] != rows[:-1]))
 
 
 def _text(where: str, value: object) -> str | None:

@@ -10,23 +10,26 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import Enum
+from itertools import chain
 from typing import Any, TypeAlias
 
 import msgspec
+import numpy as np
 
+from curriculum.arrays import FloatArray
 from curriculum.ground_truth import OTHER_IDS, as_string, read_ground_truth
+from curriculum.inputs import Block
 from curriculum.prompts import Message, has_text, read_prompt, strip_answers
 from curriculum.rollouts import (
     REFUSALS,
     Line,
     Malformed,
     Mender,
-    Response,
-    Score,
     ScoreReader,
-    best_index,
+    best_indexes,
+    decode_block,
     describe,
     read_rollout,
 )
@@ -64,25 +67,50 @@ class ReadOptions:
 class Columns:
     """The values of some rows, one list per field, in the order of their lines.
 
-    `positions` are those of the lines among the lines read; `best` is None without a score.
+    `positions` are those of the lines among the lines read; `scores` are one after another, NaN
+    where missing, `counts` of them for each row. `best_indexes` are -1 and the other `best_…`
+    None without a score.
     """
 
     positions: list[int] = field(default_factory=list)
-    scores: list[list[Score]] = field(default_factory=list)
+    scores: FloatArray = field(default_factory=lambda: np.zeros(0))
+    counts: list[int] = field(default_factory=list)
     prompts: list[list[Message]] = field(default_factory=list)
     ground_truths: list[Any] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     abilities: list[str] = field(default_factory=list)
     data_sources: list[str] = field(default_factory=list)
     extra_infos: list[dict[str, Any]] = field(default_factory=list)
-    best: list[Response | None] = field(default_factory=list)
+    best_indexes: list[int] = field(default_factory=list)
+    best_contents: list[str | None] = field(default_factory=list)
+    best_rewards: list[str | None] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.positions)
 
     def take(self, rows: Sequence[int]) -> Columns:
         """The rows with these numbers, in this order."""
-        return Columns(**{
-            column.name: [getattr(self, column.name)[row] for row in rows]
-            for column in fields(self)
-        })  # fmt: skip
+        scores = np.split(self.scores, np.cumsum(self.counts)[:-1]) if len(self) else []
+        lists = {name: [values[row] for row in rows] for name, values in self.lists().items()}
+        return Columns(
+            scores=np.concatenate([np.zeros(0), *(scores[row] for row in rows)]), **lists
+        )
+
+    @staticmethod
+    def concatenate(parts: Sequence[Columns]) -> Columns:
+        """The rows of all parts, one part after another; positions stay as they are."""
+        every = [part.lists() for part in parts]
+        lists = {
+            name: list(chain.from_iterable(lists[name] for lists in every))
+            for name in Columns().lists()
+        }
+        return Columns(
+            scores=np.concatenate([np.zeros(0), *(part.scores for part in parts)]), **lists
+        )
+
+    def lists(self) -> dict[str, Any]:
+        """The fields with one entry per row, by name."""
+        return {name: values for name, values in vars(self).items() if name != "scores"}
 
 
 class _Text(msgspec.Struct, gc=False):
@@ -123,121 +151,149 @@ class RowReader:
     def __init__(self, options: ReadOptions) -> None:
         self._options = options
         self._scores = ScoreReader(options.score_field)
-        self._decode: Any = msgspec.json.Decoder(_line_type(options)).decode
+        self._lines: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_line_type(options))
         self._decode_messages = msgspec.json.Decoder(list[Message] | None).decode
         self._decode_choices = msgspec.json.Decoder(list[_Choice | None]).decode
         self._decode_texts = msgspec.json.Decoder(list[str | None]).decode
         self.notes: Notes = Counter()
 
-    def read_lines(self, lines: Sequence[Line]) -> tuple[Columns, list[tuple[int, Malformed]]]:
-        """The rows of the lines, and the lines that make none, by position, with the reason."""
+    def read_block(self, block: Block) -> tuple[Columns, list[tuple[int, Malformed]]]:
+        """The rows of a block's lines, and the lines that make none, by position, with the
+        reason."""
         notes = self.notes.copy()
         try:
-            columns, unusual = self._read_usual(lines)
+            columns, unusual = self._read_usual(block)
         except REFUSALS:  # a score or a response inside one of them: read each line for itself
-            columns, unusual = Columns(), list(range(len(lines)))
+            columns, unusual = Columns(), list(range(len(block.ends)))
             self.notes = notes
         refused: list[tuple[int, Malformed]] = []
+        parts = [columns]
         for position in unusual:
             try:
-                self._read_unusual(position, lines[position], columns)
+                parts.append(self._read_unusual(position, block.line(position)))
             except Malformed as error:  # noqa: PERF203, one bad line must not end the others
                 refused.append((position, error))
-        if unusual:
-            order = sorted(range(len(columns.positions)), key=columns.positions.__getitem__)
-            columns = columns.take(order)
+        if len(parts) > 1:
+            columns = Columns.concatenate(parts)
+            columns = columns.take(np.argsort(columns.positions).tolist())
         return columns, refused
 
-    def _read_usual(self, lines: Sequence[Line]) -> tuple[Columns, list[int]]:
+    def _read_usual(self, block: Block) -> tuple[Columns, list[int]]:
         """The rows of the usual lines, and the positions of the others."""
-        rows, unusual = [], []
-        columns = Columns()
-        decode = self._decode
-        for position, line in enumerate(lines):
-            try:
-                row = decode(line)
-                prompt = self._usual_prompt(row)
-            except REFUSALS:
-                prompt = None
-            if prompt is None or not self._has_usual_source(row):
-                unusual.append(position)
-                continue
-            rows.append(row)
-            columns.positions.append(position)
-            columns.prompts.append(prompt)
-        flat = self._scores.read_entries([entry for row in rows for entry in row.reward])
-        start = 0
-        for row in rows:
-            columns.scores.append(flat[start : start + len(row.reward)])
-            start += len(row.reward)
-        columns.best = self._best_responses(rows, columns.scores)
-        columns.ground_truths = self._ground_truths([row.ground_truth for row in rows])
-        columns.keys = [row.key if type(row.key) is str else _key_text(row.key) for row in rows]
-        columns.abilities = [row.ability or self._options.ability for row in rows]
-        columns.extra_infos = [row.extra_info or {} for row in rows]
-        columns.data_sources = [self._data_source(row) for row in rows]
+        rows = decode_block(self._lines, block)
+        prompts = None if rows is None else self._plain_prompts(rows)
+        if rows is None:
+            rows = [self._decode(line) for line in block.lines()]
+        positions, unusual = list(range(len(rows))), []
+        if prompts is None:
+            prompts = [self._usual_prompt(row) for row in rows]
+            unusual = [position for position in positions if not prompts[position]]
+            positions = [position for position in positions if prompts[position]]
+            rows = [rows[position] for position in positions]
+            prompts = [prompts[position] for position in positions]
+        counts = [len(row.reward) for row in rows]
+        scores = self._scores.read_entries([entry for row in rows for entry in row.reward])
+        columns = Columns(
+            positions=positions,
+            scores=scores,
+            counts=counts,
+            prompts=prompts,
+            ground_truths=self._ground_truths([row.ground_truth for row in rows]),
+            keys=[key if type(key) is str else _key_text(key) for key in (r.key for r in rows)],
+            abilities=[row.ability or self._options.ability for row in rows],
+            data_sources=self._data_sources(rows),
+            extra_infos=[row.extra_info or {} for row in rows],
+        )
+        self._add_best_responses(rows, columns)
         return columns, unusual
 
-    def _usual_prompt(self, row: Any) -> list[Message] | None:
-        """The messages of a usual prompt; None for another. Raises what msgspec raises."""
+    def _decode(self, line: Line) -> Any:
+        """One usual line; None for another."""
+        try:
+            return self._lines.decode(line)
+        except REFUSALS:
+            return None
+
+    def _plain_prompts(self, rows: Sequence[Any]) -> list[list[Message]] | None:
+        """The messages of each row where all of them have some, the last one with text, and
+        nothing else needs a look; otherwise None."""
+        prompts = [row.prompt for row in rows]
+        if self._options.keep_data_source or set(map(type, prompts)) != {list} or not all(prompts):
+            return None
+        last = [prompt[-1].content for prompt in prompts]
+        return None if any(not text or text.isspace() for text in last) else prompts
+
+    def _usual_prompt(self, row: Any) -> list[Message]:
+        """The messages of a usual line; none for another."""
+        if row is None or not self._has_usual_source(row):
+            return []
         prompt = row.prompt
-        if not prompt:
-            prompt = self._decode_messages(row.messages) or []
-            strip_answers(prompt)
-        elif type(prompt) is str:
+        try:
+            if not prompt:
+                prompt = self._decode_messages(row.messages) or []
+                strip_answers(prompt)
+        except REFUSALS:
+            return []
+        if type(prompt) is str:
             prompt = [Message("user", prompt)]
-        return prompt if has_text(prompt) else None
+        return prompt if has_text(prompt) else []
 
     def _has_usual_source(self, row: Any) -> bool:
         if not self._options.keep_data_source or row.data_source or not row.extra_info:
             return True
         return isinstance(row.extra_info.get("data_source"), (str, type(None)))
 
-    def _data_source(self, row: Any) -> str:
+    def _data_sources(self, rows: Sequence[Any]) -> list[str]:
         if not self._options.keep_data_source:
-            return self._options.data_source
-        own = row.data_source or (row.extra_info or {}).get("data_source")
-        return self._or_default_source(own)
+            return [self._options.data_source] * len(rows)
+        own = (row.data_source or (row.extra_info or {}).get("data_source") for row in rows)
+        return [self._or_default_source(source) for source in own]
 
     def _or_default_source(self, own: str | None) -> str:
         if not own:
             self.notes[Topic.NO_DATA_SOURCE, ""] += 1
         return own or self._options.data_source
 
-    def _best_responses(
-        self, rows: Sequence[Any], scores: Sequence[list[Score]]
-    ) -> list[Response | None]:
-        """The best response of each row; only its text is decoded."""
+    def _add_best_responses(self, rows: Sequence[Any], columns: Columns) -> None:
+        """Find the best response of each row; only its text is decoded."""
         if not self._options.best_response:
-            return [None] * len(rows)
-        # A list's own max and index are fast, but know nothing of missing scores.
-        indexes = [
-            some.index(max(some)) if some and None not in some else best_index(some)  # type: ignore[type-var]
-            for some in scores
-        ]
-        held = [self._held(row, index) for row, index in zip(rows, indexes, strict=True)]
-        choices = [choice for choice, _ in held]
-        texts = [text for _, text in held]
-        best: list[Response | None] = []
-        for row, index, choice, text in zip(
-            rows,
-            indexes,
-            self._decode_choices(b"[%b]" % b",".join(choices)),
-            self._decode_texts(b"[%b]" % b",".join(texts)),
-            strict=True,
-        ):
-            if index is None:
-                best.append(None)
-                continue
-            content = text
-            if choice is not None:
-                content = choice.message.content if choice.message else choice.text
-            if content is None:
-                self.notes[Topic.NO_TEXT, ""] += 1
-            best.append(Response(index, content, str(row.reward[index], "utf-8")))
-        return best
+            columns.best_indexes = [-1] * len(rows)
+            columns.best_contents = columns.best_rewards = [None] * len(rows)
+            return
+        best = best_indexes(columns.scores, columns.counts).tolist()
+        rewards = [row.reward[i] if i >= 0 else NULL for row, i in zip(rows, best, strict=True)]
+        # No line holds a newline, and so no entry.
+        texts: list[str | None] = [*b"\n".join(rewards).decode().split("\n")] if rewards else []
+        contents = self._contents(rows, best, columns.counts)
+        if -1 in best:
+            texts = [text if i >= 0 else None for text, i in zip(texts, best, strict=True)]
+        columns.best_indexes, columns.best_contents, columns.best_rewards = best, contents, texts
+        absent = sum(text is None for text in contents) - best.count(-1)
+        if absent:
+            self.notes[Topic.NO_TEXT, ""] += absent
 
-    def _held(self, row: Any, index: int | None) -> tuple[msgspec.Raw, msgspec.Raw]:
+    def _contents(
+        self, rows: Sequence[Any], best: Sequence[int], counts: Sequence[int]
+    ) -> list[str | None]:
+        """The text of each row's best response; None where there is none."""
+        held: list[Any] = [
+            row.response.choices if row.response is not None else None for row in rows
+        ]
+        texts: Sequence[str | None] = [None] * len(rows)
+        if None not in held and [len(some) for some in held] == counts and -1 not in best:
+            choices = [some[i] for some, i in zip(held, best, strict=True)]
+        else:
+            both = [self._held(row, i) for row, i in zip(rows, best, strict=True)]
+            choices = [choice for choice, _ in both]
+            texts = self._decode_texts(b"[%b]" % b",".join([text for _, text in both]))
+        return [
+            text if choice is None else choice.message.content if choice.message else choice.text
+            for choice, text in zip(
+                self._decode_choices(b"[%b]" % b",".join(choices)), texts, strict=True
+            )
+        ]
+
+    def _held(self, row: Any, index: int) -> tuple[msgspec.Raw, msgspec.Raw]:
         """The bytes of one response, as a choice and as a text; null where it is not that."""
         choices = row.response.choices if row.response is not None else None
         held = row.responses if choices is None else choices
@@ -245,7 +301,7 @@ class RowReader:
             return NULL, NULL
         if len(held) != len(row.reward):
             self.notes[Topic.OTHER_COUNT, ""] += 1
-        if index is None or index >= len(held):
+        if not 0 <= index < len(held):
             return NULL, NULL
         return (NULL, held[index]) if choices is None else (held[index], NULL)
 
@@ -255,6 +311,8 @@ class RowReader:
             self.notes[Topic.NO_TRUTH, ""] += absent
         if self._options.ground_truth_format == "string":
             return [as_string(value) for value in values]
+        if set(map(type, values)) == {str} and OTHER_IDS not in "\0".join(values):
+            return values
         mender = Mender()
         keys: Counter[str] = Counter()
         read = []
@@ -270,8 +328,8 @@ class RowReader:
             self.notes[Topic.TRUTH_KEY, key] += count
         return read
 
-    def _read_unusual(self, position: int, line: Line, columns: Columns) -> None:
-        """Add the row of one line, read in plain Python. Raises Malformed."""
+    def _read_unusual(self, position: int, line: Line) -> Columns:
+        """The row of one line, read in plain Python. Raises Malformed."""
         options = self._options
         rollout = read_rollout(line, self._scores, options.best_response)
         given, keys = rollout.fields, Counter[str]()
@@ -291,15 +349,21 @@ class RowReader:
             self.notes[Topic.NO_TEXT, ""] += 1
         if rollout.response_count not in (None, len(rollout.scores)):
             self.notes[Topic.OTHER_COUNT, ""] += 1
-        columns.positions.append(position)
-        columns.scores.append(rollout.scores)
-        columns.prompts.append(prompt)
-        columns.ground_truths += self._ground_truths([given["ground_truth"]])
-        columns.keys.append(_key_text(given["key"]))
-        columns.abilities.append(ability)
-        columns.data_sources.append(source)
-        columns.extra_infos.append(extra_info or {})
-        columns.best.append(rollout.best)
+        best = rollout.best
+        return Columns(
+            positions=[position],
+            scores=np.array(rollout.scores, dtype=np.float64),
+            counts=[len(rollout.scores)],
+            prompts=[prompt],
+            ground_truths=self._ground_truths([given["ground_truth"]]),
+            keys=[_key_text(given["key"])],
+            abilities=[ability],
+            data_sources=[source],
+            extra_infos=[extra_info or {}],
+            best_indexes=[best.index if best else -1],
+            best_contents=[best.content if best else None],
+            best_rewards=[best.reward if best else None],
+        )
 
 
 def _own_source(given: Mapping[str, Any]) -> str | None:

@@ -79,14 +79,18 @@ class Shape:
                 self.fields[key] = Shape(False, self.deep)
             self.fields[key].add(item, place)
 
-    def add_all(self, values: Sequence[Any], place_of: Callable[[int], Place]) -> None:
-        """Take many values into account; fast where they are like those seen before."""
+    def add_all(self, values: Sequence[Any], place_of: Callable[[int], Place]) -> bool:
+        """Take many values into account, fast where they are like those seen before; whether
+        they are not."""
+        if self._covers(values):
+            return False
         known = min(KNOWN_AFTER, len(values))
         for i in range(known):
             self.add(values[i], place_of(i))
         if not self._covers(values[known:]):
             for i in range(known, len(values)):
                 self.add(values[i], place_of(i))
+        return True
 
     def _covers(self, values: Sequence[Any]) -> bool:
         """Whether adding the values would change nothing, decided for all of them at once."""

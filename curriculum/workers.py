@@ -23,6 +23,8 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 TASKS_PER_WORKER = 3
+CROWD = 2  # processes per worker, at most, for few tasks
+TICK_SECONDS = 0.2
 
 
 def usable_cores() -> int:
@@ -42,6 +44,7 @@ class Workers:
     def __init__(self, count: int | None = None) -> None:
         self._count = count or usable_cores()
         self._pool: ProcessPoolExecutor | None = None
+        self._processes = 0
 
     def __enter__(self) -> Workers:
         return self
@@ -51,35 +54,40 @@ class Workers:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def map(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task]
+        self,
+        function: Callable[[Task], Result],
+        tasks: Iterable[Task],
+        crowd: bool = False,
+        tick: Callable[[], None] | None = None,
     ) -> Iterator[tuple[Task, Result]]:
         """Each task with its result, in the order of the tasks; the first error ends it.
 
         A few tasks per worker are under way at once, so what waits stays small; `tasks` are taken
-        only as they are needed.
+        only as they are needed. With `crowd` all tasks, if they are few, share the cores from the
+        start. While other processes work, `tick` is called several times a second.
         """
         todo = iter(tasks)
-        first = list(islice(todo, 2))
-        todo = chain(first, todo)
+        first = list(islice(todo, TASKS_PER_WORKER * self._count))
         if self._count == 1 or len(first) < 2 or not _can_travel(function, first[0]):
-            for task in todo:
+            for task in chain(first, todo):
                 yield task, function(task)
             return
-        pool = self._start()
-        running = deque(
-            (task, pool.submit(function, task))
-            for task in islice(todo, TASKS_PER_WORKER * self._count)
-        )
+        most = CROWD * self._count if crowd else self._count
+        pool = self._start(min(len(first), most))
+        running = deque((task, pool.submit(function, task)) for task in first)
         while running:
             task, future = running.popleft()
-            result = self._result(future)
+            result = self._result(future, tick)
             running.extend((task, pool.submit(function, task)) for task in islice(todo, 1))
             yield task, result
 
     @staticmethod
-    def _result(future: Future[Result]) -> Result:
+    def _result(future: Future[Result], tick: Callable[[], None] | None) -> Result:
+        from concurrent.futures import wait
         from concurrent.futures.process import BrokenProcessPool
 
+        while tick is not None and not wait([future], TICK_SECONDS).done:
+            tick()
         try:
             return future.result()
         except BrokenProcessPool as error:
@@ -89,7 +97,11 @@ class Workers:
                 fix="nothing was written; if memory ran out, try again with fewer --workers",
             ) from error
 
-    def _start(self) -> ProcessPoolExecutor:
+    def _start(self, count: int) -> ProcessPoolExecutor:
+        """A pool of `count` processes; of those it had already, if they are as many."""
+        if self._pool is not None and self._processes != count:
+            self._pool.shutdown()
+            self._pool = None
         if self._pool is None:
             from concurrent.futures import ProcessPoolExecutor
             from multiprocessing import get_context
@@ -97,8 +109,9 @@ class Workers:
             # A fork shares the modules that are loaded, so workers start at once. Where other
             # threads run (numpy keeps some, idle) Python warns of it; ours hold no lock.
             fork = "fork" if sys.platform == "linux" else None
+            self._processes = count
             self._pool = ProcessPoolExecutor(
-                self._count, mp_context=get_context(fork), initializer=_ignore_interrupts
+                count, mp_context=get_context(fork), initializer=_ignore_interrupts
             )
         return self._pool
 

@@ -1,0 +1,106 @@
+"""Parquet files: rows in row groups of a known size, and what a file holds.
+
+The bytes of a file depend on its rows alone, never on how they were cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curriculum.arrays import IntArray
+from curriculum.errors import InternalError
+
+GROUP_ROWS = 1_000
+GROUP_BYTES = 64_000_000
+# Columns of few distinct values; in all others a dictionary costs time and saves nothing.
+DICTIONARY_COLUMNS = [
+    "data_source",
+    "prompt.list.element.role",
+    "ability",
+    "reward_model.style",
+    "extra_info.split",
+    "extra_info.curriculum_stage",
+    "extra_info.curriculum_stage_index",
+    "extra_info.difficulty_metrics.metric",
+    "extra_info.difficulty_metrics.num_responses",
+]
+
+
+def plan_groups(row_bytes: IntArray) -> list[int]:
+    """Rows per row group: at most GROUP_ROWS, and GROUP_BYTES unless one row alone has more.
+
+    `row_bytes` bounds the size of each row. The groups depend on the rows alone, never on shards.
+    """
+    ends = np.cumsum(row_bytes)
+    groups, first, before = [], 0, 0
+    while first < len(ends):
+        fits = int(np.searchsorted(ends, before + GROUP_BYTES, side="right")) - first
+        rows = max(1, min(fits, GROUP_ROWS))
+        groups.append(rows)
+        first += rows
+        before = int(ends[first - 1])
+    return groups
+
+
+class GroupWriter:
+    """Writes rows to a parquet file in the given row groups, with no library's metadata.
+
+    A context manager. `groups` says how many rows each has; all rows must have been added in the
+    end.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, groups: Sequence[int]) -> None:
+        self._schema = schema
+        self._groups = iter(groups)
+        self._wanted = next(self._groups, 0)
+        self._waiting: list[pa.RecordBatch] = []
+        self._writer = pq.ParquetWriter(
+            str(path),
+            schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=DICTIONARY_COLUMNS,
+            store_schema=False,
+        )
+
+    def __enter__(self) -> GroupWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._writer.close()
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take some more rows; every row group is written once it is full."""
+        while len(batch):
+            missing = self._wanted - sum(map(len, self._waiting))
+            if not missing:
+                raise InternalError("a parquet file got more rows than were planned")
+            self._waiting.append(batch.slice(0, missing))
+            batch = batch.slice(missing)
+            if len(self._waiting[-1]) == missing:
+                self._writer.write_table(pa.Table.from_batches(self._waiting, self._schema))
+                self._waiting, self._wanted = [], next(self._groups, 0)
+
+
+def column_sizes(path: Path) -> Counter[str]:
+    """Compressed bytes of each column of a file; extra_info counts field by field."""
+    sizes: Counter[str] = Counter()
+    metadata = pq.read_metadata(str(path))
+    for group in range(metadata.num_row_groups):
+        for i in range(metadata.num_columns):
+            column = metadata.row_group(group).column(i)
+            parts = column.path_in_schema.split(".")
+            name = ".".join(parts[:2]) if parts[0] == "extra_info" else parts[0]
+            sizes[name] += column.total_compressed_size
+    return sizes
+
+
+def count_rows(path: Path) -> int:
+    """The rows of a parquet file, as its own footer has them."""
+    return int(pq.read_metadata(str(path)).num_rows)

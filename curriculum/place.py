@@ -1,0 +1,105 @@
+"""Preprocessing, second pass: staged rows → the parquet files of one set.
+
+Each row is given its side of the split and its index, and nothing else changes. What was written
+is counted from the rows themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curriculum.arrays import HashArray
+from curriculum.parquet import GroupWriter
+from curriculum.prompts import SPLITS, Split
+from curriculum.verl import RowForm, Stage, place_rows
+
+
+@dataclass(frozen=True)
+class StagedShard:
+    """A shard's staged rows, the bucket they are of, and the index of its first rollout."""
+
+    paths: Sequence[Path]
+    stage: Stage
+    first_index: int
+
+
+@dataclass(frozen=True)
+class PlaceTask:
+    """A set: its staged shards in order, and by side where to write and the rows of each row
+    group; a side without rows has no path."""
+
+    shards: Sequence[StagedShard]
+    form: RowForm
+    split: Split
+    paths: Sequence[Path | None]
+    groups: Sequence[Sequence[int]]
+
+
+@dataclass
+class Placed:
+    """What was written of one side: how many rows, a digest of their prompts' hashes in order,
+    and rows by data_source."""
+
+    rows: int = 0
+    digest: bytes = b""
+    data_sources: Counter[str] = field(default_factory=Counter)
+
+
+def place_set(task: PlaceTask) -> list[Placed]:
+    """Write the files of a set, and say by side what went into them. Staged rows are removed."""
+    placed = [Placed() for _ in SPLITS]
+    digests = [hashlib.blake2b() for _ in SPLITS]
+    schema = task.form.schema()
+    with ExitStack() as stack:
+        writers = [
+            None if path is None else stack.enter_context(GroupWriter(path, schema, groups))
+            for path, groups in zip(task.paths, task.groups, strict=True)
+        ]
+        for batch, shard in _read(task.shards):
+            hashes = batch.column("hash").to_numpy()
+            val = task.split.is_val(hashes)
+            for side, (chosen, writer) in enumerate(zip((~val, val), writers, strict=True)):
+                if writer is None or not chosen.any():
+                    continue
+                rows = batch if chosen.all() else batch.filter(pa.array(chosen))
+                columns = dict(zip(rows.schema.names, rows.columns, strict=True))
+                indexes = shard.first_index + columns["ordinal"].to_numpy()
+                writer.add(place_rows(columns, indexes, task.form, shard.stage, SPLITS[side]))
+                placed[side].rows += len(rows)
+                placed[side].data_sources.update(_count(columns["data_source"]))
+                digests[side].update(columns["hash"].to_numpy().tobytes())
+    for side, digest in enumerate(digests):
+        placed[side].digest = digest.digest()
+    return placed
+
+
+def digest_hashes(parts: Sequence[HashArray]) -> bytes:
+    """The digest that `Placed` has for rows with these hashes."""
+    digest = hashlib.blake2b()
+    for part in parts:
+        digest.update(part.tobytes())
+    return digest.digest()
+
+
+def _read(shards: Sequence[StagedShard]) -> Iterator[tuple[pa.RecordBatch, StagedShard]]:
+    # These files are this run's own, so nobody cuts them short under the map.
+    for shard in shards:
+        for path in shard.paths:
+            with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
+                for batch in stream:
+                    yield batch, shard
+            path.unlink()
+
+
+def _count(texts: pa.Array) -> Counter[str]:
+    counted = pc.value_counts(texts)
+    values, counts = counted.field("values"), counted.field("counts")
+    return Counter(dict(zip(values.to_pylist(), counts.to_pylist(), strict=True)))
