@@ -24,6 +24,7 @@ from curriculum.arrays import (
     LengthArray,
     compact_lengths,
 )
+from curriculum.columns import integers
 from curriculum.filters import FILTERS
 from curriculum.infer import FormGuess, Shapes
 from curriculum.inputs import Block, Shard, read_blocks
@@ -39,7 +40,7 @@ from curriculum.verl import Measures, RowForm, build_rows
 BLANK, MALFORMED, UNSCORED, ROW = range(4)
 
 # Bytes of lines whose rows are converted together: the calls cost as much as a hundred rows.
-BATCH_BYTES = 8 << 20
+BATCH_BYTES = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,8 @@ class _Converter:
             return
         hashes, ordinals = places
         columns = build_rows(rows, messages, _measure(scores, self._task.metrics), form)
-        batch = pa.RecordBatch.from_pydict({"hash": hashes, "ordinal": ordinals, **columns})
+        columns |= {"hash": integers(hashes.view(np.int64)), "ordinal": integers(ordinals)}
+        batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
         if self._writer is None or self._parts[-1].form != form:
             self.close()
             name = f"{self._task.number:06}-{len(self._parts)}.arrow"

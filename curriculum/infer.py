@@ -26,11 +26,9 @@ class Shapes:
         number, line = place
         positions = rows.positions
         new = self.ground_truth.add_all(rows.ground_truths, lambda i: (number, line + positions[i]))
-        names = {name for keys in set(map(tuple, rows.extra_infos)) for name in keys}
-        for name in names:
+        for name, values in rows.own_fields.items():
             if name not in self.extra_info:
                 self.extra_info[name] = Shape(False, deep=name in STRUCT_FIELDS)
-            values = [info[name] for info in rows.extra_infos if name in info]
             # Where these were seen no message tells.
             new |= self.extra_info[name].add_all(values, lambda _: place)
         return new

@@ -13,10 +13,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curriculum.arrays import HashArray
+from curriculum.columns import int64_values, truths
 from curriculum.parquet import GroupWriter
 from curriculum.prompts import SPLITS, Split
 from curriculum.verl import RowForm, Stage, place_rows
@@ -34,13 +36,15 @@ class StagedShard:
 @dataclass(frozen=True)
 class PlaceTask:
     """A set: its staged shards in order, and by side where to write and the rows of each row
-    group; a side without rows has no path."""
+    group; a side without rows has no path. `data_source` is that of all rows, None where each
+    has its own."""
 
     shards: Sequence[StagedShard]
     form: RowForm
     split: Split
     paths: Sequence[Path | None]
     groups: Sequence[Sequence[int]]
+    data_source: str | None
 
 
 @dataclass
@@ -64,18 +68,21 @@ def place_set(task: PlaceTask) -> list[Placed]:
             for path, groups in zip(task.paths, task.groups, strict=True)
         ]
         for batch, shard in _read(task.shards):
-            hashes = batch.column("hash").to_numpy()
+            hashes = int64_values(batch.column("hash")).view(np.uint64)
             val = task.split.is_val(hashes)
             for side, (chosen, writer) in enumerate(zip((~val, val), writers, strict=True)):
                 if writer is None or not chosen.any():
                     continue
-                rows = batch if chosen.all() else batch.filter(pa.array(chosen))
+                rows = batch if chosen.all() else batch.filter(truths(chosen))
                 columns = dict(zip(rows.schema.names, rows.columns, strict=True))
-                indexes = shard.first_index + columns["ordinal"].to_numpy()
+                indexes = shard.first_index + int64_values(columns["ordinal"])
                 writer.add(place_rows(columns, indexes, task.form, shard.stage, SPLITS[side]))
                 placed[side].rows += len(rows)
-                placed[side].data_sources.update(_count(columns["data_source"]))
-                digests[side].update(columns["hash"].to_numpy().tobytes())
+                if task.data_source is None:
+                    placed[side].data_sources.update(_count(columns["data_source"]))
+                else:
+                    placed[side].data_sources[task.data_source] += len(rows)
+                digests[side].update(int64_values(columns["hash"]).tobytes())
     for side, digest in enumerate(digests):
         placed[side].digest = digest.digest()
     return placed

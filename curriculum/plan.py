@@ -14,7 +14,7 @@ import numpy as np
 from curriculum.arrays import BoolArray, HashArray, IntArray
 from curriculum.convert import BLANK, ROW, Converted, Found
 from curriculum.manifests import MovedPrompt
-from curriculum.prompts import SPLITS, Split
+from curriculum.prompts import SPLITS, Split, distinct_prompts, repeated_prompts
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,9 @@ class RowPlan:
 
     @cached_property
     def shared_prompts(self) -> HashArray:
-        """The prompts that occur in more than one bucket of the directory."""
-        once = [np.unique(self.found.hashes(bucket)) for bucket in set(self.found.buckets)]
-        prompts, buckets = np.unique(np.concatenate(once), return_counts=True)
-        return prompts[buckets > 1]
+        """The prompts that occur in more than one bucket of the directory, each once."""
+        once = [distinct_prompts(self.found.hashes(bucket)) for bucket in set(self.found.buckets)]
+        return repeated_prompts(once)
 
     def moved_prompts(self) -> tuple[MovedPrompt, ...]:
         """The prompts that the floor moved, each with the lowest index of its rows."""
@@ -86,5 +85,5 @@ class RowPlan:
 
 def _ordinals(part: Converted) -> IntArray:
     """The place of each row among its shard's rollouts, with a score or without."""
-    ordinals: IntArray = np.cumsum(part.kinds != BLANK) - 1
-    return ordinals[part.kinds == ROW]
+    ordinals = np.cumsum(part.kinds != BLANK) - 1
+    return np.asarray(ordinals[part.kinds == ROW], np.int64)

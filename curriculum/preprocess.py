@@ -35,7 +35,7 @@ from curriculum.place import Placed, PlaceTask, StagedShard, digest_hashes, plac
 from curriculum.plan import RowPlan
 from curriculum.preprocess_summary import PreprocessingReport, PromptFacts, SetFacts
 from curriculum.progress import Progress
-from curriculum.prompts import SPLITS, split_prompts
+from curriculum.prompts import SPLITS, distinct_prompts, repeated_prompts, split_prompts
 from curriculum.rejected import ProblemReport, reason_lines
 from curriculum.sets import add_sets, name_sets, record_set, replaced_files, set_file
 from curriculum.settings import Settings, settle
@@ -267,10 +267,12 @@ def _place(run: _Run, plan: RowPlan, form: RowForm) -> list[SetFacts]:
 def _check_sides(plan: RowPlan) -> None:
     """Raise InternalError if a prompt is on both sides of this run's sets."""
     train, val = (
-        np.unique(np.concatenate([part for name in plan.sets for part in plan.hashes(name, side)]))
+        distinct_prompts(
+            np.concatenate([part for name in plan.sets for part in plan.hashes(name, side)])
+        )
         for side in range(len(SPLITS))
     )
-    both_sides = len(np.intersect1d(train, val, assume_unique=True))
+    both_sides = len(repeated_prompts([train, val]))
     if both_sides:
         raise InternalError(f"{both_sides:,} prompts are on both sides of the split")
 
@@ -290,7 +292,9 @@ def _place_task(run: _Run, plan: RowPlan, form: RowForm, name: str) -> PlaceTask
         for split, rows in zip(SPLITS, lengths, strict=True)
     ]
     groups = [plan_groups(rows + OUR_BYTES_PER_ROW) for rows in lengths]
-    return PlaceTask(shards, form, plan.split, paths, groups)
+    options = run.options
+    source = None if options.keep_data_source else options.data_source
+    return PlaceTask(shards, form, plan.split, paths, groups, source)
 
 
 def _staged_progress(run: _Run, tasks: Iterable[PlaceTask]) -> Callable[[], None]:

@@ -16,6 +16,7 @@ from curriculum.arrays import HashArray
 from curriculum.manifests import PreprocessingManifest, SetRecord
 from curriculum.options import DEFAULT_DATA_SOURCE
 from curriculum.outputs import UNSCORED_FILE
+from curriculum.prompts import distinct_prompts, repeated_prompts
 from curriculum.rows import Notes, Topic
 from curriculum.text import plural, share, size, table
 
@@ -33,12 +34,13 @@ class PromptFacts:
     @staticmethod
     def of(train: HashArray, val: HashArray, shared: HashArray) -> PromptFacts:
         """Count from the prompt hash of each row; `shared` are those in several buckets."""
-        prompts, rollouts = np.unique(np.concatenate([train, val]), return_counts=True)
+        prompts = distinct_prompts(np.concatenate([train, val]))
+        train_prompts, val_prompts = distinct_prompts(train), distinct_prompts(val)
         return PromptFacts(
             distinct=len(prompts),
-            in_rollouts=int((rollouts > 1).sum()),
-            in_buckets=int(np.isin(prompts, shared).sum()),
-            both_sides=len(np.intersect1d(train, val)),
+            in_rollouts=len(repeated_prompts([train, val])),
+            in_buckets=len(repeated_prompts([prompts, shared])),
+            both_sides=len(repeated_prompts([train_prompts, val_prompts])),
         )
 
 

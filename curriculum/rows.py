@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
+from functools import cached_property
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -110,7 +111,25 @@ class Columns:
 
     def lists(self) -> dict[str, Any]:
         """The fields with one entry per row, by name."""
-        return {name: values for name, values in vars(self).items() if name != "scores"}
+        names = (field.name for field in fields(self) if field.name != "scores")
+        return {name: getattr(self, name) for name in names}
+
+    @cached_property
+    def own_fields(self) -> dict[str, list[Any]]:
+        """The values of each field of extra_info, in the rows that have it."""
+        infos = self.extra_infos
+        keys = set(map(tuple, infos))
+        if len(keys) == 1:  # nearly always
+            return {name: [info[name] for info in infos] for name in keys.pop()}
+        names = {name for some in keys for name in some}
+        return {name: [info[name] for info in infos if name in info] for name in names}
+
+    def own_field(self, name: str) -> list[Any]:
+        """The values of one field of extra_info, None in rows without it."""
+        values = self.own_fields.get(name, [])
+        if len(values) == len(self):
+            return values
+        return [info.get(name) for info in self.extra_infos]
 
 
 class _Text(msgspec.Struct, gc=False):
@@ -199,7 +218,7 @@ class RowReader:
             counts=counts,
             prompts=prompts,
             ground_truths=self._ground_truths([row.ground_truth for row in rows]),
-            keys=[key if type(key) is str else _key_text(key) for key in (r.key for r in rows)],
+            keys=_key_texts([row.key for row in rows]),
             abilities=[row.ability or self._options.ability for row in rows],
             data_sources=self._data_sources(rows),
             extra_infos=[row.extra_info or {} for row in rows],
@@ -377,6 +396,10 @@ def _string(name: str, value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value or None
     raise Malformed(f"{name} is not a string", f"it is {describe(value)}")
+
+
+def _key_texts(keys: list[Any]) -> list[str | None]:
+    return keys if set(map(type, keys)) == {str} else list(map(_key_text, keys))
 
 
 def _key_text(key: Any) -> str | None:

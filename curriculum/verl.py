@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from curriculum.arrays import FloatArray, IntArray
+from curriculum.columns import column, integers, lists, numbers, repeated, structs, texts
 from curriculum.prompts import Messages
 from curriculum.rows import Columns
 from curriculum.shapes import Plan
@@ -134,17 +135,18 @@ def build_rows(
     belong. extra_info's fields are columns of their own."""
     count = len(rows)
     columns = {
-        "data_source": _texts(rows.data_sources),
+        "data_source": _few_texts(rows.data_sources),
         "prompt": _prompts(messages),
-        "ability": _texts(rows.abilities),
-        "ground_truth": _column(rows.ground_truths, form.ground_truth),
-        "key": _texts(rows.keys),
+        "ability": _few_texts(rows.abilities),
+        "ground_truth": column(rows.ground_truths, form.ground_truth),
+        "key": texts(rows.keys),
         "difficulty_metrics": _difficulty_metrics(measures, count),
     }
     if form.best_response:
         columns["best_response"] = _best_responses(rows, measures.numbers["max_score"])
     return columns | {
-        f"own_{i}": _own_column(rows.extra_infos, field) for i, field in enumerate(form.own_fields)
+        f"own_{i}": _own_column(rows.own_field(field.source), field)
+        for i, field in enumerate(form.own_fields)
     }
 
 
@@ -154,14 +156,14 @@ def place_rows(
     """Rows that `build_rows` made, of one stage and side, with the run's schema."""
     count = len(indexes)
     reward_model = pa.StructArray.from_arrays(
-        [_repeat("rule", count), columns["ground_truth"]], fields=list(form.reward_model_type())
+        [repeated("rule", count), columns["ground_truth"]], fields=list(form.reward_model_type())
     )
     children = [
-        _repeat(split, count),
-        pa.array(indexes, pa.int64()),
+        repeated(split, count),
+        integers(indexes),
         columns["key"],
-        _repeat(stage.name, count),
-        pa.array(np.full(count, stage.index), pa.int64()),
+        repeated(stage.name, count),
+        integers(np.full(count, stage.index)),
         columns["difficulty_metrics"],
     ]
     if form.best_response:
@@ -174,53 +176,39 @@ def place_rows(
     )
 
 
-def _repeat(text: str, count: int) -> pa.Array:
-    return pa.repeat(pa.scalar(text, pa.string()), count)
+def _few_texts(values: Sequence[str]) -> pa.Array:
+    """Strings that are nearly always all equal."""
+    if len(values) and values.count(values[0]) == len(values):
+        return repeated(values[0], len(values))
+    return texts(values)
 
 
-def _texts(values: Sequence[str | None]) -> pa.Array:
-    return pa.array(values, pa.string())
-
-
-def _column(values: Sequence[Any], plan: Plan) -> pa.Array:
-    if not plan.plain:
-        values = [plan.convert(value) for value in values]
-    return pa.array(values, plan.arrow_type())
-
-
-def _own_column(extra_infos: Sequence[dict[str, Any]], field: OwnField) -> pa.Array:
-    values = [info.get(field.source) for info in extra_infos]
+def _own_column(values: Sequence[Any], field: OwnField) -> pa.Array:
     if field.source in STRUCT_FIELDS and field.plan.fields:
         values = [value or {} for value in values]  # verl calls .get on it in every row
-    return _column(values, field.plan)
+    return column(values, field.plan)
 
 
 def _prompts(messages: Messages) -> pa.Array:
-    offsets = np.zeros(len(messages.counts) + 1, dtype=np.int32)
-    np.cumsum(messages.counts, out=offsets[1:])
-    parts = [_texts(messages.roles), _texts(messages.contents)]
-    return pa.ListArray.from_arrays(
-        pa.array(offsets), pa.StructArray.from_arrays(parts, fields=list(MESSAGE))
-    )
+    parts = [_few_texts(messages.roles), texts(messages.contents)]
+    return lists(messages.counts, structs(MESSAGE, parts, None))
 
 
 def _difficulty_metrics(measures: Measures, count: int) -> pa.Array:
-    numbers = [
-        pa.array(measures.numbers[field.name], pa.float64(), from_pandas=True)  # NaN becomes null
-        for field in list(DIFFICULTY_METRICS)[1:-1]
+    values = [measures.numbers[field.name] for field in list(DIFFICULTY_METRICS)[1:-1]]
+    children = [
+        repeated(measures.metric, count),
+        *(numbers(value, ~np.isnan(value)) for value in values),
+        integers(measures.num_responses),
     ]
-    metric = _texts([measures.metric] * count)
-    responses = pa.array(measures.num_responses, pa.int64())
-    return pa.StructArray.from_arrays(
-        [metric, *numbers, responses], fields=list(DIFFICULTY_METRICS)
-    )
+    return structs(DIFFICULTY_METRICS, children, None)
 
 
 def _best_responses(rows: Columns, scores: FloatArray) -> pa.Array:
-    columns = [
-        pa.array(rows.best_indexes, pa.int64()),
-        pa.array(scores, pa.float64()),
-        _texts(rows.best_contents),
-        _texts(rows.best_rewards),
+    children = [
+        integers(np.array(rows.best_indexes, np.int64)),
+        numbers(scores),
+        texts(rows.best_contents),
+        texts(rows.best_rewards),
     ]
-    return pa.StructArray.from_arrays(columns, fields=list(BEST_RESPONSE))
+    return structs(BEST_RESPONSE, children, None)

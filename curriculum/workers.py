@@ -5,6 +5,7 @@ Whatever the number of workers, the results are the same.
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -70,15 +71,15 @@ class Workers:
         first = list(islice(todo, TASKS_PER_WORKER * self._count))
         if self._count == 1 or len(first) < 2 or not _can_travel(function, first[0]):
             for task in chain(first, todo):
-                yield task, function(task)
+                yield task, _run(function, task)
             return
         most = CROWD * self._count if crowd else self._count
         pool = self._start(min(len(first), most))
-        running = deque((task, pool.submit(function, task)) for task in first)
+        running = deque((task, pool.submit(_run, function, task)) for task in first)
         while running:
             task, future = running.popleft()
             result = self._result(future, tick)
-            running.extend((task, pool.submit(function, task)) for task in islice(todo, 1))
+            running.extend((task, pool.submit(_run, function, task)) for task in islice(todo, 1))
             yield task, result
 
     @staticmethod
@@ -114,6 +115,18 @@ class Workers:
                 count, mp_context=get_context(fork), initializer=_ignore_interrupts
             )
         return self._pool
+
+
+def _run(function: Callable[[Task], Result], task: Task) -> Result:
+    """Run one task. Its rollouts are trees of many small objects, which their counts free at
+    once; looking for cycles among them all the while would take a fifth of the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return function(task)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _can_travel(function: Callable[[Task], Result], task: Task) -> bool:
