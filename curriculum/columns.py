@@ -6,6 +6,7 @@ longer than a GB of rollouts.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,11 +74,11 @@ def int64_values(array: pa.Array) -> IntArray:
 
 
 def column(values: Sequence[Any], plan: Plan) -> pa.Array:
-    """Values in the type of a plan, converted as it says."""
+    """Values as the type of their plan holds them; None is null, and so are unset keys."""
     if plan.kind == "nothing":
         return repeated(None, len(values))
     if plan.kind == "json":
-        return texts([plan.convert(value) for value in values])
+        return texts([None if v is None else json.dumps(v, ensure_ascii=False) for v in values])
     if plan.kind == "string":
         return texts(values)
     valid = None

@@ -1,13 +1,11 @@
 """What values look like over a whole run → the one Arrow type that holds them all.
 
 A Shape gathers what was seen at one place, value by value, and two Shapes merge into the Shape of
-all their values, so shards can be inspected apart. A Plan is the type chosen from it, and how a
-value is brought into that type.
+all their values, so shards can be inspected apart. A Plan is the type chosen from it.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -42,10 +40,10 @@ class Shape:
     `keys_differ` stays set and the fields are forgotten: JSON text will hold the dict.
     """
 
-    __slots__ = ("deep", "fields", "grow", "item", "keys_differ", "kinds")
+    __slots__ = ("deep", "depth", "fields", "grow", "item", "keys_differ", "kinds")
 
-    def __init__(self, grow: bool = True, deep: bool = False) -> None:
-        self.grow, self.deep = grow or deep, deep
+    def __init__(self, grow: bool = True, deep: bool = False, depth: int = 0) -> None:
+        self.grow, self.deep, self.depth = grow or deep, deep, depth
         self.kinds: dict[str, Place] = {}
         self.item: Shape | None = None
         self.fields: dict[str, Shape] | None = None
@@ -57,9 +55,11 @@ class Shape:
         if kind == "integer" and not -(2**63) <= value < 2**63:
             kind = _TOO_LARGE
         self.kinds.setdefault(kind, place)
+        if self.depth > DEEPEST:  # no type goes so deep, so it does not matter what is there
+            return
         if kind == "list":
             if self.item is None:
-                self.item = Shape(True, self.deep)
+                self.item = Shape(True, self.deep, self.depth + 1)
             for item in value:
                 self.item.add(item, place)
         elif kind == "object":
@@ -76,7 +76,7 @@ class Shape:
             return
         for key, item in value.items():
             if key not in self.fields:
-                self.fields[key] = Shape(False, self.deep)
+                self.fields[key] = Shape(False, self.deep, self.depth + 1)
             self.fields[key].add(item, place)
 
     def add_all(self, values: Sequence[Any], place_of: Callable[[int], Place]) -> bool:
@@ -101,6 +101,8 @@ class Shape:
             whole = [value for value in values if type(value) is int]
             if min(whole) < -(2**63) or max(whole) >= 2**63:
                 return False
+        if self.depth > DEEPEST:
+            return True
         if list in types:
             items = [item for value in values if type(value) is list for item in value]
             if items and (self.item is None or not self.item._covers(items)):
@@ -148,7 +150,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Plan:
-    """A type, and how values are brought into it.
+    """A type, and what becomes of the values that it holds (columns.py).
 
     `kind` is string, int64, double, bool, list or struct; `json`, a string that holds any value
     as JSON text; or `nothing`, a string for values that say nothing (null, or {}).
@@ -157,24 +159,6 @@ class Plan:
     kind: str
     item: Plan | None = None
     fields: tuple[tuple[str, Plan], ...] = ()
-
-    @property
-    def plain(self) -> bool:
-        """Whether values are in the type as they are."""
-        inner = [self.item] if self.item else [plan for _, plan in self.fields]
-        return self.kind not in ("json", "nothing") and all(plan.plain for plan in inner)
-
-    def convert(self, value: Any) -> Any:
-        """A value as the type holds it; null stays null, and unset keys become null."""
-        if value is None or self.kind == "nothing":
-            return None
-        if self.kind == "json":
-            return json.dumps(value, ensure_ascii=False)
-        if self.item is not None:
-            return [self.item.convert(item) for item in value]
-        if self.fields:
-            return {name: plan.convert(value.get(name)) for name, plan in self.fields}
-        return value
 
     def arrow_type(self) -> pa.DataType:
         """The Arrow type: only string, int64, double, bool, list and struct."""

@@ -11,10 +11,10 @@ from tests.support import ROOT
 ROOMS = (
     ("errors", "arrays", "text", "version"),
     (
-        "metrics", "bucketers", "filters", "prompts", "ground_truth", "shapes", "verl",
+        "metrics", "bucketers", "filters", "prompts", "ground_truth", "shapes", "columns", "verl",
         "inputs", "rollouts", "rows", "directory", "manifests",
     ),
-    ("scan", "copying", "infer", "convert", "workers", "progress", "rejected"),
+    ("scan", "copying", "infer", "convert", "parquet", "place", "workers", "progress", "rejected"),
     ("outputs", "options", "plan", "settings", "sets", "bucket_summary", "preprocess_summary",
      "cli"),
     ("bucket", "preprocess"),

@@ -6,19 +6,13 @@ import os
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from curriculum.convert import ConvertTask, MetricChoice, WriteTask, convert_shard, write_file
 from curriculum.copying import CopyTask, copy_shard
 from curriculum.errors import InputError
 from curriculum.inputs import cut_shards, find_file
 from curriculum.manifests import PreprocessingManifest
-from curriculum.metrics import MetricParameters
 from curriculum.outputs import Outputs
-from curriculum.rows import ReadOptions
-from curriculum.shapes import Plan
-from curriculum.verl import RowForm, Stage
 from tests.support import Script, rollout, tree, write_jsonl
 
 MANIFEST = PreprocessingManifest("0", {}, ())
@@ -84,29 +78,3 @@ def test_lines_that_are_not_the_scanned_ones_are_refused(
         return
     with pytest.raises(InputError, match="changed while it was read"):
         copy_shard(task)
-
-
-@pytest.mark.parametrize("lines", [2, 4])
-def test_rows_that_are_not_the_inspected_ones_are_refused(tmp_path: Path, lines: int) -> None:
-    (shard,) = cut_shards([find_file(write_jsonl(tmp_path / "a.jsonl", [rollout(1)] * 3))])
-    task = ConvertTask(
-        shard,
-        np.zeros(lines, np.uint8),
-        np.arange(lines),
-        Stage("easy", 0),
-        ReadOptions("score", True, "auto", "source", False, "ability"),
-        RowForm(Plan("string"), (), True),
-        MetricChoice(None, MetricParameters(), 0.5),
-        42,
-        [tmp_path / "train", tmp_path / "val"],
-    )
-    with pytest.raises(InputError, match="changed while it was read"):
-        convert_shard(task)
-
-
-def test_staged_parts_are_gone_once_written(tmp_path: Path) -> None:
-    table = pa.table({"n": [1, 2]})
-    with pa.ipc.new_stream(str(tmp_path / "part"), table.schema) as stream:
-        stream.write_table(table)
-    write_file(WriteTask(tmp_path / "rows.parquet", table.schema, [tmp_path / "part"], [2]))
-    assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curriculum.prompts import Message, PromptHasher
-from tests.prepared import CUT, TRAIN, VAL, bucketed, buckets, side, three_stages
+from tests.prepared import CUT, TRAIN, VAL, bucketed, buckets, hash_prompt, side, three_stages
 from tests.support import Script, lines, rollout, rows, tree
 
 
@@ -157,10 +156,9 @@ def test_floor_gives_every_bucket_two_sides(
     source = bucketed(tmp_path, bucket, rollouts, "-n", 2)
     code, _, err = preprocess("-i", source, "-o", tmp_path / "out")
     assert code == 0
-    hasher = PromptHasher(42)
 
     def distance(prompt: str) -> int:
-        return abs(hasher([Message("user", prompt)]) - CUT)
+        return abs(hash_prompt(("user", prompt)) - CUT)
 
     (to_val,) = rows(tmp_path / "out/easy_val.parquet")
     (to_train,) = rows(tmp_path / "out/hard_train.parquet")
@@ -170,7 +168,7 @@ def test_floor_gives_every_bucket_two_sides(
     assert [(m["index"], m["to"], m["prompt_hash"])
             for m in manifest["sets"]["easy"]["moved_prompts"]] == [
         (row["extra_info"]["index"], to,
-         f"{hasher([Message('user', row['prompt'][0]['content'])]):016x}")
+         f"{hash_prompt(('user', row['prompt'][0]['content'])):016x}")
         for row, to in ((to_val, "val"), (to_train, "train"))
     ]  # fmt: skip
     assert "2 prompts moved to the other side of the split" in err

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curriculum.plan import plan_rows
-from curriculum.prompts import Split
+from curriculum.prompts import Split, split_prompts
 from tests.prepared import TRAIN, bucketed, buckets, three_stages
 from tests.support import Script, lines, rollout, rows, tree, write_jsonl
 
@@ -322,14 +321,14 @@ def test_file_that_changes_during_the_run_is_refused(
 ) -> None:
     source = bucketed(tmp_path, bucket, three_stages())
 
-    def touch_and_plan(*given: Any) -> Any:
+    def touch_and_split(*given: Any) -> Any:
         path = source / "hard.jsonl"
         data = path.read_bytes()
         path.unlink()
         path.write_bytes(data)
-        return plan_rows(*given)
+        return split_prompts(*given)
 
-    monkeypatch.setattr("curriculum.preprocess.plan_rows", touch_and_plan)
+    monkeypatch.setattr("curriculum.preprocess.split_prompts", touch_and_split)
     code, _, err = preprocess("-i", source, "-o", tmp_path / "out")
     assert (code, "hard.jsonl: the file changed while it was read" in err) == (1, True)
     assert not (tmp_path / "out").exists()

@@ -154,7 +154,7 @@ def test_rows_without_tools_kwargs_have_a_struct_of_nulls(
 def test_deep_extra_info_is_json_text(tmp_path: Path, bucket: Script, preprocess: Script) -> None:
     deep: Any = 1
     for _ in range(300):
-        deep = {"a": deep}
+        deep = {"a": [deep]}
     source = bucketed(tmp_path, bucket, [rollout(1, extra_info={"deep": deep})], "-n", 1)
     code, _, err = preprocess("-i", source, "-o", tmp_path / "out")
     assert code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 
 import numpy as np
@@ -10,9 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curriculum.prompts import Message, PromptHasher, Split, read_prompt, split_prompts
+from curriculum.prompts import (
+    ASCII_SPACE,
+    WIDE_SPACE,
+    Message,
+    Messages,
+    Split,
+    distinct_prompts,
+    hash_prompts,
+    read_prompt,
+    repeated_prompts,
+    split_prompts,
+)
 from curriculum.rollouts import Malformed
 from curriculum.rows import ReadOptions, RowReader
+from tests.lines import block
+from tests.prepared import hash_prompt
 from tests.support import rollout
 
 USER = {"role": "user", "content": "2+2?"}
@@ -28,7 +42,7 @@ def pairs(messages: list[Message]) -> list[tuple[str, str]]:
 
 def prompt_of(**fields: object) -> list[tuple[str, str]]:
     line = json.dumps({"reward": [1], **fields}).encode()
-    columns, refused = RowReader(READ).read_lines([line])
+    columns, refused = RowReader(READ).read_block(block(line))
     plain = {"prompt": None, "messages": None, **fields}
     if refused:
         with pytest.raises(Malformed) as caught:
@@ -92,9 +106,14 @@ def test_what_is_no_prompt(fields: dict, reason: str) -> None:
         prompt_of(**fields)
 
 
+def hash_all(*prompts: list[tuple[str, str]], seed: int = 42) -> list[int]:
+    messages = Messages.of([[Message(*message) for message in prompt] for prompt in prompts])
+    return hash_prompts(messages, seed).tolist()
+
+
 def test_hash_ignores_white_space_but_not_where_messages_part() -> None:
-    hasher = PromptHasher(42)
-    assert hasher([Message("user", " a  b\n")]) == hasher([Message("user", "a b")])
+    one, same = hash_all([("user", " a  b\n")], [("user", "a b")])
+    assert one == same
     different = [
         [("user", "ab")],
         [("user", "a b")],
@@ -102,14 +121,40 @@ def test_hash_ignores_white_space_but_not_where_messages_part() -> None:
         [("user", "a"), ("user", "b")],
         [("user", "a"), ("userb", "")],
     ]
-    assert len({hasher([Message(*m) for m in messages]) for messages in different}) == len(
-        different
-    )
-    assert PromptHasher(7)([Message("user", "a b")]) != hasher([Message("user", "a b")])
+    assert len(set(hash_all(*different))) == len(different)
+    assert hash_all([("user", "a b")], seed=7) != [same]
 
 
 def test_hash_is_the_same_on_every_machine_and_day() -> None:
-    assert PromptHasher(42)([Message("user", "2+2?")]) == 0x3964DC983525E272
+    assert hash_all([("user", "2+2?")]) == [0x3964DC983525E272]
+    assert hash_all() == []
+
+
+WORDS = st.one_of(
+    st.text("ab \n", max_size=6),
+    st.text(" aé≤🙂’\t", max_size=6),
+    st.text(ASCII_SPACE + WIDE_SPACE + "a\0", max_size=6),
+    st.text(max_size=6),
+)
+MESSAGE = st.tuples(st.sampled_from(["user", "system", "é", ""]), WORDS)
+
+
+@given(prompts=st.lists(st.lists(MESSAGE, min_size=1, max_size=3), max_size=4))
+def test_hash_equals_the_rule(prompts: list[list[tuple[str, str]]]) -> None:
+    assert hash_all(*prompts) == [hash_prompt(*prompt) for prompt in prompts]
+
+
+def test_white_space_is_what_split_takes_for_it() -> None:
+    every = {char for char in map(chr, range(sys.maxunicode + 1)) if char.isspace()}
+    assert set(ASCII_SPACE + WIDE_SPACE) == every
+
+
+@given(parts=st.lists(st.lists(st.integers(0, 5) | st.just(2**64 - 1), max_size=5), max_size=3))
+def test_distinct_and_repeated_prompts(parts: list[list[int]]) -> None:
+    arrays = [np.array(part, np.uint64) for part in parts]
+    every = [prompt for part in parts for prompt in part]
+    assert repeated_prompts(arrays).tolist() == sorted({p for p in every if every.count(p) > 1})
+    assert [distinct_prompts(a).tolist() for a in arrays] == [sorted(set(p)) for p in parts]
 
 
 HASHES = st.lists(
@@ -152,8 +197,7 @@ def test_moved_prompt_moves_in_every_bucket() -> None:
 
 
 def test_share_of_val_is_the_ratio() -> None:
-    hasher = PromptHasher(42)
-    hashes = np.array([hasher([Message("user", f"prompt {i}")]) for i in range(20_000)], np.uint64)
+    hashes = np.array(hash_all(*([("user", f"prompt {i}")] for i in range(20_000))), np.uint64)
     val = split_prompts([hashes], 0.05).is_val(hashes).mean()
     assert abs(val - 0.05) < 0.007  # four and a half standard deviations
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curriculum.rollouts import Malformed, best_index
+from curriculum.rollouts import Malformed, best_index, best_indexes
 from curriculum.rows import Columns, ReadOptions, RowReader, Topic
-from tests.lines import LINE, ROLLOUT
+from tests.lines import LINE, ROLLOUT, block
 
 
 def options(**changes: Any) -> ReadOptions:
@@ -27,7 +27,7 @@ def options(**changes: Any) -> ReadOptions:
 def read(*lines: bytes, **changes: Any) -> tuple[Columns, list[str], dict[Topic, int]]:
     """The rows of some lines, the reasons of the others, and what was noted."""
     reader = RowReader(options(**changes))
-    columns, refused = reader.read_lines([memoryview(line) for line in lines])
+    columns, refused = reader.read_block(block(*lines))
     notes = {topic: count for (topic, _), count in reader.notes.items()}
     assert 0 not in notes.values()
     return columns, [f"{position}: {error}" for position, error in refused], notes
@@ -36,31 +36,27 @@ def read(*lines: bytes, **changes: Any) -> tuple[Columns, list[str], dict[Topic,
 def read_plainly(*lines: bytes, **changes: Any) -> tuple[Columns, list[str], dict[Topic, int]]:
     """The same, every line as if it were unusual."""
     reader = RowReader(options(**changes))
-    columns, refused = Columns(), []
+    parts, refused = [], []
     for position, line in enumerate(lines):
         try:
-            reader._read_unusual(position, line, columns)
+            parts.append(reader._read_unusual(position, line))
         except Malformed as error:  # noqa: PERF203
             refused.append(f"{position}: {error}")
-    return columns, refused, {topic: count for (topic, _), count in reader.notes.items()}
+    notes = {topic: count for (topic, _), count in reader.notes.items()}
+    return Columns.concatenate(parts), refused, notes
 
 
 def plain_values(columns: Columns) -> dict[str, Any]:
     """Columns as one can compare them: missing scores alike, reward entries decoded."""
-    found = {column.name: getattr(columns, column.name) for column in fields(columns)}
-    found["scores"] = [
-        [None if s is None or not math.isfinite(s) else float(s) for s in scores]
-        for scores in columns.scores
-    ]
-    found["best"] = [
-        best and (best.index, best.content, repr(json.loads(best.reward))) for best in columns.best
-    ]
+    found = columns.lists()
+    found["scores"] = [s if math.isfinite(s) else None for s in columns.scores.tolist()]
+    found["best_rewards"] = [text and repr(json.loads(text)) for text in columns.best_rewards]
     found["data"] = repr((found.pop("ground_truths"), found.pop("extra_infos")))
     return found
 
 
 @given(
-    lines=st.lists(LINE | ROLLOUT, max_size=4),
+    lines=st.lists(LINE | ROLLOUT, min_size=1, max_size=4),
     best=st.booleans(),
     keep=st.booleans(),
     form=st.sampled_from(["auto", "string"]),
@@ -102,7 +98,7 @@ def test_invalid_utf8_in_a_field_that_is_read() -> None:
 def test_invalid_utf8_where_nothing_is_read() -> None:
     choices = b'{"choices": [{"text": "\xff"}, {"text": "a"}]}'
     columns, _, _ = read(b'{"reward": [0, 1], "prompt": "x", "response": ' + choices + b"}")
-    assert [best and best.content for best in columns.best] == ["a"]
+    assert columns.best_contents == ["a"]
 
 
 def test_lone_surrogates_are_replaced_and_told() -> None:
@@ -129,9 +125,10 @@ def test_lone_surrogates_are_replaced_and_told() -> None:
 )
 def test_best_response(given: str, content: str | None) -> None:
     line = f'{{"prompt": "x", "reward": [0, {{"score": 1, "note": "é"}}, 1], {given}}}'.encode()
-    (best,) = read(line)[0].best
-    assert best is not None
-    assert (best.index, best.content, best.reward) == (1, content, '{"score": 1, "note": "é"}')
+    rows = read(line)[0]
+    assert rows.best_indexes == [1]
+    assert rows.best_contents == [content]
+    assert rows.best_rewards == ['{"score": 1, "note": "é"}']
 
 
 @pytest.mark.parametrize(
@@ -148,7 +145,7 @@ def test_responses_that_are_none(given: str, reason: str) -> None:
     line = f'{{"prompt": "x", "reward": [1], {given}}}'.encode()
     _, refused, _ = read(line)
     assert reason in refused[0]
-    assert read(line, best_response=False)[0].best == [None]
+    assert read(line, best_response=False)[0].best_contents == [None]
 
 
 @pytest.mark.parametrize(
@@ -158,6 +155,17 @@ def test_responses_that_are_none(given: str, reason: str) -> None:
 )  # fmt: skip
 def test_best_index_is_the_first_highest(scores: list, expected: int | None) -> None:
     assert best_index(scores) == expected
+
+
+NUMBERS = st.sampled_from([0.0, -0.0, 1.0, -2.0, math.nan, math.inf, -math.inf])
+
+
+@given(rollouts=st.lists(st.lists(NUMBERS, max_size=4), max_size=5))
+def test_best_indexes_equal_the_plain_rule(rollouts: list[list[float]]) -> None:
+    flat = np.array([score for scores in rollouts for score in scores], np.float64)
+    expected = [best_index(scores) for scores in rollouts]
+    found = best_indexes(flat, [len(scores) for scores in rollouts]).tolist()
+    assert found == [-1 if best is None else best for best in expected]
 
 
 def test_nothing_is_noted_twice() -> None:

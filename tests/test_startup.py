@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT
+from tests.support import ROOT, rollout, write_jsonl
 
 PROBE = """
 import importlib, sys
@@ -37,3 +38,31 @@ def test_help_and_wrong_flags_load_nothing_slow(script: str, flags: list[str], c
         [sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == f"loaded {code}"
+
+
+RUN = """
+import sys
+import bucket_rollouts_by_difficulty, preprocess_bucketed_rollouts
+source, target = sys.argv[1:]
+assert bucket_rollouts_by_difficulty.main(["-i", source, "-o", target + "/b", "--quiet"]) == 0
+print("loaded", *sorted({"pandas", "pyarrow", "tqdm"} & set(sys.modules)))
+flags = ["-i", target + "/b", "-o", target + "/p", "--quiet", "--workers", "1"]
+assert preprocess_bucketed_rollouts.main(flags) == 0
+print("loaded", *sorted({"pandas", "tqdm"} & set(sys.modules)))
+"""
+
+
+def test_runs_do_not_load_what_they_do_not_need(tmp_path: Path) -> None:
+    truths = [
+        {"instruction_id_list": ["a"], "kwargs": [{"n": i, "x": [0.5, None]}]} for i in (1, 2)
+    ]
+    rollouts = [
+        rollout(i, 1, prompt=f"p {i}", ground_truth=truths[i % 2], extra_info={"on": True, "o": {}})
+        for i in range(9)
+    ]
+    source = write_jsonl(tmp_path / "a.jsonl", rollouts)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, source, tmp_path],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["loaded", "loaded"]

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curriculum import verl
-from curriculum.verl import name_own_fields, plan_groups, write_parquet
+from curriculum.errors import InternalError
+from curriculum.parquet import DICTIONARY_COLUMNS, GroupWriter, plan_groups
+from curriculum.verl import name_own_fields
 
 
 @pytest.mark.parametrize(
@@ -45,14 +47,25 @@ def test_row_groups_hold_a_thousand_rows() -> None:
     assert plan_groups(np.full(2_500, 10)) == [1000, 1000, 500]
 
 
+def write(path: Path, batches: list[pa.RecordBatch], groups: list[int]) -> None:
+    with GroupWriter(path, batches[0].schema, groups) as writer:
+        for batch in batches:
+            writer.add(batch)
+
+
+def test_more_rows_than_planned_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InternalError, match="more rows"):
+        write(tmp_path / "rows.parquet", pa.table({"n": [1, 2, 3]}).to_batches(), [2])
+
+
 @pytest.mark.parametrize("batch", [1, 7, 10, 25])
 def test_file_does_not_depend_on_how_rows_arrive(tmp_path: Path, batch: int) -> None:
     schema = pa.schema([("n", pa.int64())])
     table = pa.table({"n": list(range(25))}, schema=schema)
     path = tmp_path / "rows.parquet"
-    write_parquet(path, schema, table.to_batches(max_chunksize=batch), [10, 10, 5])
+    write(path, table.to_batches(max_chunksize=batch), [10, 10, 5])
     other = tmp_path / "other.parquet"
-    write_parquet(other, schema, table.to_batches(), [10, 10, 5])
+    write(other, table.to_batches(), [10, 10, 5])
     assert path.read_bytes() == other.read_bytes()
     metadata = pq.read_metadata(path)
     assert [metadata.row_group(i).num_rows for i in range(3)] == [10, 10, 5]
@@ -66,4 +79,4 @@ def test_dictionary_columns_are_columns() -> None:
     pq.write_table(form.schema().empty_table(), sink)
     schema = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
     columns = {schema.column(i).path for i in range(len(schema))}
-    assert set(verl.DICTIONARY_COLUMNS) <= columns
+    assert set(DICTIONARY_COLUMNS) <= columns

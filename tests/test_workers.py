@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import os
 import random
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from curriculum.errors import InputError
+from curriculum.preprocess import _convert_again
 from curriculum.workers import Workers, usable_cores
 from tests.support import Script, rollout, tree, write_jsonl
 
@@ -156,3 +158,59 @@ def test_one_very_long_line(tmp_path: Path, bucket: Script, preprocess: Script) 
     assert bucket("-i", source, "-o", tmp_path / "b", "-n", 1, "--workers", 2)[0] == 0
     assert (tmp_path / "b/level_1.jsonl").read_bytes() == source.read_bytes()
     assert preprocess("-i", tmp_path / "b", "-o", tmp_path / "p", "--workers", 2)[0] == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_shards_that_did_not_know_the_form_yet_are_converted_again(
+    tmp_path: Path,
+    bucket: Script,
+    preprocess: Script,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+) -> None:
+    infos = [{"a": 1}] * 9 + [{"a": 1, "b": [2.5]}] + [{"a": 1}] * 9 + [{"a": "x"}]
+    rollouts = [
+        rollout(i / 40, prompt=f"prompt {i}", extra_info=info) for i, info in enumerate(infos)
+    ]
+    write_jsonl(tmp_path / "in/a.jsonl", rollouts)
+    assert bucket("-i", tmp_path / "in", "-o", tmp_path / "bucketed", "-n", 2)[0] == 0
+    flags = ("-i", tmp_path / "bucketed", "--workers", workers)
+    assert preprocess(*flags, "-o", tmp_path / "one")[0] == 0
+    again = []
+
+    def convert_again(run: Any, found: Any, form: Any) -> None:
+        again.extend(not converted.has_form(form) for converted in found.converted)
+        _convert_again(run, found, form)
+        assert all(converted.has_form(form) for converted in found.converted)
+
+    monkeypatch.setattr("curriculum.preprocess._convert_again", convert_again)
+    monkeypatch.setattr("curriculum.inputs.SHARD_BYTES", 1)
+    assert preprocess(*flags, "-o", tmp_path / "two")[0] == 0
+    assert len(again) == 20
+    assert any(again)
+    assert not again[-1]
+    assert tree(tmp_path / "two") == tree(tmp_path / "one")
+
+
+def test_work_in_this_process_leaves_the_cycle_collector_as_it_was() -> None:
+    assert gc.isenabled()
+    with Workers(1) as workers:
+        assert [off for _, off in workers.map(collector_rests, [1, 2])] == [True, True]
+    assert gc.isenabled()
+
+
+def collector_rests(number: int) -> bool:
+    return not gc.isenabled()
+
+
+def test_few_tasks_share_the_cores_and_tick_meanwhile() -> None:
+    ticks: list[float] = []
+    with Workers(2) as workers:
+        done = workers.map(slow_process, [1, 2, 3], crowd=True, tick=lambda: ticks.append(0))
+        assert len({pid for _, pid in done}) == 3
+    assert ticks
+
+
+def slow_process(number: int) -> int:
+    time.sleep(0.5)
+    return os.getpid()
