@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from curriculum.bucketers import (
     cut_thresholds,
     difficulty,
     percentile_edges,
-    split_ties,
+    rank_cuts,
+    split_at,
 )
 from curriculum.copying import CopyTask, copy_shard
 from curriculum.errors import InputError, InternalError
@@ -174,18 +176,20 @@ def _cut(options: BucketOptions, scanned: Scanned) -> tuple[list[PlaceArray], in
     """Per shard, the bucket of each scored rollout; and how many values the metric takes."""
     easier, parts = options.chosen_metric.higher_is_easier, len(options.names)
     ascending = difficulty(scanned.values(), easier)
-    if options.ties == "split":
-        hashes = np.concatenate([scan.hashes for scan in scanned.scans])
-        ends = np.cumsum([len(scan.values) for scan in scanned.scans])
-        buckets = np.split(split_ties(ascending, hashes, parts), ends[:-1])
     ascending.sort()
-    if options.thresholds is not None:
-        buckets = [cut_thresholds(s.values, options.thresholds, easier) for s in scanned.scans]
-    elif options.ties == "together":
-        edges = percentile_edges(ascending, parts)
-        buckets = [cut_at(difficulty(s.values, easier), edges) for s in scanned.scans]
     distinct = 1 + int(np.count_nonzero(ascending[1:] != ascending[:-1]))
-    return [compact_places(places, parts) for places in buckets], distinct
+    values = [scan.values for scan in scanned.scans]
+    if options.ties == "split":
+        rank = rank_cuts(ascending, parts)
+        del ascending  # the driver's memory is what a large run is short of
+        hashes = [scan.hashes for scan in scanned.scans]
+        return split_at(values, hashes, rank, easier), distinct
+    if options.thresholds is not None:
+        cut = partial(cut_thresholds, thresholds=options.thresholds, higher_is_easier=easier)
+        return [compact_places(cut(part), parts) for part in values], distinct
+    edges = percentile_edges(ascending, parts)
+    places = (cut_at(difficulty(part, easier), edges) for part in values)
+    return [compact_places(part, parts) for part in places], distinct
 
 
 def _copy(

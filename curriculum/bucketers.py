@@ -6,10 +6,11 @@ Tied rollouts never part, unless asked to: equal values mean equal buckets.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from curriculum.arrays import FloatArray, HashArray, IntArray
+from curriculum.arrays import FloatArray, HashArray, IntArray, PlaceArray
 from curriculum.errors import UsageError
 from curriculum.text import plural
 
@@ -111,10 +112,57 @@ def split_ties(difficulty: FloatArray, line_hashes: HashArray, num_buckets: int)
 
     Rollout of rank r among N goes to bucket ⌊r·n/N⌋; equal hashes keep their input order.
     """
-    order = np.lexsort((line_hashes, difficulty))
-    buckets = np.empty(len(order), dtype=np.int64)
-    buckets[order] = np.arange(len(order)) * num_buckets // max(len(order), 1)
-    return buckets
+    cuts = rank_cuts(np.sort(difficulty), num_buckets)
+    (places,) = split_at([difficulty], [line_hashes], cuts, higher_is_easier=False)
+    return places.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class RankCut:
+    """A cut within tied rollouts: their difficulty, and how many of them stay below it."""
+
+    difficulty: float
+    below: int
+
+
+def rank_cuts(ascending: FloatArray, num_buckets: int) -> list[RankCut]:
+    """The cuts that make exactly equal parts, easiest first; `ascending` are all difficulties,
+    sorted. A cut beyond the last rollout is left out."""
+    total, cuts = len(ascending), []
+    for j in range(1, num_buckets):
+        rank = -(-j * total // num_buckets)  # the first rollout beyond the cut
+        if rank < total:
+            value = float(ascending[rank])
+            cuts.append(RankCut(value, rank - int(np.searchsorted(ascending, value))))
+    return cuts
+
+
+def split_at(
+    values: Sequence[FloatArray],
+    hashes: Sequence[HashArray],
+    cuts: Sequence[RankCut],
+    higher_is_easier: bool,
+) -> list[PlaceArray]:
+    """Bucket index of each rollout, part by part: how many cuts lie at or below it.
+
+    Tied rollouts are ordered by hash, equal hashes by input order. The memory this takes is little
+    more than the hashes of the rollouts tied at one cut.
+    """
+    places = [np.zeros(len(part), np.min_scalar_type(len(cuts))) for part in values]
+    for cut in cuts:
+        tied = [difficulty(part, higher_is_easier) == cut.difficulty for part in values]
+        ties = np.concatenate([part[here] for part, here in zip(hashes, tied, strict=True)])
+        ties.sort()
+        at_cut = ties[cut.below]
+        equal_below = cut.below - int(np.searchsorted(ties, at_cut))
+        for i, (part, part_hashes) in enumerate(zip(values, hashes, strict=True)):
+            beyond = difficulty(part, higher_is_easier) > cut.difficulty
+            beyond |= tied[i] & (part_hashes > at_cut)
+            equal = np.flatnonzero(tied[i] & (part_hashes == at_cut))
+            beyond[equal[equal_below:]] = True
+            equal_below = max(0, equal_below - len(equal))
+            places[i] += beyond
+    return places
 
 
 def cut_thresholds(

@@ -14,7 +14,7 @@ import numpy as np
 from curriculum.arrays import BoolArray, HashArray, IntArray
 from curriculum.convert import BLANK, ROW, Converted, Found
 from curriculum.manifests import MovedPrompt
-from curriculum.prompts import SPLITS, Split, distinct_prompts, repeated_prompts
+from curriculum.prompts import SPLITS, VAL, Split, distinct_prompts, repeated_prompts
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class RowPlan:
         """Which of a shard's rows are in this run, on one side."""
         part = self.found.converted[number]
         val = self.split.is_val(part.hashes)
-        return part.keep & (val if SPLITS[side] == "val" else ~val)
+        return part.keep & (val if side == VAL else ~val)
 
     def lengths(self, name: str, side: int) -> IntArray:
         """The line lengths of a set's rows on one side, in order."""
@@ -57,6 +57,12 @@ class RowPlan:
             for number in self.shards(name)
         ]
 
+    def prompts(self, name: str, side: int) -> HashArray:
+        """The prompt hash of each row of a set on one side, ascending."""
+        hashes = np.concatenate([np.zeros(0, np.uint64), *self.hashes(name, side)])
+        hashes.sort()
+        return hashes
+
     def rows(self, name: str) -> int:
         """How many rows a set has."""
         return sum(int(self.found.converted[number].keep.sum()) for number in self.shards(name))
@@ -69,7 +75,7 @@ class RowPlan:
     def shared_prompts(self) -> HashArray:
         """The prompts that occur in more than one bucket of the directory, each once."""
         once = [distinct_prompts(self.found.hashes(bucket)) for bucket in set(self.found.buckets)]
-        return repeated_prompts(once)
+        return repeated_prompts(np.concatenate(once))
 
     def moved_prompts(self) -> tuple[MovedPrompt, ...]:
         """The prompts that the floor moved, each with the lowest index of its rows."""

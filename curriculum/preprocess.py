@@ -35,7 +35,7 @@ from curriculum.place import Placed, PlaceTask, StagedShard, digest_hashes, plac
 from curriculum.plan import RowPlan
 from curriculum.preprocess_summary import PreprocessingReport, PromptFacts, SetFacts
 from curriculum.progress import Progress
-from curriculum.prompts import SPLITS, distinct_prompts, repeated_prompts, split_prompts
+from curriculum.prompts import SPLITS, TRAIN, VAL, shared_prompts, split_prompts
 from curriculum.rejected import ProblemReport, reason_lines
 from curriculum.sets import add_sets, name_sets, record_set, replaced_files, set_file
 from curriculum.settings import Settings, settle
@@ -85,7 +85,7 @@ def preprocess_buckets(
         found = _convert(run)
         form, notes = _choose_form(run, found)
         _convert_again(run, found, form)
-        hashes = [found.hashes(bucket) for bucket in range(len(directory.names))]
+        hashes = (found.hashes(bucket) for bucket in range(len(directory.names)))
         plan = RowPlan(found, split_prompts(hashes, options.val_ratio), sets)
         _check_any_row(options, plan)
         facts = _place(run, plan, form)
@@ -266,15 +266,11 @@ def _place(run: _Run, plan: RowPlan, form: RowForm) -> list[SetFacts]:
 
 def _check_sides(plan: RowPlan) -> None:
     """Raise InternalError if a prompt is on both sides of this run's sets."""
-    train, val = (
-        distinct_prompts(
-            np.concatenate([part for name in plan.sets for part in plan.hashes(name, side)])
-        )
-        for side in range(len(SPLITS))
-    )
-    both_sides = len(repeated_prompts([train, val]))
-    if both_sides:
-        raise InternalError(f"{both_sides:,} prompts are on both sides of the split")
+    for one in plan.sets:
+        train = plan.prompts(one, TRAIN)
+        both = sum(len(shared_prompts(train, plan.prompts(name, VAL))) for name in plan.sets)
+        if both:
+            raise InternalError(f"{both:,} prompts are on both sides of the split")
 
 
 def _place_task(run: _Run, plan: RowPlan, form: RowForm, name: str) -> PlaceTask:
@@ -329,17 +325,15 @@ def _weigh(run: _Run, plan: RowPlan, name: str, placed: Sequence[Placed]) -> Set
         for split, side in zip(SPLITS, placed, strict=True)
     }
     written = [run.outputs.stage(file) for file in files.values() if file]
-    train, val = (
-        np.concatenate([np.zeros(0, np.uint64), *plan.hashes(name, side)])
-        for side in range(len(SPLITS))
-    )
     return SetFacts(
         name=name,
         buckets=[names[i] for i in plan.sets[name]],
         files=files,
         rows={split: side.rows for split, side in zip(SPLITS, placed, strict=True)},
         dropped={names[i]: plan.dropped(i) for i in plan.sets[name]},
-        prompts=PromptFacts.of(train, val, plan.shared_prompts),
+        prompts=PromptFacts.of(
+            plan.prompts(name, TRAIN), plan.prompts(name, VAL), plan.shared_prompts
+        ),
         data_sources=sum((side.data_sources for side in placed), Counter()),
         bytes=sum(path.stat().st_size for path in written),
         columns=sum(map(column_sizes, written), Counter()),

@@ -16,7 +16,7 @@ from curriculum.arrays import HashArray
 from curriculum.manifests import PreprocessingManifest, SetRecord
 from curriculum.options import DEFAULT_DATA_SOURCE
 from curriculum.outputs import UNSCORED_FILE
-from curriculum.prompts import distinct_prompts, repeated_prompts
+from curriculum.prompts import repeated_prompts, shared_prompts
 from curriculum.rows import Notes, Topic
 from curriculum.text import plural, share, size, table
 
@@ -33,14 +33,16 @@ class PromptFacts:
 
     @staticmethod
     def of(train: HashArray, val: HashArray, shared: HashArray) -> PromptFacts:
-        """Count from the prompt hash of each row; `shared` are those in several buckets."""
-        prompts = distinct_prompts(np.concatenate([train, val]))
-        train_prompts, val_prompts = distinct_prompts(train), distinct_prompts(val)
+        """Count from the prompt hash of each row, ascending on each side; `shared` are those in
+        several buckets."""
+        both_sides = len(shared_prompts(train, val))
+        every = np.concatenate([train, val])
+        every.sort()
         return PromptFacts(
-            distinct=len(prompts),
-            in_rollouts=len(repeated_prompts([train, val])),
-            in_buckets=len(repeated_prompts([prompts, shared])),
-            both_sides=len(repeated_prompts([train_prompts, val_prompts])),
+            distinct=int(np.count_nonzero(every[1:] != every[:-1])) + (len(every) > 0),
+            in_rollouts=len(repeated_prompts(every)),
+            in_buckets=len(shared_prompts(every, shared)),
+            both_sides=both_sides,
         )
 
 

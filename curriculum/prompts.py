@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from curriculum.arrays import BoolArray, ByteArray, HashArray
 from curriculum.rollouts import Malformed, describe
 
 SPLITS = ("train", "val")
+TRAIN, VAL = range(2)  # sides, as places in SPLITS
 
 
 class Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -136,17 +137,26 @@ def hash_prompts(messages: Messages, seed: int) -> HashArray:
 
 
 def distinct_prompts(hashes: HashArray) -> HashArray:
-    """The distinct hashes, ascending."""
+    """The distinct hashes, ascending; `hashes` are sorted in place."""
     # numpy's own `unique` takes ten times as long for whole numbers.
-    ascending = np.sort(hashes)
-    first = np.append(True, ascending[1:] != ascending[:-1])[: len(hashes)]
-    return np.asarray(ascending[first], np.uint64)
+    hashes.sort()
+    first = np.append(True, hashes[1:] != hashes[:-1])[: len(hashes)]
+    return np.asarray(hashes[first], np.uint64)
 
 
-def repeated_prompts(parts: Sequence[HashArray]) -> HashArray:
-    """The hashes that are there more than once in all parts together, each once, ascending."""
-    ascending = np.sort(np.concatenate([np.zeros(0, np.uint64), *parts]))
-    return distinct_prompts(ascending[1:][ascending[1:] == ascending[:-1]])
+def repeated_prompts(hashes: HashArray) -> HashArray:
+    """The hashes that are there more than once, each once, ascending; sorted in place."""
+    hashes.sort()
+    return distinct_prompts(hashes[1:][hashes[1:] == hashes[:-1]])
+
+
+def shared_prompts(ascending: HashArray, others: HashArray) -> HashArray:
+    """Those of `others`, each once, that `ascending` holds too; only `others` may be unsorted."""
+    found = distinct_prompts(others.copy())
+    at = np.searchsorted(ascending, found)
+    inside = at < len(ascending)
+    inside[inside] = ascending[at[inside]] == found[inside]
+    return np.asarray(found[inside], np.uint64)
 
 
 # White space as str.split() has it, in ASCII and beyond.
@@ -217,7 +227,7 @@ class Split:
         return val
 
 
-def split_prompts(buckets: Sequence[HashArray], val_ratio: float) -> Split:
+def split_prompts(buckets: Iterable[HashArray], val_ratio: float) -> Split:
     """Decide the split for one bucket directory: the cut by hash, and the floor.
 
     `buckets` holds the prompt hashes of each bucket, repeats allowed. A prompt is val when its
@@ -229,7 +239,7 @@ def split_prompts(buckets: Sequence[HashArray], val_ratio: float) -> Split:
     if val_ratio == 0:
         return Split(0)
     cut = max(1, int(val_ratio * 2**64))
-    distinct = [distinct_prompts(hashes) for hashes in buckets]
+    distinct = [distinct_prompts(hashes.copy()) for hashes in buckets]
     moved = {int(prompts[0]): False for prompts in distinct if len(prompts) == 1}
     while True:
         split = Split(cut, dict(moved))

@@ -12,6 +12,8 @@ from curriculum.bucketers import (
     cut_thresholds,
     difficulty,
     name_buckets,
+    rank_cuts,
+    split_at,
     split_ties,
 )
 from curriculum.errors import UsageError
@@ -92,6 +94,10 @@ def test_split_ties_makes_equal_parts_in_the_order_of_difficulty(values, n, data
     ranked = sorted(range(len(values)), key=lambda i: (values[i], hashes[i], i))
     expected = {i: rank * n // len(values) for rank, i in enumerate(ranked)}
     assert found.tolist() == [expected[i] for i in range(len(values))]
+    at = sorted(data.draw(st.lists(st.integers(0, len(values)), max_size=3)))
+    parts = np.split(-np.array(values), at), np.split(np.array(hashes, np.uint64), at)
+    places = split_at(*parts, rank_cuts(np.sort(values), n), higher_is_easier=True)
+    assert np.concatenate(places).tolist() == found.tolist()
 
 
 @given(

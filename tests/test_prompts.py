@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections import Counter
@@ -21,6 +22,7 @@ from curriculum.prompts import (
     hash_prompts,
     read_prompt,
     repeated_prompts,
+    shared_prompts,
     split_prompts,
 )
 from curriculum.rollouts import Malformed
@@ -153,8 +155,12 @@ def test_white_space_is_what_split_takes_for_it() -> None:
 def test_distinct_and_repeated_prompts(parts: list[list[int]]) -> None:
     arrays = [np.array(part, np.uint64) for part in parts]
     every = [prompt for part in parts for prompt in part]
-    assert repeated_prompts(arrays).tolist() == sorted({p for p in every if every.count(p) > 1})
+    whole = np.array(every, np.uint64)
+    assert repeated_prompts(whole).tolist() == sorted({p for p in every if every.count(p) > 1})
     assert [distinct_prompts(a).tolist() for a in arrays] == [sorted(set(p)) for p in parts]
+    for some, others in itertools.product(parts, repeat=2):
+        found = shared_prompts(np.sort(np.array(some, np.uint64)), np.array(others, np.uint64))
+        assert found.tolist() == sorted(set(some) & set(others))
 
 
 HASHES = st.lists(
