@@ -88,8 +88,9 @@ class GroupWriter:
                 self._waiting, self._wanted = [], next(self._groups, 0)
 
 
-def column_sizes(path: Path) -> Counter[str]:
-    """Compressed bytes of each column of a file; extra_info counts field by field."""
+def read_footer(path: Path) -> tuple[int, Counter[str]]:
+    """How many rows a file has, and the compressed bytes of each column; extra_info counts field
+    by field."""
     sizes: Counter[str] = Counter()
     metadata = pq.read_metadata(str(path))
     for group in range(metadata.num_row_groups):
@@ -98,9 +99,4 @@ def column_sizes(path: Path) -> Counter[str]:
             parts = column.path_in_schema.split(".")
             name = ".".join(parts[:2]) if parts[0] == "extra_info" else parts[0]
             sizes[name] += column.total_compressed_size
-    return sizes
-
-
-def count_rows(path: Path) -> int:
-    """The rows of a parquet file, as its own footer has them."""
-    return int(pq.read_metadata(str(path)).num_rows)
+    return metadata.num_rows, sizes

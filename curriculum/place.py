@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from curriculum.arrays import HashArray
 from curriculum.columns import int64_values, truths
-from curriculum.parquet import GroupWriter
+from curriculum.parquet import GroupWriter, read_footer
 from curriculum.prompts import SPLITS, Split
 from curriculum.verl import RowForm, Stage, place_rows
 
@@ -50,11 +50,13 @@ class PlaceTask:
 @dataclass
 class Placed:
     """What was written of one side: how many rows, a digest of their prompts' hashes in order,
-    and rows by data_source."""
+    rows by data_source; and what the file's own footer says: rows, compressed bytes by column."""
 
     rows: int = 0
     digest: bytes = b""
     data_sources: Counter[str] = field(default_factory=Counter)
+    rows_in_file: int = 0
+    columns: Counter[str] = field(default_factory=Counter)
 
 
 def place_set(task: PlaceTask) -> list[Placed]:
@@ -83,8 +85,10 @@ def place_set(task: PlaceTask) -> list[Placed]:
                 else:
                     placed[side].data_sources[task.data_source] += len(rows)
                 digests[side].update(int64_values(columns["hash"]).tobytes())
-    for side, digest in enumerate(digests):
-        placed[side].digest = digest.digest()
+    for done, path, digest in zip(placed, task.paths, digests, strict=True):
+        done.digest = digest.digest()
+        if path is not None:
+            done.rows_in_file, done.columns = read_footer(path)
     return placed
 
 

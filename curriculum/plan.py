@@ -74,8 +74,12 @@ class RowPlan:
     @cached_property
     def shared_prompts(self) -> HashArray:
         """The prompts that occur in more than one bucket of the directory, each once."""
-        once = [distinct_prompts(self.found.hashes(bucket)) for bucket in set(self.found.buckets)]
-        return repeated_prompts(np.concatenate(once))
+        every, end = np.empty(self.found.count(ROW), np.uint64), 0
+        for bucket in set(self.found.buckets):
+            once = distinct_prompts(self.found.hashes(bucket))
+            every[end : end + len(once)] = once
+            end += len(once)
+        return repeated_prompts(every[:end])
 
     def moved_prompts(self) -> tuple[MovedPrompt, ...]:
         """The prompts that the floor moved, each with the lowest index of its rows."""

@@ -30,7 +30,7 @@ from curriculum.outputs import (
     check_targets,
     check_writable,
 )
-from curriculum.parquet import column_sizes, count_rows, plan_groups
+from curriculum.parquet import plan_groups
 from curriculum.place import Placed, PlaceTask, StagedShard, digest_hashes, place_set
 from curriculum.plan import RowPlan
 from curriculum.preprocess_summary import PreprocessingReport, PromptFacts, SetFacts
@@ -311,7 +311,7 @@ def _staged_progress(run: _Run, tasks: Iterable[PlaceTask]) -> Callable[[], None
 def _check_placed(plan: RowPlan, name: str, task: PlaceTask, placed: Sequence[Placed]) -> None:
     """Compare what a set's files hold, by their own count, with the plan."""
     for side, (path, groups) in enumerate(zip(task.paths, task.groups, strict=True)):
-        rows = count_rows(path) if path else 0
+        rows = placed[side].rows_in_file
         if not sum(groups) == placed[side].rows == rows:
             raise InternalError(f"{path} has {rows:,} rows instead of {sum(groups):,}")
         if placed[side].digest != digest_hashes(plan.hashes(name, side)):
@@ -336,7 +336,7 @@ def _weigh(run: _Run, plan: RowPlan, name: str, placed: Sequence[Placed]) -> Set
         ),
         data_sources=sum((side.data_sources for side in placed), Counter()),
         bytes=sum(path.stat().st_size for path in written),
-        columns=sum(map(column_sizes, written), Counter()),
+        columns=sum((side.columns for side in placed), Counter()),
     )
 
 
