@@ -38,10 +38,16 @@ def run(command: Sequence[str], log: Path, with_memory: bool) -> Run:
 
     Reading the memory of a process slows it down, so ask for time or for memory.
     """
+    # Compiled modules are kept from run to run, as they are where people work.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     busy, started = _busy_seconds(), time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment,
         )
         watch = MemoryWatch(process.pid) if with_memory else None
         try:

@@ -1,119 +1,102 @@
-"""Python values and numpy arrays → Arrow arrays of a known type, and back to numpy.
+"""The values of some rows, a list per field, and what was left out of them.
 
-From buffer to buffer: pyarrow's own conversions load pandas, in every process, and that takes
-longer than a GB of rollouts.
+What a row leaves out or replaces is counted, never silent.
 """
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from functools import cached_property
+from itertools import chain
+from typing import Any, TypeAlias
 
 import numpy as np
-import pyarrow as pa
 
-from curriculum.arrays import BoolArray, FloatArray, IntArray
-from curriculum.errors import InternalError
-from curriculum.shapes import Plan
+from curriculum.arrays import FloatArray
+from curriculum.prompts import Message
 
 
-def texts(values: Sequence[str | None]) -> pa.Array:
-    """Strings; None is null. In UTF-8, so a lone surrogate raises UnicodeEncodeError."""
-    valid = None
-    if None in values:
-        valid = np.array([value is not None for value in values])
-        values = [value or "" for value in values]
-    encoded = [value.encode() for value in values]  # type: ignore[union-attr]
-    data = [pa.py_buffer(_offsets(list(map(len, encoded)))), pa.py_buffer(b"".join(encoded))]
-    return pa.Array.from_buffers(pa.string(), len(values), [_validity(valid), *data])
+class Topic(Enum):
+    """What is counted while rows are read, each in rollouts unless it says otherwise."""
+
+    MESSAGE_KEY = "message keys other than role and content, by key"
+    TRUTH_KEY = "ground truth keys beyond instruction ids and kwargs, by key"
+    NO_TRUTH = "without a ground truth"
+    NO_DATA_SOURCE = "without a data_source of their own"
+    NO_TEXT = "whose best response has no text"
+    OTHER_COUNT = "with another number of responses than of rewards"
+    MENDED = "with a lone surrogate in a field that is read"
 
 
-def repeated(text: str | None, count: int) -> pa.Array:
-    """One string, `count` times."""
-    if text is None:
-        return pa.nulls(count, pa.string())
-    encoded = text.encode()
-    offsets = np.arange(count + 1, dtype=np.int32) * np.int32(len(encoded))
-    data = [pa.py_buffer(offsets), pa.py_buffer(encoded * count)]
-    return pa.Array.from_buffers(pa.string(), count, [None, *data])
+Notes: TypeAlias = "Counter[tuple[Topic, str]]"
 
 
-def integers(values: IntArray, valid: BoolArray | None = None) -> pa.Array:
-    """int64; null where not `valid`."""
-    return _flat(pa.int64(), np.asarray(values, np.int64), valid)
+@dataclass
+class Columns:
+    """The values of some rows, one list per field, in the order of their lines.
 
+    `positions` are those of the lines among the lines read; `scores` are one after another, NaN
+    where missing, `counts` of them for each row. `best_indexes` are -1 and the other `best_…`
+    None without a score.
+    """
 
-def numbers(values: FloatArray, valid: BoolArray | None = None) -> pa.Array:
-    """double; null where not `valid`."""
-    return _flat(pa.float64(), np.asarray(values, np.float64), valid)
+    positions: list[int] = field(default_factory=list)
+    scores: FloatArray = field(default_factory=lambda: np.zeros(0))
+    counts: list[int] = field(default_factory=list)
+    prompts: list[list[Message]] = field(default_factory=list)
+    ground_truths: list[Any] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
+    abilities: list[str] = field(default_factory=list)
+    data_sources: list[str] = field(default_factory=list)
+    extra_infos: list[dict[str, Any]] = field(default_factory=list)
+    best_indexes: list[int] = field(default_factory=list)
+    best_contents: list[str | None] = field(default_factory=list)
+    best_rewards: list[str | None] = field(default_factory=list)
 
+    def __len__(self) -> int:
+        return len(self.positions)
 
-def truths(values: BoolArray, valid: BoolArray | None = None) -> pa.Array:
-    """bool; null where not `valid`."""
-    bits = np.packbits(values, bitorder="little")
-    return _flat(pa.bool_(), bits, valid, len(values))
+    def take(self, rows: Sequence[int]) -> Columns:
+        """The rows with these numbers, in this order."""
+        scores = np.split(self.scores, np.cumsum(self.counts)[:-1]) if len(self) else []
+        lists = {name: [values[row] for row in rows] for name, values in self.lists().items()}
+        return Columns(
+            scores=np.concatenate([np.zeros(0), *(scores[row] for row in rows)]), **lists
+        )
 
+    @staticmethod
+    def concatenate(parts: Sequence[Columns]) -> Columns:
+        """The rows of all parts, one part after another; positions stay as they are."""
+        every = [part.lists() for part in parts]
+        lists = {
+            name: list(chain.from_iterable(lists[name] for lists in every))
+            for name in Columns().lists()
+        }
+        return Columns(
+            scores=np.concatenate([np.zeros(0), *(part.scores for part in parts)]), **lists
+        )
 
-def lists(counts: Sequence[int], items: pa.Array, valid: BoolArray | None = None) -> pa.Array:
-    """Lists of `counts` items each, one after another; null, with no items, where not `valid`."""
-    buffers = [_validity(valid), pa.py_buffer(_offsets(counts))]
-    kind = pa.list_(items.type)
-    return pa.Array.from_buffers(kind, len(counts), buffers, children=[items])
+    def lists(self) -> dict[str, Any]:
+        """The fields with one entry per row, by name."""
+        names = (field.name for field in fields(self) if field.name != "scores")
+        return {name: getattr(self, name) for name in names}
 
+    @cached_property
+    def own_fields(self) -> dict[str, list[Any]]:
+        """The values of each field of extra_info, in the rows that have it."""
+        infos = self.extra_infos
+        keys = set(map(tuple, infos))
+        if len(keys) == 1:  # nearly always
+            return {name: [info[name] for info in infos] for name in keys.pop()}
+        names = {name for some in keys for name in some}
+        return {name: [info[name] for info in infos if name in info] for name in names}
 
-def structs(kind: pa.StructType, children: Sequence[pa.Array], valid: BoolArray | None) -> pa.Array:
-    """Structs with at least one field; null where not `valid`."""
-    buffers = [_validity(valid)]
-    return pa.Array.from_buffers(kind, len(children[0]), buffers, children=list(children))
-
-
-def int64_values(array: pa.Array) -> IntArray:
-    """The values of an int64 array without nulls."""
-    return np.frombuffer(array.buffers()[1], np.int64, len(array), 8 * array.offset)
-
-
-def column(values: Sequence[Any], plan: Plan) -> pa.Array:
-    """Values as the type of their plan holds them; None is null, and so are unset keys."""
-    if plan.kind == "nothing":
-        return repeated(None, len(values))
-    if plan.kind == "json":
-        return texts([None if v is None else json.dumps(v, ensure_ascii=False) for v in values])
-    if plan.kind == "string":
-        return texts(values)
-    valid = None
-    if None in values:
-        valid = np.array([value is not None for value in values], dtype=np.bool_)
-    if plan.item is not None:
-        some = [value or [] for value in values]
-        items = column([item for value in some for item in value], plan.item)
-        return lists([len(value) for value in some], items, valid)
-    if plan.fields:
-        objects = [value or {} for value in values]
-        children = [
-            column([value.get(name) for value in objects], inner) for name, inner in plan.fields
-        ]
-        return structs(plan.arrow_type(), children, valid)
-    filled = values if valid is None else [value or 0 for value in values]
-    if plan.kind == "int64":
-        return integers(np.array(filled, np.int64), valid)
-    if plan.kind == "double":
-        return numbers(np.array(filled, np.float64), valid)
-    return truths(np.array(filled, np.bool_), valid)
-
-
-def _flat(kind: pa.DataType, data: Any, valid: BoolArray | None, count: int = -1) -> pa.Array:
-    count = len(data) if count < 0 else count
-    contiguous = np.ascontiguousarray(data)
-    return pa.Array.from_buffers(kind, count, [_validity(valid), pa.py_buffer(contiguous)])
-
-
-def _validity(valid: BoolArray | None) -> pa.Buffer | None:
-    return None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
-
-
-def _offsets(counts: Sequence[int]) -> Any:
-    ends = np.cumsum(np.array(counts, dtype=np.int64))
-    if len(ends) and ends[-1] > np.iinfo(np.int32).max:
-        raise InternalError(f"{ends[-1]:,} bytes or items in one batch of one column")
-    return np.append(0, ends).astype(np.int32)
+    def own_field(self, name: str) -> list[Any]:
+        """The values of one field of extra_info, None in rows without it."""
+        values = self.own_fields.get(name, [])
+        if len(values) == len(self):
+            return values
+        return [info.get(name) for info in self.extra_infos]

@@ -24,7 +24,8 @@ from curriculum.arrays import (
     LengthArray,
     compact_lengths,
 )
-from curriculum.columns import integers
+from curriculum.arrow import integers
+from curriculum.columns import Columns, Notes
 from curriculum.filters import FILTERS
 from curriculum.infer import FormGuess, Shapes
 from curriculum.inputs import Block, Shard, read_blocks
@@ -32,7 +33,7 @@ from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
 from curriculum.prompts import Messages, hash_prompts
 from curriculum.rejected import Problems
 from curriculum.rollouts import Malformed, invalid_utf8, is_blank
-from curriculum.rows import Columns, Notes, ReadOptions, RowReader
+from curriculum.rows import ReadOptions, RowReader
 from curriculum.shapes import Place
 from curriculum.verl import Measures, RowForm, build_rows
 

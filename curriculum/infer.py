@@ -8,7 +8,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass, field
 
-from curriculum.rows import Columns
+from curriculum.columns import Columns
 from curriculum.shapes import Conflict, Place, Plan, Shape, plan_shape
 from curriculum.verl import STRUCT_FIELDS, OwnField, RowForm, name_own_fields
 

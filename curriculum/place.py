@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curriculum.arrays import HashArray
-from curriculum.columns import int64_values, truths
+from curriculum.arrow import int64_values, truths
 from curriculum.parquet import GroupWriter, read_footer
 from curriculum.prompts import SPLITS, Split
 from curriculum.verl import RowForm, Stage, place_rows

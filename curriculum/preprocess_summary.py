@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from curriculum.arrays import HashArray
+from curriculum.columns import Notes, Topic
 from curriculum.manifests import PreprocessingManifest, SetRecord
 from curriculum.options import DEFAULT_DATA_SOURCE
 from curriculum.outputs import UNSCORED_FILE
 from curriculum.prompts import repeated_prompts, shared_prompts
-from curriculum.rows import Notes, Topic
 from curriculum.text import plural, share, size, table
 
 

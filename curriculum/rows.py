@@ -2,7 +2,7 @@
 
 Usual lines are decoded by msgspec, many at a time, and of their responses only the best one. Any
 line that is unusual is read again in plain Python, which either makes a row of it or says what is
-wrong. What a row leaves out or replaces is counted, never silent.
+wrong.
 """
 
 from __future__ import annotations
@@ -10,16 +10,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from enum import Enum
-from functools import cached_property
-from itertools import chain
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from curriculum.arrays import FloatArray
+from curriculum.columns import Columns, Notes, Topic
 from curriculum.ground_truth import OTHER_IDS, as_string, read_ground_truth
 from curriculum.inputs import Block
 from curriculum.prompts import Message, has_text, read_prompt, strip_answers
@@ -35,21 +32,7 @@ from curriculum.rollouts import (
     read_rollout,
 )
 
-
-class Topic(Enum):
-    """What is counted while rows are read, each in rollouts unless it says otherwise."""
-
-    MESSAGE_KEY = "message keys other than role and content, by key"
-    TRUTH_KEY = "ground truth keys beyond instruction ids and kwargs, by key"
-    NO_TRUTH = "without a ground truth"
-    NO_DATA_SOURCE = "without a data_source of their own"
-    NO_TEXT = "whose best response has no text"
-    OTHER_COUNT = "with another number of responses than of rewards"
-    MENDED = "with a lone surrogate in a field that is read"
-
-
 NULL = msgspec.Raw(b"null")
-Notes: TypeAlias = "Counter[tuple[Topic, str]]"
 
 
 @dataclass(frozen=True)
@@ -62,74 +45,6 @@ class ReadOptions:
     data_source: str
     keep_data_source: bool
     ability: str
-
-
-@dataclass
-class Columns:
-    """The values of some rows, one list per field, in the order of their lines.
-
-    `positions` are those of the lines among the lines read; `scores` are one after another, NaN
-    where missing, `counts` of them for each row. `best_indexes` are -1 and the other `best_…`
-    None without a score.
-    """
-
-    positions: list[int] = field(default_factory=list)
-    scores: FloatArray = field(default_factory=lambda: np.zeros(0))
-    counts: list[int] = field(default_factory=list)
-    prompts: list[list[Message]] = field(default_factory=list)
-    ground_truths: list[Any] = field(default_factory=list)
-    keys: list[str | None] = field(default_factory=list)
-    abilities: list[str] = field(default_factory=list)
-    data_sources: list[str] = field(default_factory=list)
-    extra_infos: list[dict[str, Any]] = field(default_factory=list)
-    best_indexes: list[int] = field(default_factory=list)
-    best_contents: list[str | None] = field(default_factory=list)
-    best_rewards: list[str | None] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def take(self, rows: Sequence[int]) -> Columns:
-        """The rows with these numbers, in this order."""
-        scores = np.split(self.scores, np.cumsum(self.counts)[:-1]) if len(self) else []
-        lists = {name: [values[row] for row in rows] for name, values in self.lists().items()}
-        return Columns(
-            scores=np.concatenate([np.zeros(0), *(scores[row] for row in rows)]), **lists
-        )
-
-    @staticmethod
-    def concatenate(parts: Sequence[Columns]) -> Columns:
-        """The rows of all parts, one part after another; positions stay as they are."""
-        every = [part.lists() for part in parts]
-        lists = {
-            name: list(chain.from_iterable(lists[name] for lists in every))
-            for name in Columns().lists()
-        }
-        return Columns(
-            scores=np.concatenate([np.zeros(0), *(part.scores for part in parts)]), **lists
-        )
-
-    def lists(self) -> dict[str, Any]:
-        """The fields with one entry per row, by name."""
-        names = (field.name for field in fields(self) if field.name != "scores")
-        return {name: getattr(self, name) for name in names}
-
-    @cached_property
-    def own_fields(self) -> dict[str, list[Any]]:
-        """The values of each field of extra_info, in the rows that have it."""
-        infos = self.extra_infos
-        keys = set(map(tuple, infos))
-        if len(keys) == 1:  # nearly always
-            return {name: [info[name] for info in infos] for name in keys.pop()}
-        names = {name for some in keys for name in some}
-        return {name: [info[name] for info in infos if name in info] for name in names}
-
-    def own_field(self, name: str) -> list[Any]:
-        """The values of one field of extra_info, None in rows without it."""
-        values = self.own_fields.get(name, [])
-        if len(values) == len(self):
-            return values
-        return [info.get(name) for info in self.extra_infos]
 
 
 class _Text(msgspec.Struct, gc=False):

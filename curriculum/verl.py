@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from curriculum.arrays import FloatArray, IntArray
-from curriculum.columns import column, integers, lists, numbers, repeated, structs, texts
+from curriculum.arrow import column, integers, lists, numbers, repeated, structs, texts
+from curriculum.columns import Columns
 from curriculum.prompts import Messages
-from curriculum.rows import Columns
 from curriculum.shapes import Plan
 
 # verl calls .get on these, so they stay structs whatever their keys.

@@ -11,8 +11,8 @@ from tests.support import ROOT
 ROOMS = (
     ("errors", "arrays", "text", "version"),
     (
-        "metrics", "bucketers", "filters", "prompts", "ground_truth", "shapes", "columns", "verl",
-        "inputs", "rollouts", "rows", "directory", "manifests",
+        "metrics", "bucketers", "filters", "prompts", "ground_truth", "shapes", "arrow", "verl",
+        "inputs", "rollouts", "columns", "rows", "directory", "manifests",
     ),
     ("scan", "copying", "infer", "convert", "parquet", "place", "workers", "progress", "rejected"),
     ("outputs", "options", "plan", "settings", "sets", "bucket_summary", "preprocess_summary",

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curriculum.columns import integers
+from curriculum.arrow import integers
 from curriculum.place import PlaceTask, place_set
 from tests.prepared import bucketed, three_stages
 from tests.support import Script

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curriculum.columns import Columns, Topic
 from curriculum.rollouts import Malformed, best_index, best_indexes
-from curriculum.rows import Columns, ReadOptions, RowReader, Topic
+from curriculum.rows import ReadOptions, RowReader
 from tests.lines import LINE, ROLLOUT, block
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curriculum.columns import column
+from curriculum.arrow import column
 from curriculum.shapes import Conflict, Plan, Shape, plan_shape
 
 VALUES = st.lists(
