@@ -7,13 +7,15 @@ written before all input has been read and checked.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from curriculum.arrays import Array, IntArray, PlaceArray, compact_places
+from curriculum.bucket_record import Written, output_files, record_bucketing
 from curriculum.bucket_summary import BucketFacts, BucketingReport
 from curriculum.bucketers import (
     cut_at,
@@ -27,39 +29,42 @@ from curriculum.copying import CopyTask, copy_shard
 from curriculum.errors import InputError, InternalError
 from curriculum.inputs import InputFile, check_unchanged, cut_shards, find_files
 from curriculum.manifests import (
-    BucketingManifest,
-    BucketRecord,
-    CountRecord,
-    InputRecord,
-    MethodRecord,
-    MetricRecord,
-    PreprocessingManifest,
-    load_manifest,
-    printable,
-)
-from curriculum.options import BucketOptions
-from curriculum.outputs import (
+    MALFORMED_FILE,
     REASONS_FILE,
     UNSCORED_FILE,
-    Outputs,
-    check_targets,
-    check_writable,
+    BucketingManifest,
+    PreprocessingManifest,
+    load_manifest,
 )
+from curriculum.options import BucketOptions
+from curriculum.outputs import Outputs, check_targets, check_writable
 from curriculum.progress import Progress
-from curriculum.rejected import ProblemReport, reason_lines
+from curriculum.rejected import MALFORMED as MALFORMED_REASON
+from curriculum.rejected import ProblemReport, RejectedLines, reason_lines
 from curriculum.scan import (
-    BLANK,
     DIFFERS,
+    MALFORMED,
     NO_SCORE,
     PASSED,
     SCORED,
     UNDEFINED,
+    Scan,
     Scanned,
     ScanTask,
     scan_shard,
 )
-from curriculum.version import __version__
 from curriculum.workers import Workers
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the steps of a run share."""
+
+    options: BucketOptions
+    files: Sequence[InputFile]
+    outputs: Outputs
+    workers: Workers
+    progress: Progress
 
 
 def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> BucketingReport:
@@ -71,36 +76,42 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
     files = find_files(options.inputs)
     output = Path(options.output_dir)
     check_writable(output)
-    previous = load_manifest(output, BucketingManifest)
-    old = previous.files() if previous else []
-    _check_outputs(options, files, old)
     work = 2 * sum(file.size for file in files)
-    with Progress(work, show_progress) as progress, Workers(options.workers) as workers:
-        scanned = _scan(options, files, workers, progress)
+    with (
+        Progress(work, show_progress) as progress,
+        Outputs(output, options.sync) as outputs,
+        Workers(options.workers) as workers,  # ended before what they stage is removed
+    ):
+        previous = load_manifest(output, BucketingManifest)
+        old = previous.files() if previous else []
+        _check_outputs(options, files, old)
+        run = _Run(options, files, outputs, workers, progress)
+        scanned, kinds = _scan(run)
         buckets, distinct = _cut(options, scanned)
-        with Outputs(output) as outputs:
-            sizes = _copy(options, scanned, buckets, outputs, workers, progress)
-            check_unchanged(files)
-            facts = [_facts(scanned, buckets, i) for i in range(len(options.names))]
-            manifest = _manifest(options, files, scanned, facts, sizes, outputs.rejected)
-            outputs.commit(manifest, old)
+        sizes = _copy(run, scanned, buckets)
+        check_unchanged(files)
+        facts = [_facts(scanned, buckets, i) for i in range(len(options.names))]
+        written = Written(facts, sizes.tolist(), outputs.rejected)
+        manifest = record_bucketing(options, files, scanned, written)
+        outputs.commit(manifest, old)
     return BucketingReport(
         manifest=manifest,
         output_dir=options.output_dir,
         facts=facts,
         distinct=distinct,
         responses=sum(scan.responses for scan in scanned.scans),
-        missing_scores=+Counter({
-            file.path: sum(scan.missing_scores for scan in scanned.of_file(file)) for file in files
-        }),
-        unscored=+Counter({
-            file.path: sum(scan.unscored for scan in scanned.of_file(file)) for file in files
-        }),
-    )  # fmt: skip
+        missing_scores=_by_file(files, scanned, lambda scan: scan.missing_scores),
+        unscored=_by_file(files, scanned, lambda scan: scan.unscored),
+        malformed=_by_file(files, scanned, lambda scan: scan.malformed),
+        malformed_kinds=kinds,
+    )
 
 
-def _output_files(options: BucketOptions) -> list[str]:
-    return [f"{name}.jsonl" for name in options.names]
+def _by_file(
+    files: Sequence[InputFile], scanned: Scanned, count: Callable[[Scan], int]
+) -> Counter[str]:
+    """What `count` finds in the scans of each file, in files where it finds any."""
+    return +Counter({file.path: sum(map(count, scanned.of_file(file))) for file in files})
 
 
 def _check_outputs(options: BucketOptions, files: Sequence[InputFile], old: Sequence[str]) -> None:
@@ -115,7 +126,7 @@ def _check_outputs(options: BucketOptions, files: Sequence[InputFile], old: Sequ
             fix="choose another -o",
         )
     read = {Path(file.path).resolve() for file in files}
-    for name in (*_output_files(options), *old):
+    for name in (*output_files(options), *old):
         if (output / name).resolve() in read:
             raise InputError(
                 "this input file would be replaced by the output",
@@ -123,28 +134,42 @@ def _check_outputs(options: BucketOptions, files: Sequence[InputFile], old: Sequ
                 expected="an output directory without input files",
                 fix="choose another -o",
             )
-    check_targets(output, _output_files(options), old, PreprocessingManifest.file_name)
+    check_targets(output, output_files(options), old, PreprocessingManifest.file_name)
 
 
-def _scan(
-    options: BucketOptions, files: Sequence[InputFile], workers: Workers, progress: Progress
-) -> Scanned:
-    """First pass. Raises InputError for malformed lines, and where no rollout is scored."""
-    progress.step("scan")
-    scanned, problems = Scanned(list(cut_shards(files)), []), ProblemReport()
+def _scan(run: _Run) -> tuple[Scanned, Counter[str]]:
+    """First pass; malformed lines by kind. Raises InputError for malformed lines that are not to
+    be set aside, and where no rollout is scored."""
+    run.progress.step("scan")
+    options, scanned, problems = (
+        run.options,
+        Scanned(list(cut_shards(run.files)), []),
+        ProblemReport(),
+    )
     metric, by_hash = options.chosen_metric, options.ties == "split"
     tasks = [
-        ScanTask(shard, options.score_field, metric, options.parameters, by_hash)
-        for shard in scanned.shards
+        ScanTask(shard, options.score_field, metric, options.parameters, by_hash, reasons)
+        for shard, reasons in zip(scanned.shards, _reason_files(run, scanned), strict=True)
     ]
-    for task, scan in workers.map(scan_shard, tasks):
+    for task, scan in run.workers.map(scan_shard, tasks):
         problems.add(task.shard.file.path, len(scan.kinds), scan.problems)
         scanned.scans.append(scan)
-        progress.add(task.shard.stop - task.shard.start)
-    problems.stop_if_any("mend or remove these lines, then run again")
+        run.progress.add(task.shard.stop - task.shard.start)
+    if options.on_malformed == "stop":
+        problems.stop_if_any(
+            "mend or remove these lines, or use --on-malformed set-aside, then run again"
+        )
     if not scanned.count(SCORED):
         raise _nothing_scored(options, scanned)
-    return scanned
+    return scanned, problems.kinds
+
+
+def _reason_files(run: _Run, scanned: Scanned) -> list[Path | None]:
+    """Per shard, where the reasons of malformed lines are kept that are to be set aside."""
+    if run.options.on_malformed == "stop":
+        return [None] * len(scanned.shards)
+    scratch = run.outputs.scratch_directory()
+    return [scratch / f"reasons-{number:06}" for number in range(len(scanned.shards))]
 
 
 def _nothing_scored(options: BucketOptions, scanned: Scanned) -> InputError:
@@ -163,6 +188,13 @@ def _nothing_scored(options: BucketOptions, scanned: Scanned) -> InputError:
             where=where,
             expected="numbers there",
             fix="name the right field with --score-field",
+        )
+    if malformed := scanned.count(MALFORMED):
+        return InputError(
+            f"all {malformed:,} lines are malformed",
+            where=where,
+            expected="one rollout per line",
+            fix="leave out --on-malformed to see what is wrong with them",
         )
     return InputError(
         "there are no rollouts in these files",
@@ -192,59 +224,73 @@ def _cut(options: BucketOptions, scanned: Scanned) -> tuple[list[PlaceArray], in
     return [compact_places(part, parts) for part in places], distinct
 
 
-def _copy(
-    options: BucketOptions,
-    scanned: Scanned,
-    buckets: Sequence[PlaceArray],
-    outputs: Outputs,
-    workers: Workers,
-    progress: Progress,
-) -> IntArray:
-    """Second pass: write the bucket files and the unscored rollouts; the size of each bucket
-    file in bytes."""
-    progress.step("copy")
-    names = _output_files(options)
-    unscored = scanned.count(NO_SCORE) + scanned.count(UNDEFINED)
-    paths = [outputs.stage(name) for name in (*names, *([UNSCORED_FILE] if unscored else ()))]
+def _copy(run: _Run, scanned: Scanned, buckets: Sequence[PlaceArray]) -> IntArray:
+    """Second pass: write the bucket files and the rejected lines; the size of each bucket file in
+    bytes."""
+    run.progress.step("copy")
+    names = output_files(run.options)
+    rejected = {
+        UNSCORED_FILE: scanned.count(NO_SCORE) + scanned.count(UNDEFINED),
+        MALFORMED_FILE: scanned.count(MALFORMED),
+    }
+    destinations = {name: i for i, name in enumerate((*names, *+Counter(rejected)))}
+    paths = [run.outputs.stage(name) for name in destinations]
     for path in paths:
         path.touch()
+    places = {
+        NO_SCORE: destinations.get(UNSCORED_FILE, -1),
+        UNDEFINED: destinations.get(UNSCORED_FILE, -1),
+        MALFORMED: destinations.get(MALFORMED_FILE, -1),
+    }
     sizes = np.zeros(len(paths), dtype=np.int64)
-    for task, _ in workers.map(copy_shard, _copy_tasks(scanned, buckets, paths, sizes)):
-        progress.add(task.shard.stop - task.shard.start)
+    tasks = _copy_tasks(scanned, buckets, places, paths, sizes)
+    for task, _ in run.workers.map(copy_shard, tasks):
+        run.progress.add(task.shard.stop - task.shard.start)
     for path, size in zip(paths, sizes.tolist(), strict=True):
         if path.stat().st_size != size:
             raise InternalError(f"{path} has {path.stat().st_size:,} bytes instead of {size:,}")
-    if unscored:
-        _write_reasons(options, scanned, outputs.stage(REASONS_FILE))
+    if any(rejected.values()):
+        _write_reasons(run, scanned)
     return sizes[: len(names)]
 
 
 def _copy_tasks(
-    scanned: Scanned, buckets: Sequence[PlaceArray], paths: Sequence[Path], sizes: IntArray
+    scanned: Scanned,
+    buckets: Sequence[PlaceArray],
+    places: Mapping[int, int],
+    paths: Sequence[Path],
+    sizes: IntArray,
 ) -> Iterator[CopyTask]:
-    """Per shard, where each line goes: the file of its bucket, the last one if it is unscored.
+    """Per shard, where each line goes: the file of its bucket, or that of its kind.
 
     Each line is followed by a newline, so where it goes is known before anything is written;
     `sizes` grow to those of the files.
     """
-    for shard, scan, places in zip(scanned.shards, scanned.scans, buckets, strict=True):
+    for shard, scan, bucket in zip(scanned.shards, scanned.scans, buckets, strict=True):
         where = np.full(len(scan.kinds), -1, dtype=np.int32)
-        where[(scan.kinds == NO_SCORE) | (scan.kinds == UNDEFINED)] = len(paths) - 1
-        where[scan.kinds >= SCORED] = places
+        for kind, place in places.items():
+            where[scan.kinds == kind] = place
+        where[scan.kinds >= SCORED] = bucket
         yield CopyTask(shard, scan.lengths, where, paths, sizes.copy())
         written = where >= 0
         lengths = scan.lengths[written].astype(np.int64) + 1
         sizes += np.bincount(where[written], lengths, minlength=len(paths)).astype(np.int64)
 
 
-def _write_reasons(options: BucketOptions, scanned: Scanned, path: Path) -> None:
+def _write_reasons(run: _Run, scanned: Scanned) -> None:
     reasons = {
         NO_SCORE: "unscored: no score is present",
-        UNDEFINED: f"unscored: {options.chosen_metric.name} is undefined for its scores",
+        UNDEFINED: f"unscored: {run.options.chosen_metric.name} is undefined for its scores",
+        MALFORMED: MALFORMED_REASON,
     }
-    lines = ((scan.lengths, scan.kinds) for scan in scanned.scans)
-    with path.open("wb") as stream:
-        stream.writelines(reason_lines(scanned.shards, lines, reasons))
+    lines = (
+        RejectedLines(shard, scan.lengths, scan.kinds, own)
+        for shard, scan, own in zip(
+            scanned.shards, scanned.scans, _reason_files(run, scanned), strict=True
+        )
+    )
+    with run.outputs.stage(REASONS_FILE).open("wb") as stream:
+        stream.writelines(reason_lines(lines, reasons))
 
 
 def _facts(scanned: Scanned, buckets: Sequence[PlaceArray], bucket: int) -> BucketFacts:
@@ -261,62 +307,3 @@ def _facts(scanned: Scanned, buckets: Sequence[PlaceArray], bucket: int) -> Buck
         without_pass=int((kinds & PASSED == 0).sum()),
         all_equal=int((kinds & DIFFERS == 0).sum()),
     )
-
-
-def _manifest(
-    options: BucketOptions,
-    files: Sequence[InputFile],
-    scanned: Scanned,
-    facts: Sequence[BucketFacts],
-    sizes: IntArray,
-    rejected: tuple[str, ...],
-) -> BucketingManifest:
-    """What the run read, did and wrote. Raises InternalError if a rollout got lost."""
-    inputs = [
-        InputRecord(
-            printable(file.path), file.size, sum(len(s.kinds) for s in scanned.of_file(file))
-        )
-        for file in files
-    ]
-    counts = CountRecord(
-        read=sum(record.lines for record in inputs) - scanned.count(BLANK),
-        bucketed=sum(fact.count for fact in facts),
-        unscored=sum(scan.unscored for scan in scanned.scans),
-        malformed=0,
-        blank=scanned.count(BLANK),
-    )
-    if counts.read != counts.bucketed + counts.unscored + counts.malformed:
-        raise InternalError(f"the counts do not add up: {counts}")
-    records = (
-        BucketRecord(name, i, file, fact.count, size, fact.lowest, fact.highest)
-        for i, (name, file, fact, size) in enumerate(
-            zip(options.names, _output_files(options), facts, sizes.tolist(), strict=True)
-        )
-    )
-    return BucketingManifest(
-        __version__,
-        _metric_record(options),
-        _method_record(options),
-        tuple(inputs),
-        counts,
-        tuple(records),
-        rejected,
-    )
-
-
-def _metric_record(options: BucketOptions) -> MetricRecord:
-    metric = options.chosen_metric
-    return MetricRecord(
-        metric.name,
-        metric.higher_is_easier,
-        options.score_field,
-        options.k,
-        float(options.pass_threshold),
-    )
-
-
-def _method_record(options: BucketOptions) -> MethodRecord:
-    if options.thresholds is None:
-        return MethodRecord("percentiles", len(options.names), ties=options.ties)
-    thresholds = tuple(float(value) for value in options.thresholds)
-    return MethodRecord("thresholds", len(options.names), thresholds=thresholds)

@@ -5,6 +5,7 @@ Summaries go to stdout, warnings to stderr; a warning says what was found and wh
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from curriculum.arrays import FloatArray
-from curriculum.manifests import BucketingManifest, BucketRecord
-from curriculum.outputs import UNSCORED_FILE
+from curriculum.manifests import UNSCORED_FILE, BucketingManifest, BucketRecord
+from curriculum.rejected import set_aside
 from curriculum.text import number, plural, share, size, table
 
 # A bucket is lopsided when its share is off its equal part by more than this factor.
@@ -61,8 +62,8 @@ class BucketFacts:
 class BucketingReport:
     """A bucketing run: its manifest and what else a person wants to know of it.
 
-    `distinct` counts the metric's values, `responses` all reward entries; `missing_scores` and
-    `unscored` map a file's path to its count, and leave out files without any.
+    `distinct` counts the metric's values, `responses` all reward entries; `missing_scores`,
+    `unscored` and `malformed` map a file's path to its count, and leave out files without any.
     """
 
     manifest: BucketingManifest
@@ -72,6 +73,8 @@ class BucketingReport:
     responses: int
     missing_scores: dict[str, int] = field(default_factory=dict)
     unscored: dict[str, int] = field(default_factory=dict)
+    malformed: dict[str, int] = field(default_factory=dict)
+    malformed_kinds: Counter[str] = field(default_factory=Counter)
 
 
 def bucketing_summary(report: BucketingReport) -> str:
@@ -165,6 +168,11 @@ def _score_warnings(report: BucketingReport) -> list[str]:
             f"{_by_file(report.unscored)}. They are in "
             f"{Path(report.output_dir, UNSCORED_FILE)}, the reasons beside "
             "them."
+        )
+    if report.malformed:
+        warnings.append(
+            set_aside(report.malformed_kinds, report.output_dir)
+            + f" By file: {_by_file(report.malformed)}."
         )
     return warnings
 

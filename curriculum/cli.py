@@ -8,9 +8,12 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from curriculum.errors import CurriculumError
@@ -19,12 +22,26 @@ from curriculum.version import __version__
 
 def add_common_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that mean the same in both scripts."""
+    bad = parser.add_argument_group("bad input")
+    bad.add_argument(
+        "--on-malformed",
+        metavar="CHOICE",
+        help="stop: name the malformed lines and write nothing; set-aside: copy them to "
+        "rejected/malformed.jsonl and go on (default: stop)",
+    )
     engine = parser.add_argument_group("engine")
     engine.add_argument(
         "--workers",
         type=int,
         metavar="N",
         help="processes to work in; the output is the same for any N (default: one per core)",
+    )
+    engine.add_argument(
+        "--no-sync",
+        dest="sync",
+        action="store_false",
+        default=None,
+        help="do not wait until the outputs are on the disk: faster, but a power cut may lose them",
     )
     group = parser.add_argument_group("messages")
     group.add_argument("--quiet", action="store_true", help="no progress and no summary")
@@ -54,23 +71,39 @@ def given(flags: dict[str, Any]) -> dict[str, Any]:
 
 def run(action: Callable[[], tuple[str, Sequence[str]]], quiet: bool, debug: bool) -> int:
     """Run `action`, print the summary and warnings it returns, and give the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names may hold what a terminal cannot show
-            stream.reconfigure(errors="backslashreplace")
     try:
-        summary, warnings = action()
+        with _ended_like_ctrl_c():
+            for stream in (sys.stdout, sys.stderr):
+                if isinstance(stream, io.TextIOWrapper):  # names may hold what it cannot show
+                    stream.reconfigure(errors="backslashreplace")
+            summary, warnings = action()
+            for warning in warnings:
+                print(f"warning: {warning}", file=sys.stderr)
+            if not quiet:
+                _print(summary)
     except KeyboardInterrupt:
-        print("interrupted: nothing was written", file=sys.stderr)
+        print("interrupted: the outputs are those of the last complete run", file=sys.stderr)
         return 130
     except Exception as error:  # noqa: BLE001, where errors end: no traceback reaches a user
         if debug:
             traceback.print_exc()
         return _explain(error)
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    if not quiet:
-        _print(summary)
     return 0
+
+
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Let the signals that end a job or a terminal clean up first, as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say how signals are answered
+        return
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _print(summary: str) -> None:

@@ -31,7 +31,7 @@ from curriculum.infer import FormGuess, Shapes
 from curriculum.inputs import Block, Shard, read_blocks
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
 from curriculum.prompts import Messages, hash_prompts
-from curriculum.rejected import Problems
+from curriculum.rejected import ProblemLog, Problems
 from curriculum.rollouts import Malformed, invalid_utf8, is_blank
 from curriculum.rows import ReadOptions, RowReader
 from curriculum.shapes import Place
@@ -59,7 +59,8 @@ class ConvertTask:
     """A shard, its number among all, and how its lines are read, measured, filtered and hashed.
 
     Rows are staged in `directory`, or not at all. Their form is `form`, or what they suggest
-    together with the shapes `known` of other shards.
+    together with the shapes `known` of other shards. The reasons of malformed lines go to
+    `reasons` (None: nowhere).
     """
 
     shard: Shard
@@ -71,6 +72,7 @@ class ConvertTask:
     directory: Path | None
     known: Shapes
     form: RowForm | None = None
+    reasons: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class _Converter:
         self._task = task
         self._reader = RowReader(task.options)
         self._guess = FormGuess(task.known, task.options.best_response)
-        self._problems = Problems()
+        self._log = ProblemLog(task.reasons)
         self._waiting: list[tuple[Columns, ByteArray]] = []
         self._waiting_bytes = 0
         self._lengths: list[LengthArray] = []
@@ -144,7 +146,7 @@ class _Converter:
         for position, error in refused:
             kinds[position] = BLANK if is_blank(block.line(position)) else MALFORMED
             if kinds[position] == MALFORMED:
-                self._problems.add(first + position, error)
+                self._log.add(first + position, error)
         self._lengths.append(compact_lengths(block.lengths))
         self._waiting.append((rows, kinds))
         self._waiting_bytes += block.size
@@ -205,14 +207,18 @@ class _Converter:
         columns |= {"hash": integers(hashes.view(np.int64)), "ordinal": integers(ordinals)}
         batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
         if self._writer is None or self._parts[-1].form != form:
-            self.close()
+            self._end_part()
             name = f"{self._task.number:06}-{len(self._parts)}.arrow"
             self._parts.append(Part(directory / name, form))
             self._writer = pa.ipc.new_stream(str(self._parts[-1].path), batch.schema)
         self._writer.write_batch(batch)
 
     def close(self) -> None:
-        """End the part that is being written."""
+        """End what is being written."""
+        self._end_part()
+        self._log.close()
+
+    def _end_part(self) -> None:
         if self._writer is not None:
             self._writer.close()
 
@@ -227,7 +233,7 @@ class _Converter:
             notes=self._reader.notes,
             responses=self._responses,
             missing_scores=self._responses - self._present,
-            problems=self._problems,
+            problems=self._log.problems,
             parts=self._parts,
             staged=self._staged,
         )

@@ -6,12 +6,18 @@ the run finished.
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import ClassVar, TypeVar
 
 import msgspec
 
 from curriculum.errors import InputError
+
+REJECTED = "rejected"  # the directory of rejected lines
+UNSCORED_FILE = f"{REJECTED}/unscored.jsonl"
+MALFORMED_FILE = f"{REJECTED}/malformed.jsonl"
+REASONS_FILE = f"{REJECTED}/reasons.jsonl"
+REJECTED_FILES = (UNSCORED_FILE, MALFORMED_FILE, REASONS_FILE)
 
 
 class MetricRecord(msgspec.Struct, frozen=True):
@@ -131,6 +137,12 @@ class PreprocessingManifest(msgspec.Struct, frozen=True):
         return [*sets, *self.rejected]
 
 
+def is_inside(name: str) -> bool:
+    """Whether a relative name stays in its directory: a plain file name, or one below REJECTED."""
+    path = PurePosixPath(name)
+    return str(path) == name and ".." not in path.parts and str(path.parent) in (".", REJECTED)
+
+
 Manifest = TypeVar("Manifest", BucketingManifest, PreprocessingManifest)
 
 
@@ -138,16 +150,19 @@ def load_manifest(directory: Path, kind: type[Manifest]) -> Manifest | None:
     """The manifest in a directory, or None without one. Raises InputError if it is not one."""
     path = directory / kind.file_name
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        manifest = msgspec.json.decode(path.read_bytes(), type=kind)
+        if not all(map(is_inside, manifest.files())):
+            raise ValueError("it names files elsewhere")
     except FileNotFoundError:
         return None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise InputError(
             f"this is not a manifest of this toolkit ({error})",
             where=str(path),
             expected="the file as the toolkit wrote it",
             fix="restore it, or move it away to go on without it",
         ) from error
+    return manifest
 
 
 def encode_manifest(manifest: BucketingManifest | PreprocessingManifest) -> bytes:

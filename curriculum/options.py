@@ -17,6 +17,7 @@ from curriculum.metrics import METRICS, Metric, MetricParameters
 from curriculum.text import plural
 
 DEFAULT_BUCKETS = 3
+ON_MALFORMED = ("stop", "set-aside")
 DEFAULT_DATA_SOURCE = "bucketed_curriculum"
 
 
@@ -39,7 +40,9 @@ class BucketOptions:
     k: int = 1
     pass_threshold: float = 0.5
     ties: str = "together"
+    on_malformed: str = "stop"
     workers: int | None = None
+    sync: bool = True
 
     def __post_init__(self) -> None:
         if not self.inputs or isinstance(self.inputs, str) or "" in self.inputs:
@@ -52,6 +55,7 @@ class BucketOptions:
         if not isinstance(self.metric, Metric):
             _check_choice("--metric", self.metric, METRICS)
         _check_choice("--ties", self.ties, ("together", "split"))
+        _check_choice("--on-malformed", self.on_malformed, ON_MALFORMED)
         _check_at_least_one("--num-buckets", self.num_buckets)
         _check_at_least_one("--k", self.k)
         _check_at_least_one("--workers", self.workers)
@@ -106,11 +110,14 @@ class PreprocessOptions:
     seed: int = 42
     ground_truth_format: str = "auto"
     best_response: bool = True
+    on_malformed: str = "stop"
     workers: int | None = None
+    sync: bool = True
 
     def __post_init__(self) -> None:
         _check_choice("--filter", self.filter, FILTERS)
         _check_choice("--ground-truth-format", self.ground_truth_format, ("auto", "string"))
+        _check_choice("--on-malformed", self.on_malformed, ON_MALFORMED)
         _check_finite("--pass-threshold", self.pass_threshold)
         _check_score_field(self.score_field)
         _check_text("--data-source", self.data_source)

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+import signal
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from curriculum.errors import InputError
-from curriculum.manifests import BucketingManifest, PreprocessingManifest, encode_manifest
-
-REJECTED = "rejected"
-UNSCORED_FILE = f"{REJECTED}/unscored.jsonl"
-REASONS_FILE = f"{REJECTED}/reasons.jsonl"
-REJECTED_FILES = (UNSCORED_FILE, REASONS_FILE)
-_STAGING = ".curriculum-staging"
+from curriculum.journal import STAGING, Journal, settle, sync
+from curriculum.lock import DirectoryLock
+from curriculum.manifests import (
+    REJECTED_FILES,
+    BucketingManifest,
+    PreprocessingManifest,
+    encode_manifest,
+)
 
 
 def check_writable(directory: Path) -> None:
@@ -54,7 +59,9 @@ def check_targets(
     known = set(ours)
     for name in (*files, *REJECTED_FILES):
         path = directory / name
-        if os.path.lexists(path.parent) and not path.parent.is_dir():
+        if path.parent != directory and (
+            path.parent.is_symlink() or (os.path.lexists(path.parent) and not path.parent.is_dir())
+        ):
             raise _in_the_way(path.parent, "this is no directory, and rejected lines go there")
         if path.is_dir():
             raise _in_the_way(path, "this is a directory, and a file has to go there")
@@ -74,36 +81,55 @@ def _in_the_way(path: Path, found: str) -> InputError:
 
 
 class Outputs:
-    """An output directory during a run: a place to stage files, and their commit.
+    """An output directory during a run: its lock, a place to stage files, and their commit.
 
-    A context manager: leaving it without a commit leaves the directory as it was, or gone if it
-    was not there.
+    A context manager: entering it finishes or clears what a dead run left, and raises InputError
+    where another run is at work; leaving it without a commit leaves the directory as it was, or
+    gone if it was not there. Without `sync` the commit does not wait for the disk.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, sync: bool = True) -> None:
         self._directory = directory
-        self._staging = directory / _STAGING
+        self._sync = sync
+        self._staging: Path | None = None
         self._staged: list[str] = []
         self._made: list[Path] = []
+        self._open = ExitStack()
 
     def __enter__(self) -> Outputs:
         parents = (self._directory, *self._directory.parents)
         self._made = [path for path in parents if not path.exists()]
         self._directory.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(self._staging, ignore_errors=True)
-        self._staging.mkdir()
+        with ExitStack() as stack:
+            stack.callback(self._remove_made)
+            stack.enter_context(DirectoryLock(self._directory))
+            settle(self._directory)
+            stack.callback(self._remove_staging)
+            self._open = stack.pop_all()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        shutil.rmtree(self._staging, ignore_errors=True)
-        if kind is not None:
-            for directory in self._made:
-                if not any(directory.iterdir()):
-                    directory.rmdir()
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def _remove_staging(self) -> None:
+        if self._staging is not None:
+            shutil.rmtree(self._staging, ignore_errors=True)
+
+    def _remove_made(self) -> None:
+        """Remove the directories that were made for this run and are empty."""
+        for directory in self._made:
+            if not any(directory.iterdir()):
+                directory.rmdir()
+
+    def _staging_directory(self) -> Path:
+        # Every run has one of its own: what a dead run's last process still writes hurts nobody.
+        if self._staging is None:
+            self._staging = Path(tempfile.mkdtemp(prefix=STAGING + "-", dir=self._directory))
+        return self._staging
 
     def stage(self, name: str) -> Path:
         """The path at which to write the file `name` until the commit."""
-        path = self._staging / name
+        path = self._staging_directory() / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if name not in self._staged:
             self._staged.append(name)
@@ -111,7 +137,7 @@ class Outputs:
 
     def scratch_directory(self) -> Path:
         """A directory for files that the run needs for itself; the commit leaves it behind."""
-        path = self._staging / "scratch"
+        path = self._staging_directory() / "scratch"
         path.mkdir(exist_ok=True)
         return path
 
@@ -123,23 +149,41 @@ class Outputs:
     def commit(
         self, manifest: BucketingManifest | PreprocessingManifest, old: Iterable[str]
     ) -> None:
-        """Remove the `old` files that are not written anew, move the staged ones into place, then
-        the manifest. Raises InputError where the disk refuses halfway."""
+        """Put the staged files in place and then the manifest, and remove those `old` files that
+        are not written anew.
+
+        A signal that arrives meanwhile is answered afterwards. Raises InputError where the disk
+        refuses halfway; whoever opens the directory next finishes the commit then.
+        """
         self.stage(manifest.file_name).write_bytes(encode_manifest(manifest))
-        try:
-            for name in sorted(set(old).difference(self._staged)):
-                (self._directory / name).unlink(missing_ok=True)
-            for name in self._staged:
-                target = self._directory / name
-                target.parent.mkdir(exist_ok=True)
-                (self._staging / name).replace(target)
-            rejected = self._directory / REJECTED
-            if rejected.is_dir() and not any(rejected.iterdir()):
-                rejected.rmdir()
-        except OSError as error:
-            raise InputError(
-                f"the finished files could not all be moved into place ({error.strerror})",
-                where=str(error.filename or self._directory),
-                expected="a directory that only this run writes to",
-                fix="old and new files are mixed there now; mend the cause and run again",
-            ) from error
+        staging = self._staging_directory()
+        if self._sync:
+            sync(staging / name for name in self._staged)
+            sync({(staging / name).parent for name in self._staged})
+        removed = tuple(sorted(set(old).difference(self._staged)))
+        journal = Journal(staging.name, tuple(self._staged), removed, self._sync)
+        with _signals_later():
+            journal.begin(self._directory)
+            self._staging = None  # the journal's now
+            journal.finish(self._directory)
+
+
+@contextmanager
+def _signals_later() -> Iterator[None]:
+    """Keep signals that would end the run until the block is through."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals never interrupt another thread
+        return
+    waiting: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {
+        number: signal.signal(number, lambda caught, _: waiting.append(caught))
+        for number in numbers
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for caught in dict.fromkeys(waiting):
+            signal.raise_signal(caught)

@@ -7,36 +7,39 @@ made from one directory has one schema, whatever buckets, filters and sets a run
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from curriculum.convert import ROW, UNSCORED, ConvertTask, Found, convert_shard
-from curriculum.copying import CopyTask, copy_shard
+from curriculum.convert import BLANK, MALFORMED, ROW, UNSCORED, ConvertTask, Found, convert_shard
+from curriculum.copying import copy_shard
 from curriculum.directory import BucketDirectory, open_bucket_directory
 from curriculum.errors import InputError, InternalError
 from curriculum.filters import FILTERS
 from curriculum.infer import choose_form
 from curriculum.inputs import changed, check_unchanged, cut_shards
-from curriculum.manifests import BucketingManifest, PreprocessingManifest, load_manifest
-from curriculum.options import PreprocessOptions
-from curriculum.outputs import (
+from curriculum.journal import settle_to_read
+from curriculum.manifests import (
+    MALFORMED_FILE,
     REASONS_FILE,
     UNSCORED_FILE,
-    Outputs,
-    check_targets,
-    check_writable,
+    BucketingManifest,
+    PreprocessingManifest,
+    load_manifest,
 )
+from curriculum.options import PreprocessOptions
+from curriculum.outputs import Outputs, check_targets, check_writable
 from curriculum.parquet import plan_groups
 from curriculum.place import Placed, PlaceTask, StagedShard, digest_hashes, place_set
 from curriculum.plan import RowPlan
 from curriculum.preprocess_summary import PreprocessingReport, PromptFacts, SetFacts
 from curriculum.progress import Progress
 from curriculum.prompts import SPLITS, TRAIN, VAL, shared_prompts, split_prompts
-from curriculum.rejected import ProblemReport, reason_lines
+from curriculum.rejected import MALFORMED as MALFORMED_REASON
+from curriculum.rejected import ProblemReport, RejectedLines, reason_lines, rejected_tasks
 from curriculum.sets import add_sets, name_sets, record_set, replaced_files, set_file
 from curriculum.settings import Settings, settle
 from curriculum.shapes import Conflict
@@ -68,28 +71,30 @@ def preprocess_buckets(
     Raises InputError, with nothing written, for malformed lines, ground truths of no one type,
     a run that would write no row, and an output directory that cannot be used.
     """
+    settle_to_read(Path(options.input_dir))
     directory = open_bucket_directory(Path(options.input_dir))
     settings = settle(options, directory.manifest)
     sets = name_sets(options, directory)
     output = Path(options.output_dir)
     check_writable(output)
-    previous = load_manifest(output, PreprocessingManifest)
-    _check_outputs(options, sets, previous.files() if previous else [])
     work = [*directory.files, *(directory.files[i] for places in sets.values() for i in places)]
     with (
         Progress(sum(file.size for file in work), show_progress) as progress,
-        Outputs(output) as outputs,
+        Outputs(output, options.sync) as outputs,
         Workers(options.workers) as workers,  # ended before what they stage is removed
     ):
+        previous = load_manifest(output, PreprocessingManifest)
+        _check_outputs(options, sets, previous.files() if previous else [])
         run = _Run(options, directory, settings, sets, outputs, workers, progress)
-        found = _convert(run)
+        found, malformed = _convert(run)
         form, notes = _choose_form(run, found)
         _convert_again(run, found, form)
         hashes = (found.hashes(bucket) for bucket in range(len(directory.names)))
         plan = RowPlan(found, split_prompts(hashes, options.val_ratio), sets)
         _check_any_row(options, plan)
         facts = _place(run, plan, form)
-        _write_unscored(run, found)
+        _check_counts(run, found, facts)
+        _write_rejected(run, found)
         check_unchanged(directory.files)
         moved = plan.moved_prompts()
         records = {
@@ -105,6 +110,7 @@ def preprocess_buckets(
         notes=found.notes,
         rows=found.count(ROW),
         unscored=found.count(UNSCORED),
+        malformed=malformed,
         responses=sum(part.responses for part in found.converted),
         missing_scores=sum(part.missing_scores for part in found.converted),
         warnings=[*directory.warnings, *settings.warnings, *_edited(directory, found), *notes],
@@ -126,9 +132,10 @@ def _check_outputs(
     check_targets(output, wanted, ours, BucketingManifest.file_name)
 
 
-def _convert(run: _Run) -> Found:
+def _convert(run: _Run) -> tuple[Found, Counter[str]]:
     """First pass, over every bucket of the directory; the rows of the run's sets are staged.
-    Raises InputError for malformed lines, and where no rollout has a score."""
+    Malformed lines are counted by kind. Raises InputError for those that are not to be set aside,
+    and where no rollout has a score."""
     run.progress.step("convert")
     files = run.directory.files
     shards = [(i, shard) for i, file in enumerate(files) for shard in cut_shards([file])]
@@ -139,9 +146,12 @@ def _convert(run: _Run) -> Found:
         problems.add(task.shard.file.path, len(converted.kinds), converted.problems)
         found.add(converted)
         run.progress.add(task.shard.stop - task.shard.start)
-    problems.stop_if_any("mend the rollouts and bucket them again")
+    if run.options.on_malformed == "stop":
+        problems.stop_if_any(
+            "mend the rollouts and bucket them again, or use --on-malformed set-aside"
+        )
     _check_any_score(run, found)
-    return found
+    return found, problems.kinds
 
 
 def _convert_task(run: _Run, found: Found, number: int) -> ConvertTask:
@@ -156,7 +166,15 @@ def _convert_task(run: _Run, found: Found, number: int) -> ConvertTask:
         seed=run.options.seed,
         directory=run.outputs.scratch_directory() if wanted else None,
         known=deepcopy(found.shapes),
+        reasons=_reason_file(run, number),
     )
+
+
+def _reason_file(run: _Run, number: int) -> Path | None:
+    """Where the reasons of a shard's malformed lines are kept, if they are to be set aside."""
+    if run.options.on_malformed == "stop":
+        return None
+    return run.outputs.scratch_directory() / f"reasons-{number:06}"
 
 
 def _check_any_score(run: _Run, found: Found) -> None:
@@ -182,7 +200,7 @@ def _edited(directory: BucketDirectory, found: Found) -> list[str]:
     warnings = []
     records = directory.manifest.buckets if directory.manifest else ()
     for i, (record, file) in enumerate(zip(records, directory.files, strict=False)):
-        count = found.count(ROW, i) + found.count(UNSCORED, i)
+        count = sum(found.count(kind, i) for kind in (ROW, UNSCORED, MALFORMED))
         if (record.bytes, record.count) != (file.size, count):
             warnings.append(
                 f"{file.path} was edited since bucketing: it has {count:,} rollouts in "
@@ -340,25 +358,31 @@ def _weigh(run: _Run, plan: RowPlan, name: str, placed: Sequence[Placed]) -> Set
     )
 
 
-def _write_unscored(run: _Run, found: Found) -> None:
-    """Copy the unscored rollouts of the whole directory, and say why."""
-    if not found.count(UNSCORED):
+def _check_counts(run: _Run, found: Found, facts: Sequence[SetFacts]) -> None:
+    """Raise InternalError if a line of a set's buckets is neither a row of it nor accounted for."""
+    others = (BLANK, MALFORMED, UNSCORED)
+    for fact in facts:
+        buckets = run.sets[fact.name]
+        lines = sum(len(part.kinds) for bucket in buckets for part in found.of_bucket(bucket))
+        no_rows = sum(found.count(kind, bucket) for kind in others for bucket in buckets)
+        if lines != sum(fact.rows.values()) + sum(fact.dropped.values()) + no_rows:
+            raise InternalError(f"the counts of {fact.name} do not add up to its {lines:,} lines")
+
+
+def _write_rejected(run: _Run, found: Found) -> None:
+    """Copy the rejected lines of the whole directory, and say why."""
+    files = {UNSCORED: UNSCORED_FILE, MALFORMED: MALFORMED_FILE}
+    paths = {kind: run.outputs.stage(file) for kind, file in files.items() if found.count(kind)}
+    if not paths:
         return
-    path = run.outputs.stage(UNSCORED_FILE)
-    path.touch()
-    for _ in run.workers.map(copy_shard, _unscored_tasks(found, path)):
+    for path in paths.values():
+        path.touch()
+    lines = [
+        RejectedLines(shard, converted.lengths, converted.kinds, _reason_file(run, number))
+        for number, (shard, converted) in enumerate(zip(found.shards, found.converted, strict=True))
+    ]
+    for _ in run.workers.map(copy_shard, rejected_tasks(lines, paths)):
         pass
-    lines = ((converted.lengths, converted.kinds) for converted in found.converted)
+    reasons = {UNSCORED: "unscored: no score is present", MALFORMED: MALFORMED_REASON}
     with run.outputs.stage(REASONS_FILE).open("wb") as stream:
-        reasons = {UNSCORED: "unscored: no score is present"}
-        stream.writelines(reason_lines(found.shards, lines, reasons))
-
-
-def _unscored_tasks(found: Found, path: Path) -> Iterator[CopyTask]:
-    written = 0
-    for shard, converted in zip(found.shards, found.converted, strict=True):
-        unscored = converted.kinds == UNSCORED
-        if unscored.any():
-            where = np.where(unscored, 0, -1).astype(np.int32)
-            yield CopyTask(shard, converted.lengths, where, [path], np.array([written]))
-            written += int((converted.lengths[unscored].astype(np.int64) + 1).sum())
+        stream.writelines(reason_lines(lines, reasons))

@@ -14,10 +14,10 @@ import numpy as np
 
 from curriculum.arrays import HashArray
 from curriculum.columns import Notes, Topic
-from curriculum.manifests import PreprocessingManifest, SetRecord
+from curriculum.manifests import UNSCORED_FILE, PreprocessingManifest, SetRecord
 from curriculum.options import DEFAULT_DATA_SOURCE
-from curriculum.outputs import UNSCORED_FILE
 from curriculum.prompts import repeated_prompts, shared_prompts
+from curriculum.rejected import set_aside
 from curriculum.text import plural, share, size, table
 
 
@@ -66,7 +66,8 @@ class SetFacts:
 class PreprocessingReport:
     """A preprocessing run: its manifest and what else a person wants to know of it.
 
-    `rows`, `unscored`, `responses` and `missing_scores` count over the whole bucket directory.
+    `rows`, `unscored`, `malformed` (by kind), `responses` and `missing_scores` count over the
+    whole bucket directory.
     """
 
     manifest: PreprocessingManifest
@@ -76,6 +77,7 @@ class PreprocessingReport:
     notes: Notes
     rows: int
     unscored: int
+    malformed: Counter[str]
     responses: int
     missing_scores: int
     warnings: Sequence[str]
@@ -194,6 +196,8 @@ def _score_warnings(report: PreprocessingReport) -> list[str]:
             f"{plural(report.unscored, 'rollout')} without any score became no row; see {where} "
             "and the reasons beside it."
         )
+    if report.malformed:
+        warnings.append(set_aside(report.malformed, report.output_dir))
     return warnings
 
 

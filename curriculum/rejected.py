@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from curriculum.arrays import ByteArray, LengthArray
+from curriculum.copying import CopyTask
 from curriculum.errors import InputError
 from curriculum.inputs import Shard
-from curriculum.manifests import printable
+from curriculum.manifests import MALFORMED_FILE, printable
 from curriculum.rollouts import Malformed
+from curriculum.text import plural
 
 SHOWN = 10
+MALFORMED = "malformed"
 
 
 @dataclass
@@ -28,11 +33,32 @@ class Problems:
     first: list[tuple[int, str]] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
 
+
+class ProblemLog:
+    """The malformed lines of a shard while it is read.
+
+    Every reason goes to the file `path`, a JSON string a line, in the order of the lines; there is
+    no file without a reason, and none without a `path`.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.problems = Problems()
+        self._path = path
+        self._stream: BinaryIO | None = None
+
     def add(self, line: int, error: Malformed) -> None:
         """Note one malformed line; `line` counts from 0 within the shard."""
-        self.kinds[error.kind] += 1
-        if len(self.first) < SHOWN:
-            self.first.append((line, str(error)))
+        self.problems.kinds[error.kind] += 1
+        if len(self.problems.first) < SHOWN:
+            self.problems.first.append((line, str(error)))
+        if self._path is not None:
+            self._stream = self._stream or self._path.open("wb")
+            self._stream.write(json.dumps(str(error)).encode() + b"\n")
+
+    def close(self) -> None:
+        """End the file."""
+        if self._stream is not None:
+            self._stream.close()
 
 
 @dataclass
@@ -56,7 +82,7 @@ class ProblemReport:
         total = self.kinds.total()
         if not total:
             return
-        kinds = ", ".join(f"{count:,} × {kind}" for kind, count in self.kinds.most_common())
+        kinds = by_kind(self.kinds)
         shown = "\n  ".join(self.first)
         more = f"\n  … and {total - len(self.first):,} more" if total > len(self.first) else ""
         raise InputError(
@@ -66,27 +92,74 @@ class ProblemReport:
         )
 
 
-def reason_lines(
-    shards: Sequence[Shard],
-    lines: Iterable[tuple[LengthArray, ByteArray]],
-    reasons: Mapping[int, str],
-) -> Iterator[bytes]:
+def by_kind(kinds: Counter[str]) -> str:
+    """How many malformed lines there are of each kind, the commonest first."""
+    return ", ".join(f"{count:,} × {kind}" for kind, count in kinds.most_common())
+
+
+def set_aside(kinds: Counter[str], output_dir: str) -> str:
+    """The warning about malformed lines that were set aside."""
+    return (
+        f"{plural(kinds.total(), 'malformed line')} set aside ({by_kind(kinds)}): in "
+        f"{Path(output_dir, MALFORMED_FILE)}, the reasons beside them. Mend them and run again if "
+        "they should count."
+    )
+
+
+@dataclass(frozen=True)
+class RejectedLines:
+    """A shard's lines by what they are: `lengths` (bytes, without newline) and `kinds`, one per
+    line, and the file with the reasons of its malformed ones, if it has any."""
+
+    shard: Shard
+    lengths: LengthArray
+    kinds: ByteArray
+    reasons: Path | None
+
+
+def reason_lines(shards: Iterable[RejectedLines], reasons: Mapping[int, str]) -> Iterator[bytes]:
     """The lines of `rejected/reasons.jsonl`, in the order of the rejected lines.
 
-    `lines` gives each shard's line lengths (without newline) and kinds, `reasons` the kinds that
-    are rejected. A record has the file, the line (from 1), its byte offset and the reason.
+    `reasons` holds the kinds that are rejected; a malformed line's kind has the text "malformed",
+    and its own reason follows. A record has the file, the line (from 1), its byte offset and the
+    reason.
     """
     lines_before: Counter[str] = Counter()
-    for shard, (lengths, kinds) in zip(shards, lines, strict=True):
-        path = shard.file.path
-        whole = lengths.astype(np.int64) + 1
-        starts = shard.first_offset + np.cumsum(whole) - whole
-        for line in np.flatnonzero(np.isin(kinds, list(reasons))).tolist():
+    rejected = list(reasons)
+    for lines in shards:
+        path = lines.shard.file.path
+        whole = lines.lengths.astype(np.int64) + 1
+        starts = lines.shard.first_offset + np.cumsum(whole) - whole
+        own = _own_reasons(lines.reasons)
+        for line in np.flatnonzero(np.isin(lines.kinds, rejected)).tolist():
+            reason = reasons[int(lines.kinds[line])]
             record = {
                 "file": printable(path),
                 "line": lines_before[path] + line + 1,
                 "offset": int(starts[line]),
-                "reason": reasons[int(kinds[line])],
+                "reason": f"{reason}: {next(own)}" if reason == MALFORMED else reason,
             }
-            yield json.dumps(record, ensure_ascii=False).encode() + b"\n"
-        lines_before[path] += len(kinds)
+            yield json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        lines_before[path] += len(lines.kinds)
+
+
+def rejected_tasks(
+    shards: Iterable[RejectedLines], paths: Mapping[int, Path]
+) -> Iterator[CopyTask]:
+    """The copies of all shards with rejected lines; `paths` says by kind where they go."""
+    written = np.zeros(len(paths), dtype=np.int64)
+    for lines in shards:
+        where = np.full(len(lines.kinds), -1, dtype=np.int32)
+        for place, kind in enumerate(paths):
+            where[lines.kinds == kind] = place
+        chosen = where >= 0
+        if chosen.any():
+            yield CopyTask(lines.shard, lines.lengths, where, list(paths.values()), written.copy())
+            sizes = lines.lengths[chosen].astype(np.int64) + 1
+            written += np.bincount(where[chosen], sizes, minlength=len(paths)).astype(np.int64)
+
+
+def _own_reasons(path: Path | None) -> Iterator[str]:
+    if path is not None and path.exists():
+        with path.open("rb") as stream:
+            yield from map(json.loads, stream)

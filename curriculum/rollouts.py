@@ -53,7 +53,12 @@ def load_object(line: Line) -> dict[str, Any]:
     except RecursionError as error:
         raise Malformed("nested too deep") from error
     except json.JSONDecodeError as error:
-        raise Malformed("not valid JSON", f"{error.msg} at column {error.colno}") from error
+        nul = bytes(line).find(b"\0")
+        if nul >= 0:
+            raise Malformed(
+                "NUL bytes", f"byte {nul} of the line; a crash or a full disk leaves them"
+            ) from error
+        raise Malformed("not valid JSON", f"{error.msg} (column {error.colno})") from error
     except ValueError as error:  # an integer of thousands of digits
         raise Malformed("not valid JSON", str(error)) from error
     if not isinstance(value, dict):

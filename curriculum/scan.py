@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from curriculum.arrays import ByteArray, FloatArray, HashArray, LengthArray, compact_lengths
 from curriculum.inputs import Block, InputFile, Shard, read_blocks
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
-from curriculum.rejected import Problems
+from curriculum.rejected import ProblemLog, Problems
 from curriculum.rollouts import ScoreReader, is_blank
 
 # What a line is. A scored one has its bit and says whether any response passes and whether its
@@ -28,13 +29,15 @@ SCORES_AT_ONCE = 1 << 17
 
 @dataclass(frozen=True)
 class ScanTask:
-    """A shard, and what to read of its lines."""
+    """A shard, what to read of its lines, and where the reasons of its malformed lines go (None:
+    nowhere)."""
 
     shard: Shard
     score_field: str
     metric: Metric
     parameters: MetricParameters
     hash_lines: bool
+    reasons: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,21 @@ class Scan:
         """How many rollouts are unscored."""
         return int(((self.kinds == NO_SCORE) | (self.kinds == UNDEFINED)).sum())
 
+    @property
+    def malformed(self) -> int:
+        """How many lines are malformed."""
+        return int((self.kinds == MALFORMED).sum())
+
 
 def scan_shard(task: ScanTask) -> Scan:
     """Read the scores of every line of a shard."""
     scanner = _Scanner(task)
-    for block in read_blocks(task.shard):
-        scanner.add_block(block)
-    return scanner.result()
+    try:
+        for block in read_blocks(task.shard):
+            scanner.add_block(block)
+        return scanner.result()
+    finally:
+        scanner.close()
 
 
 class _Scanner:
@@ -78,7 +89,7 @@ class _Scanner:
     def __init__(self, task: ScanTask) -> None:
         self._task = task
         self._reader = ScoreReader(task.score_field)
-        self._problems = Problems()
+        self._log = ProblemLog(task.reasons)
         self._flat: list[FloatArray] = []
         self._counts: list[int] = []
         self._lengths: list[LengthArray] = []
@@ -95,7 +106,7 @@ class _Scanner:
         for position, error in read.refused:
             kinds[position] = BLANK if is_blank(block.line(position)) else MALFORMED
             if kinds[position] == MALFORMED:
-                self._problems.add(self._lines + position, error)
+                self._log.add(self._lines + position, error)
         if self._task.hash_lines:
             rollouts = np.flatnonzero(kinds == ROLLOUT).tolist()
             self._hashes.extend(_hash(block.line(position)) for position in rollouts)
@@ -145,8 +156,12 @@ class _Scanner:
             hashes=hashes,
             responses=self._responses,
             missing_scores=self._responses - self._present,
-            problems=self._problems,
+            problems=self._log.problems,
         )
+
+    def close(self) -> None:
+        """End what is being written."""
+        self._log.close()
 
 
 def _hash(line: memoryview) -> int:

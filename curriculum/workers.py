@@ -10,8 +10,10 @@ import os
 import pickle
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +21,7 @@ from curriculum.errors import InputError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
+    from multiprocessing.connection import Connection
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -38,21 +41,31 @@ def usable_cores() -> int:
 class Workers:
     """Processes that run a function over tasks; with `count` 1, this process alone.
 
-    A context manager: leaving it ends the processes. They are started when there is more than one
-    task to run, and tasks that cannot be sent to another process run in this one.
+    A context manager: leaving it ends the processes, at once after an error. They also end when
+    this process does, however it dies. They are started when there is more than one task to run,
+    and tasks that cannot be sent to another process run in this one.
     """
 
     def __init__(self, count: int | None = None) -> None:
         self._count = count or usable_cores()
         self._pool: ProcessPoolExecutor | None = None
+        self._lifeline: Connection | None = None
         self._processes = 0
 
     def __enter__(self) -> Workers:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._stop(at_once=kind is not None)
+
+    def _stop(self, at_once: bool) -> None:
+        if self._pool is None or self._lifeline is None:
+            return
+        if at_once:
+            self._lifeline.close()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._lifeline.close()
+        self._pool = None
 
     def map(
         self,
@@ -75,46 +88,59 @@ class Workers:
             return
         most = CROWD * self._count if crowd else self._count
         pool = self._start(min(len(first), most))
-        running = deque((task, pool.submit(_run, function, task)) for task in first)
+        with _killed_workers_told():
+            running = deque((task, pool.submit(_run, function, task)) for task in first)
         while running:
             task, future = running.popleft()
-            result = self._result(future, tick)
-            running.extend((task, pool.submit(_run, function, task)) for task in islice(todo, 1))
+            with _killed_workers_told():
+                result = self._result(future, tick)
+                more = islice(todo, 1)
+                running.extend((task, pool.submit(_run, function, task)) for task in more)
             yield task, result
 
     @staticmethod
     def _result(future: Future[Result], tick: Callable[[], None] | None) -> Result:
         from concurrent.futures import wait
-        from concurrent.futures.process import BrokenProcessPool
 
         while tick is not None and not wait([future], TICK_SECONDS).done:
             tick()
-        try:
-            return future.result()
-        except BrokenProcessPool as error:
-            raise InputError(
-                "a worker process was killed",
-                expected="it to run to its end",
-                fix="nothing was written; if memory ran out, try again with fewer --workers",
-            ) from error
+        return future.result()
 
     def _start(self, count: int) -> ProcessPoolExecutor:
         """A pool of `count` processes; of those it had already, if they are as many."""
-        if self._pool is not None and self._processes != count:
-            self._pool.shutdown()
-            self._pool = None
+        if self._processes != count:
+            self._stop(at_once=False)
         if self._pool is None:
             from concurrent.futures import ProcessPoolExecutor
             from multiprocessing import get_context
 
             # A fork shares the modules that are loaded, so workers start at once. Where other
             # threads run (numpy keeps some, idle) Python warns of it; ours hold no lock.
-            fork = "fork" if sys.platform == "linux" else None
+            context = get_context("fork" if sys.platform == "linux" else None)
+            driver, self._lifeline = context.Pipe(duplex=False)
             self._processes = count
             self._pool = ProcessPoolExecutor(
-                count, mp_context=get_context(fork), initializer=_ignore_interrupts
+                count,
+                mp_context=context,
+                initializer=_start_worker,
+                initargs=(driver, self._lifeline),
             )
         return self._pool
+
+
+@contextmanager
+def _killed_workers_told() -> Iterator[None]:
+    """Say what it means that a process of the pool is gone."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a worker process was killed",
+            expected="it to run to its end",
+            fix="nothing was written; if memory ran out, try again with fewer --workers",
+        ) from error
 
 
 def _run(function: Callable[[Task], Result], task: Task) -> Result:
@@ -138,6 +164,15 @@ def _can_travel(function: Callable[[Task], Result], task: Task) -> bool:
     return True
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches every process of the terminal; only the driver answers it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _start_worker(driver: Connection, lifeline: Connection) -> None:
+    """Leave signals, which may reach every process of a terminal or a job, to the driver; end when
+    it closes its end of the lifeline, as it does when it dies."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    lifeline.close()
+    threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
+
+
+def _end_with(driver: Connection) -> None:
+    driver.poll(None)
+    os._exit(1)

@@ -12,11 +12,12 @@ ROOMS = (
     ("errors", "arrays", "text", "version"),
     (
         "metrics", "bucketers", "filters", "prompts", "ground_truth", "shapes", "arrow", "verl",
-        "inputs", "rollouts", "columns", "rows", "directory", "manifests",
+        "inputs", "rollouts", "columns", "rows", "directory", "manifests", "lock",
     ),
-    ("scan", "copying", "infer", "convert", "parquet", "place", "workers", "progress", "rejected"),
-    ("outputs", "options", "plan", "settings", "sets", "bucket_summary", "preprocess_summary",
-     "cli"),
+    ("scan", "copying", "infer", "convert", "parquet", "place", "workers", "progress", "rejected",
+     "journal"),
+    ("outputs", "options", "plan", "settings", "sets", "bucket_summary", "bucket_record",
+     "preprocess_summary", "cli"),
     ("bucket", "preprocess"),
 )  # fmt: skip
 FLOOR = {module: floor for floor, room in enumerate(ROOMS) for module in room}

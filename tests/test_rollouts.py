@@ -50,7 +50,7 @@ def test_score_reader_equals_the_plain_one(line: object) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (b'{"reward": [1]', "not valid JSON: Expecting ',' delimiter at column 15"),
+        (b'{"reward": [1]', "not valid JSON: Expecting ',' delimiter (column 15)"),
         (b'{"reward": [1], "a": "b', "not valid JSON: Unterminated string"),
         (b'{"reward": [1]} x', "not valid JSON: Extra data"),
         (b"[1, 2]", "not a JSON object: the line is a list"),

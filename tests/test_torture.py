@@ -1,0 +1,38 @@
+"""Some faults of every kind; `make torture` tries many more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.torture.disk import fill_file_system, limit_file_sizes
+from tests.torture.kill import kill_a_worker, kill_at_each_step, kill_at_random
+from tests.torture.mutate import break_lines
+from tests.torture.runs import Change, make_changes
+
+
+@pytest.fixture(scope="module", params=[0, 1], ids=["bucket", "preprocess"])
+def change(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Change:
+    return make_changes(tmp_path_factory.mktemp("torture"))[request.param]
+
+
+def test_killed_before_each_single_step(change: Change) -> None:
+    assert kill_at_each_step(change) > 20
+
+
+def test_killed_at_a_random_moment(change: Change) -> None:
+    kill_at_random(change, 16)
+
+
+def test_worker_killed(change: Change) -> None:
+    kill_a_worker(change, 3)
+
+
+def test_full_disk(change: Change, tmp_path: Path) -> None:
+    limit_file_sizes(change, 6)
+    fill_file_system(change, tmp_path / "mounted", 8)
+
+
+def test_broken_lines(tmp_path: Path) -> None:
+    break_lines(tmp_path, 3_000)
