@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN = $(CURDIR)/$(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test check bench format clean
+.PHONY: help demo test check torture bench format clean
 
 help:
 	@echo "make demo    the main job on sample rollouts, in ./demo"
 	@echo "make test    all tests"
 	@echo "make check   format, lint, types, the shell script, then all tests"
+	@echo "make torture  both scripts killed, out of disk and fed broken lines, many times"
 	@echo "make bench   ours beside what a user would write instead, on 1 GB that it makes"
 	@echo "make format  put the code into its format"
 	@echo "make clean   remove what these commands made"
@@ -47,6 +48,9 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/shellcheck run_curriculum_pipeline.sh examples/demo.sh .ci/run
 	$(BIN)/python -m pytest -q
+
+torture: $(VENV)/.test
+	$(BIN)/python -m tests.torture
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/run.py

@@ -14,6 +14,7 @@ usage: run_curriculum_pipeline.sh [options]
                          where a name holds a space), or their number, as with -n
   -m, --metric NAME      metric of difficulty (default: mean_reward)
   -f, --filter NAME      which rollouts to train on (default: all)
+      --on-malformed CHOICE  stop, or set-aside (default: stop)
   -t, --train CMD        command that trains one stage; it gets --data FILE, --load CHECKPOINT
                          (from the second stage on) and --output CHECKPOINT
                          (default: python train.py if that file is here, else the commands are
@@ -28,11 +29,12 @@ fail() {
 }
 
 rollouts=./rollouts base=. checkpoints='' num_buckets='' metric=mean_reward filter=all stages='' train=''
+malformed=stop
 while (($#)); do
     case $1 in
         -h | --help) usage && exit 0 ;;
         -i | --input | -o | --output | -n | --num-buckets | --stages | -m | --metric | -f | \
-            --filter | -t | --train) (($# > 1)) || fail "$1 needs a value; see --help" ;;
+            --filter | --on-malformed | -t | --train) (($# > 1)) || fail "$1 needs a value; see --help" ;;
         *) fail "unknown option $1, expected one of those that --help lists" ;;
     esac
     case $1 in
@@ -42,6 +44,7 @@ while (($#)); do
         --stages) stages=$2 ;;
         -m | --metric) metric=$2 ;;
         -f | --filter) filter=$2 ;;
+        --on-malformed) malformed=$2 ;;
         -t | --train) train=$2 ;;
     esac
     shift 2
@@ -65,12 +68,13 @@ fi
 num_buckets=${num_buckets:-${stages:-3}}
 
 preprocess() {
-    "$python" "$scripts/preprocess_bucketed_rollouts.py" -i "$bucketed" --filter "$filter" "$@"
+    "$python" "$scripts/preprocess_bucketed_rollouts.py" -i "$bucketed" --filter "$filter" \
+        --on-malformed "$malformed" "$@"
 }
 
 echo "Step 1: Bucketing rollouts..."
 "$python" "$scripts/bucket_rollouts_by_difficulty.py" \
-    -i "$rollouts" -o "$bucketed" -m "$metric" -n "$num_buckets" \
+    -i "$rollouts" -o "$bucketed" -m "$metric" -n "$num_buckets" --on-malformed "$malformed" \
     ${names[@]+--bucket-names "${names[@]}"}
 
 echo

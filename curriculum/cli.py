@@ -14,7 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from curriculum.errors import CurriculumError
 from curriculum.version import __version__
@@ -78,9 +78,9 @@ def run(action: Callable[[], tuple[str, Sequence[str]]], quiet: bool, debug: boo
                     stream.reconfigure(errors="backslashreplace")
             summary, warnings = action()
             for warning in warnings:
-                print(f"warning: {warning}", file=sys.stderr)
+                _print(f"warning: {warning}", sys.stderr)
             if not quiet:
-                _print(summary)
+                _print(summary, sys.stdout)
     except KeyboardInterrupt:
         print("interrupted: the outputs are those of the last complete run", file=sys.stderr)
         return 130
@@ -93,11 +93,12 @@ def run(action: Callable[[], tuple[str, Sequence[str]]], quiet: bool, debug: boo
 
 @contextmanager
 def _ended_like_ctrl_c() -> Iterator[None]:
-    """Let the signals that end a job or a terminal clean up first, as Ctrl-C does."""
+    """Let the signals that end a job or a terminal clean up first, as Ctrl-C does; those that
+    whoever started us ignores, as nohup does, stay ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may say how signals are answered
         return
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
         yield
@@ -106,15 +107,15 @@ def _ended_like_ctrl_c() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _print(summary: str) -> None:
-    """Print to stdout; a reader that has gone (`| head`) or a full disk undoes nothing."""
+def _print(text: str, stream: TextIO) -> None:
+    """Print; a reader that has gone (`| head`) or a full disk undoes nothing that was done."""
     try:
-        print(summary, flush=True)
+        print(text, file=stream, flush=True)
     except OSError as error:
-        if not isinstance(error, BrokenPipeError):
-            print(f"warning: the summary was not printed ({error.strerror})", file=sys.stderr)
         # What is left in the buffer must not fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+            _print(f"warning: the summary was not printed ({error.strerror})", sys.stderr)
 
 
 def _explain(error: Exception) -> int:

@@ -3,30 +3,61 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from curriculum.copying import CopyTask, copy_shard
 from curriculum.errors import InputError
 from curriculum.inputs import cut_shards, find_file
+from curriculum.journal import JOURNAL, Journal, settle_to_read
+from curriculum.lock import DirectoryLock
 from curriculum.manifests import PreprocessingManifest
 from curriculum.outputs import Outputs
-from tests.support import Script, rollout, tree, write_jsonl
+from tests.support import ROOT, Script, rollout, tree, write_jsonl
 
 MANIFEST = PreprocessingManifest("0", {}, ())
 
 
-def test_manifest_is_moved_last(tmp_path: Path) -> None:
+def stage(outputs: Outputs, *names: str) -> None:
+    for name in names:
+        outputs.stage(name).write_text(f"new {name}")
+
+
+def test_what_is_in_the_way_of_a_commit_is_told_and_the_next_run_finishes(tmp_path: Path) -> None:
     out = tmp_path / "out"
     (out / "b").mkdir(parents=True)
     (out / "b/in the way").write_text("")
-    with pytest.raises(InputError, match="run again"), Outputs(out) as outputs:
-        for name in ("a", "b"):
-            outputs.stage(name).write_text("new")
+    (out / "preprocessing.json").write_text("old")
+    with pytest.raises(InputError, match="next first moves the rest"), Outputs(out) as outputs:
+        stage(outputs, "a", "b", "c")
         outputs.commit(MANIFEST, [])
-    assert sorted(tree(out)) == ["a", "b/in the way"]
+    # No manifest says that the run finished, and nothing that is needed has gone.
+    assert not (out / "preprocessing.json").exists()
+    assert (out / JOURNAL).exists()
+    with pytest.raises(InputError, match=re.escape(f"{out}/b: the finished files")):
+        settle_to_read(out)
+    (out / "b").rename(tmp_path / "away")
+    with Outputs(out):
+        assert sorted(tree(out)) == [".curriculum-lock", "a", "b", "c", "preprocessing.json"]
+    assert sorted(tree(out)) == ["a", "b", "c", "preprocessing.json"]
+
+
+def test_old_files_go_and_those_of_others_stay(tmp_path: Path) -> None:
+    for name in ("old", "mine", "rejected/old.jsonl", "rejected/mine"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    with Outputs(tmp_path) as outputs:
+        stage(outputs, "new")
+        outputs.commit(MANIFEST, ["old", "rejected/old.jsonl", "never there"])
+    assert sorted(tree(tmp_path)) == ["mine", "new", "preprocessing.json", "rejected/mine"]
 
 
 def test_failed_run_leaves_no_directory_behind(tmp_path: Path) -> None:
@@ -38,12 +69,177 @@ def test_failed_run_leaves_no_directory_behind(tmp_path: Path) -> None:
 
 def test_what_a_dead_run_staged_is_cleared(tmp_path: Path, bucket: Script) -> None:
     write_jsonl(tmp_path / "a.jsonl", [rollout(1)])
-    staging = tmp_path / "out/.curriculum-staging"
+    staging = tmp_path / "out/.curriculum-staging-1234"
     staging.mkdir(parents=True)
     (staging / "level_1.jsonl").write_bytes(b"x" * 10_000)
+    (tmp_path / "out/.curriculum-lock").write_text("1\nhere\n")
     assert bucket("-i", tmp_path / "a.jsonl", "-o", tmp_path / "out", "-n", 1)[0] == 0
     assert sorted(tree(tmp_path / "out")) == ["bucketing.json", "level_1.jsonl"]
     assert not staging.exists()
+
+
+def test_second_run_into_a_directory_says_who_is_there(
+    tmp_path: Path, bucket: Script, preprocess: Script
+) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [rollout(1)])
+    out = tmp_path / "out"
+    flags = ("-i", tmp_path / "a.jsonl", "-o", out, "-n", 1)
+    assert bucket(*flags)[0] == 0
+    before = tree(out)
+    with Outputs(out):
+        assert (out / ".curriculum-lock").read_text().split("\n")[0] == str(os.getpid())
+        for code, _, err in (bucket(*flags), preprocess("-i", out, "-o", tmp_path / "sets")):
+            assert code == 1
+            assert f"{out}: process {os.getpid()} on " in err
+            assert "is writing into this directory" in err
+        assert not (tmp_path / "sets").exists()
+    assert tree(out) == before
+    assert bucket(*flags)[0] == 0
+
+
+def test_lock_of_a_dead_run_is_waited_for_while_a_process_of_it_lives(tmp_path: Path) -> None:
+    """Its workers hold the lock too, and are told by their lifeline to end."""
+    program = (
+        "import os, sys, time\nfrom pathlib import Path\n"
+        "from curriculum.lock import DirectoryLock\n"
+        "with DirectoryLock(Path(sys.argv[1])):\n"
+        "    child = os.fork()\n"
+        "    if not child: time.sleep(1); os._exit(0)\n"
+        "    print('locked', flush=True); os.kill(os.getpid(), 9)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"locked\n"
+        process.wait()
+        began = time.monotonic()
+        with DirectoryLock(tmp_path):
+            assert time.monotonic() - began > 0.2
+
+
+def test_signal_during_a_commit_is_answered_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = Journal.finish
+
+    def interrupted(self: Journal, directory: Path) -> None:
+        signal.raise_signal(signal.SIGINT)
+        finish(self, directory)
+
+    monkeypatch.setattr(Journal, "finish", interrupted)
+    with pytest.raises(KeyboardInterrupt), Outputs(tmp_path) as outputs:
+        stage(outputs, "a")
+        outputs.commit(MANIFEST, [])
+    assert sorted(tree(tmp_path)) == ["a", "preprocessing.json"]
+
+
+def test_everything_staged_is_on_the_disk_before_the_journal_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+
+    def record(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+
+    monkeypatch.setattr("os.fsync", record)
+    for sync in (False, True):
+        with Outputs(tmp_path, sync) as outputs:
+            stage(outputs, "a", "rejected/b")
+            outputs.commit(MANIFEST, [])
+        if not sync:
+            assert synced == []
+    staging = next(name for name in synced if name.startswith(".curriculum-staging-"))
+    at = synced.index(JOURNAL)
+    assert {"a", "b", "preprocessing.json", staging, "rejected"} == set(synced[:at])
+    assert synced[at:] == [JOURNAL, tmp_path.name, "rejected", tmp_path.name]
+
+
+@pytest.mark.parametrize(
+    "journal",
+    [
+        "{", "[]", '{"staging": "x", "files": ["a"], "remove": [], "sync": true}',
+        '{"staging": ".curriculum-staging-1", "files": [], "remove": [], "sync": true}',
+        '{"staging": ".curriculum-staging-1", "files": ["a"], "remove": ["../mine"], "sync": true}',
+        '{"staging": ".curriculum-staging-1", "files": ["/tmp/a"], "remove": [], "sync": true}',
+        '{"staging": ".curriculum-staging-1/../..", "files": ["a"], "remove": [], "sync": true}',
+    ],
+)  # fmt: skip
+def test_journal_that_is_none_of_ours_is_refused(tmp_path: Path, journal: str) -> None:
+    (tmp_path / "mine").write_text("mine")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / JOURNAL).write_text(journal)
+    with pytest.raises(InputError, match="not a journal of this toolkit"):
+        settle_to_read(out)
+    assert sorted(tree(tmp_path)) == ["mine", f"out/{JOURNAL}"]
+
+
+@pytest.mark.parametrize("name", ["../a.jsonl", "/tmp/a.jsonl", "rejected/../../a.jsonl", "", ".."])
+def test_manifest_that_names_files_elsewhere_is_refused(
+    tmp_path: Path, bucket: Script, name: str
+) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [rollout(1)])
+    out = tmp_path / "out"
+    assert bucket("-i", tmp_path / "a.jsonl", "-o", out, "-n", 1)[0] == 0
+    text = (out / "bucketing.json").read_text()
+    (out / "bucketing.json").write_text(text.replace("level_1.jsonl", name))
+    code, _, err = bucket("-i", tmp_path / "a.jsonl", "-o", out, "-n", 2)
+    assert (code, "names files elsewhere" in err) == (1, True)
+    assert (tmp_path / "a.jsonl").exists()
+
+
+def test_links_are_not_followed_out_of_the_directory(tmp_path: Path, bucket: Script) -> None:
+    write_jsonl(tmp_path / "in/a.jsonl", [rollout(1), rollout(None)])
+    elsewhere, out = tmp_path / "elsewhere", tmp_path / "out"
+    elsewhere.mkdir()
+    (elsewhere / "level_1.jsonl").write_text("mine")
+    flags = ("-i", tmp_path / "in", "-o", out, "-n", 1)
+    assert bucket(*flags)[0] == 0
+    (out / "level_1.jsonl").unlink()
+    (out / "level_1.jsonl").symlink_to(elsewhere / "level_1.jsonl")  # replaced, not written through
+    assert bucket(*flags)[0] == 0
+    assert not (out / "level_1.jsonl").is_symlink()
+    (out / "rejected").rename(tmp_path / "away")
+    (out / "rejected").symlink_to(elsewhere)
+    code, _, err = bucket(*flags)
+    assert (code, f"{out}/rejected: this is no directory" in err) == (1, True)
+    assert tree(elsewhere) == {"level_1.jsonl": b"mine"}
+    (out / "rejected").unlink()
+    (out / ".curriculum-lock").symlink_to(elsewhere / "lock")
+    assert bucket(*flags)[0] == 1
+    assert tree(elsewhere) == {"level_1.jsonl": b"mine"}
+
+
+def test_half_done_directory_that_may_not_be_written_to_is_refused(
+    tmp_path: Path, bucket: Script, preprocess: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [rollout(1)])
+    out = tmp_path / "out"
+    assert bucket("-i", tmp_path / "a.jsonl", "-o", out, "-n", 1)[0] == 0
+    may = os.access
+    monkeypatch.setattr("os.access", lambda path, mode: path != out and may(path, mode))
+    assert preprocess("-i", out, "-o", tmp_path / "sets")[0] == 0
+    (out / ".curriculum-staging-1").mkdir()
+    code, _, err = preprocess("-i", out, "-o", tmp_path / "sets")
+    assert (code, "a run is writing here, or was stopped" in err) == (1, True)
+
+
+def test_preprocessing_finishes_what_a_dead_bucketing_began(
+    tmp_path: Path, bucket: Script, preprocess: Script
+) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [rollout(1)])
+    out = tmp_path / "out"
+    assert bucket("-i", tmp_path / "a.jsonl", "-o", out, "-n", 1)[0] == 0
+    after = tree(out)
+    staging = out / ".curriculum-staging-1"
+    staging.mkdir()
+    (out / "level_1.jsonl").rename(staging / "level_1.jsonl")
+    (out / "bucketing.json").rename(staging / "bucketing.json")
+    (out / "old.jsonl").write_text("")
+    journal = Journal(staging.name, ("level_1.jsonl", "bucketing.json"), ("old.jsonl",), True)
+    (out / JOURNAL).write_bytes(msgspec.json.encode(journal))
+    assert preprocess("-i", out, "-o", tmp_path / "sets")[0] == 0
+    assert tree(out) == after
 
 
 def copy_task(tmp_path: Path, lengths: list[int], text: bytes = b"ab\ncd\nef") -> CopyTask:
