@@ -181,6 +181,50 @@ def test_rejected_lines_go_with_the_next_run(tmp_path: Path, bucket: Script) -> 
     assert not (tmp_path / "out/rejected").exists()
 
 
+def test_each_kind_of_rejected_line_has_its_file(
+    tmp_path: Path, bucket: Script, preprocess: Script
+) -> None:
+    no_prompt, no_score = b'{"reward": [{"score": 1, "V_i": 1}]}', b'{"prompt": "a", "reward": [1]}'
+    scored = good('{"score":1}', '{"score":1,"V_i":1}')
+    (tmp_path / "a.jsonl").write_bytes(
+        b"\n".join([no_score, no_prompt, scored, no_score, no_prompt])
+    )
+    out, sets = tmp_path / "out", tmp_path / "sets"
+    assert bucket("-i", tmp_path / "a.jsonl", "-o", out, "-n", 1)[0] == 0
+    text = (out / "level_1.jsonl").read_bytes().replace(b'"reward": [1]', b'"reward": [null]')
+    (out / "level_1.jsonl").write_bytes(text)
+    assert preprocess("-i", out, "-o", sets, *ASIDE)[0] == 0
+    assert len(rows(sets / "level_1_train.parquet")) == 1
+    unscored = no_score.replace(b"[1]", b"[null]") + b"\n"
+    assert lines(sets / "rejected/unscored.jsonl") == [unscored] * 2
+    assert lines(sets / "rejected/malformed.jsonl") == [no_prompt + b"\n"] * 2
+    found = [(r["line"], r["offset"], r["reason"].split(":")[0]) for r in reasons(sets)]
+    every = lines(out / "level_1.jsonl")
+    offsets = [sum(map(len, every[:i])) for i in range(5)]
+    assert found == [
+        (1, offsets[0], "unscored"), (2, offsets[1], "malformed"),
+        (4, offsets[3], "unscored"), (5, offsets[4], "malformed"),
+    ]  # fmt: skip
+
+
+def test_lost_line_is_an_internal_error(
+    tmp_path: Path, bucket: Script, preprocess: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out, sets = tmp_path / "a.jsonl", tmp_path / "out", tmp_path / "sets"
+    source.write_bytes(GOOD)
+    flags = ("-i", source, "-o", out, "-n", 1)
+    with monkeypatch.context() as patched:
+        patched.setattr("curriculum.scan.Scan.unscored", 1)
+        code, _, err = bucket(*flags)
+        assert (code, "internal error: the counts do not add up" in err) == (1, True)
+        assert not out.exists()
+    assert bucket(*flags)[0] == 0
+    monkeypatch.setattr("curriculum.plan.RowPlan.dropped", lambda *_: 1)
+    code, _, err = preprocess("-i", out, "-o", sets)
+    assert (code, "the counts of level_1 do not add up to its 1 lines" in err) == (1, True)
+    assert not sets.exists()
+
+
 @pytest.mark.parametrize("flags", [(), ASIDE])
 def test_input_without_a_good_line(tmp_path: Path, bucket: Script, flags: tuple) -> None:
     (tmp_path / "a.jsonl").write_bytes(b"{}\n[]\n")

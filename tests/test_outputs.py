@@ -79,8 +79,9 @@ def test_what_a_dead_run_staged_is_cleared(tmp_path: Path, bucket: Script) -> No
 
 
 def test_second_run_into_a_directory_says_who_is_there(
-    tmp_path: Path, bucket: Script, preprocess: Script
+    tmp_path: Path, bucket: Script, preprocess: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits"))
     write_jsonl(tmp_path / "a.jsonl", [rollout(1)])
     out = tmp_path / "out"
     flags = ("-i", tmp_path / "a.jsonl", "-o", out, "-n", 1)

@@ -61,6 +61,19 @@ def test_killed_worker_is_told_and_ends_the_run() -> None:
         list(workers.map(die_at_seven, list(range(20))))
 
 
+def wait_forever_after_two(number: int) -> int:
+    if number > 2:
+        signal.pause()
+    return number
+
+
+def test_error_does_not_wait_for_work_under_way() -> None:
+    with pytest.raises(KeyboardInterrupt), Workers(2) as workers:
+        for task, _ in workers.map(wait_forever_after_two, list(range(20))):
+            if task == 2:
+                raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_error_in_a_worker_reaches_the_user_whole(
     tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch, workers: int
