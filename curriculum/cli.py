@@ -127,6 +127,10 @@ def _explain(error: Exception) -> int:
         fix = "nothing was written; free space or mend permissions, then run again"
         print(f"error: {place}{error.strerror or error};\n{fix}", file=sys.stderr)
         return 1
+    if isinstance(error, MemoryError):
+        fix = "nothing was written; try again with fewer --workers"
+        print(f"error: memory ran out ({error or 'no details'});\n{fix}", file=sys.stderr)
+        return 1
     name = type(error).__name__
     print(
         f"error: unexpected {name}: {error};\nnothing was written; run again with --debug and "

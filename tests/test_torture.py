@@ -8,6 +8,7 @@ import pytest
 
 from tests.torture.disk import fill_file_system, limit_file_sizes
 from tests.torture.kill import kill_a_worker, kill_at_each_step, kill_at_random
+from tests.torture.memory import peak_memory, write_long_lines
 from tests.torture.mutate import break_lines
 from tests.torture.runs import Change, make_changes
 
@@ -32,6 +33,15 @@ def test_worker_killed(change: Change) -> None:
 def test_full_disk(change: Change, tmp_path: Path) -> None:
     limit_file_sizes(change, 6)
     fill_file_system(change, tmp_path / "mounted", 8)
+
+
+def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
+    peaks = []
+    for name, size in (("some", 24_000_000), ("more", 120_000_000)):
+        write_long_lines(tmp_path / name / "in", size)
+        peaks.append(peak_memory(tmp_path / name))
+    for script, some in peaks[0].items():
+        assert peaks[1][script] - some < 32_000_000, (script, peaks)
 
 
 def test_broken_lines(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.torture.disk import fill_file_system, limit_file_sizes
 from tests.torture.kill import kill_a_worker, kill_at_each_step, kill_at_random
+from tests.torture.memory import read_more_than_fits
 from tests.torture.mutate import break_lines
 from tests.torture.runs import make_changes
 
@@ -44,6 +45,9 @@ def main() -> None:
                     change, directory / "mounted", flags.kills // 2
                 )
                 for change in changes
+            ],
+            "more to read than memory to map": [
+                lambda: read_more_than_fits(directory / "large"),
             ],
             "broken lines": [lambda: break_lines(directory, flags.mutants, flags.seed)],
         }
