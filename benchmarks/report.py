@@ -59,7 +59,9 @@ LEGEND = """\
 Medians of whole processes, start-up included, inputs in the page cache. Peak MB: the most
 proportional memory that all its processes had together, in a round of its own. ÷ ours: wall time
 over that of ours. Kept: whether rollouts arrived as the same bytes, as the same values in other
-JSON, or changed. That each is in its bucket, once, is checked after every run.
+JSON, or changed. That each is in its bucket, once, is checked after every run. No peer waits for
+the disk, so ours runs with --no-sync beside them; ours-synced is its default, which ends when its
+files are on the disk.
 """
 COST_HEADS = ("wall s", "range", "CPU s", "MB/s", "peak MB")
 

@@ -26,6 +26,7 @@ from report import Result, growth_table, machine, say, tool_table
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
 OURS = "ours"
+SYNCED = "ours-synced"
 GROWTH = (0.25, 1, 4)  # times --size
 GROWTH_WORKERS = (1, 2)
 
@@ -58,7 +59,8 @@ def peer(name: str, package: str) -> Tool:
 TOOLS = {
     "bucketing": {
         "cat": Tool(("sh", "-c", 'cat "$0"/*.jsonl > "$1"/all.jsonl', "SOURCE", "TARGET")),
-        OURS: ours("bucket_rollouts_by_difficulty.py", "-m", "mean_reward", "-n", "3"),
+        OURS: ours("bucket_rollouts_by_difficulty.py", "--no-sync"),
+        SYNCED: ours("bucket_rollouts_by_difficulty.py"),
         "polars": peer("bucket_polars_records", "polars"),
         "polars-reward": peer("bucket_polars_reward", "polars"),
         "msgspec": peer("bucket_msgspec", "msgspec"),
@@ -67,7 +69,8 @@ TOOLS = {
         "datasets": peer("bucket_datasets", "datasets"),
     },
     "preprocessing": {
-        OURS: ours("preprocess_bucketed_rollouts.py"),
+        OURS: ours("preprocess_bucketed_rollouts.py", "--no-sync"),
+        SYNCED: ours("preprocess_bucketed_rollouts.py"),
         "polars": peer("preprocess_polars", "polars"),
         "duckdb": peer("preprocess_duckdb", "duckdb"),
         "datasets": peer("preprocess_datasets", "datasets"),
@@ -180,12 +183,12 @@ def choose(what: str, wanted: Sequence[str], workers: int | None) -> tuple[dict[
     """The tools to run, and a line on those that cannot."""
     chosen, missing = {}, []
     for name, tool in TOOLS[what].items():
-        if wanted and name not in (*wanted, OURS):
+        if wanted and name not in (*wanted, OURS, SYNCED):
             continue
         if tool.package and importlib.util.find_spec(tool.package) is None:
             missing.append(name)
             continue
-        chosen[name] = with_workers(tool, workers) if name == OURS else tool
+        chosen[name] = with_workers(tool, workers) if name in (OURS, SYNCED) else tool
     return chosen, f"Not installed, so left out: {', '.join(missing)}." if missing else ""
 
 
