@@ -7,9 +7,9 @@ made from one directory has one schema, whatever buckets, filters and sets a run
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,35 +32,18 @@ from curriculum.manifests import (
 )
 from curriculum.options import PreprocessOptions
 from curriculum.outputs import Outputs, check_targets, check_writable
-from curriculum.parquet import plan_groups
-from curriculum.place import Placed, PlaceTask, StagedShard, digest_hashes, place_set
 from curriculum.plan import RowPlan
-from curriculum.preprocess_summary import PreprocessingReport, PromptFacts, SetFacts
+from curriculum.preprocess_summary import PreprocessingReport, SetFacts
 from curriculum.progress import Progress
-from curriculum.prompts import SPLITS, TRAIN, VAL, shared_prompts, split_prompts
+from curriculum.prompts import SPLITS, split_prompts
 from curriculum.rejected import MALFORMED as MALFORMED_REASON
 from curriculum.rejected import ProblemReport, RejectedLines, reason_lines, rejected_tasks
 from curriculum.sets import add_sets, name_sets, record_set, replaced_files, set_file
-from curriculum.settings import Settings, settle
+from curriculum.settings import settle
 from curriculum.shapes import Conflict
-from curriculum.verl import RowForm, Stage
+from curriculum.verl import RowForm
 from curriculum.workers import Workers
-
-# A row is at most about as large as its line and the columns that we add.
-OUR_BYTES_PER_ROW = 1_000
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What the steps of a run share; `sets` by name, each with the places of its buckets."""
-
-    options: PreprocessOptions
-    directory: BucketDirectory
-    settings: Settings
-    sets: Mapping[str, Sequence[int]]
-    outputs: Outputs
-    workers: Workers
-    progress: Progress
+from curriculum.write_sets import PreprocessRun, write_sets
 
 
 def preprocess_buckets(
@@ -85,14 +68,14 @@ def preprocess_buckets(
     ):
         previous = load_manifest(output, PreprocessingManifest)
         _check_outputs(options, sets, previous.files() if previous else [])
-        run = _Run(options, directory, settings, sets, outputs, workers, progress)
+        run = PreprocessRun(options, directory, settings, sets, outputs, workers, progress)
         found, malformed = _convert(run)
         form, notes = _choose_form(run, found)
         _convert_again(run, found, form)
         hashes = (found.hashes(bucket) for bucket in range(len(directory.names)))
         plan = RowPlan(found, split_prompts(hashes, options.val_ratio), sets)
         _check_any_row(options, plan)
-        facts = _place(run, plan, form)
+        facts = write_sets(run, plan, form)
         _check_counts(run, found, facts)
         _write_rejected(run, found)
         check_unchanged(directory.files)
@@ -132,7 +115,7 @@ def _check_outputs(
     check_targets(output, wanted, ours, BucketingManifest.file_name)
 
 
-def _convert(run: _Run) -> tuple[Found, Counter[str]]:
+def _convert(run: PreprocessRun) -> tuple[Found, Counter[str]]:
     """First pass, over every bucket of the directory; the rows of the run's sets are staged.
     Malformed lines are counted by kind. Raises InputError for those that are not to be set aside,
     and where no rollout has a score."""
@@ -154,7 +137,7 @@ def _convert(run: _Run) -> tuple[Found, Counter[str]]:
     return found, problems.kinds
 
 
-def _convert_task(run: _Run, found: Found, number: int) -> ConvertTask:
+def _convert_task(run: PreprocessRun, found: Found, number: int) -> ConvertTask:
     """The task of one shard, with what other shards have shown so far."""
     wanted = any(found.buckets[number] in buckets for buckets in run.sets.values())
     return ConvertTask(
@@ -170,14 +153,14 @@ def _convert_task(run: _Run, found: Found, number: int) -> ConvertTask:
     )
 
 
-def _reason_file(run: _Run, number: int) -> Path | None:
+def _reason_file(run: PreprocessRun, number: int) -> Path | None:
     """Where the reasons of a shard's malformed lines are kept, if they are to be set aside."""
     if run.options.on_malformed == "stop":
         return None
     return run.outputs.scratch_directory() / f"reasons-{number:06}"
 
 
-def _check_any_score(run: _Run, found: Found) -> None:
+def _check_any_score(run: PreprocessRun, found: Found) -> None:
     if not found.count(ROW) + found.count(UNSCORED):
         raise InputError(
             "its bucket files are all empty",
@@ -210,7 +193,7 @@ def _edited(directory: BucketDirectory, found: Found) -> list[str]:
     return warnings
 
 
-def _choose_form(run: _Run, found: Found) -> tuple[RowForm, list[str]]:
+def _choose_form(run: PreprocessRun, found: Found) -> tuple[RowForm, list[str]]:
     try:
         return choose_form(found.shapes, run.options.best_response)
     except Conflict as conflict:
@@ -235,7 +218,7 @@ def _no_one_type(options: PreprocessOptions, found: Found, conflict: Conflict) -
     )
 
 
-def _convert_again(run: _Run, found: Found, form: RowForm) -> None:
+def _convert_again(run: PreprocessRun, found: Found, form: RowForm) -> None:
     """Stage anew the rows of those shards that did not know the run's form yet."""
     again = [i for i, converted in enumerate(found.converted) if not converted.has_form(form)]
     for number in again:
@@ -263,102 +246,7 @@ def _check_any_row(options: PreprocessOptions, plan: RowPlan) -> None:
     )
 
 
-def _place(run: _Run, plan: RowPlan, form: RowForm) -> list[SetFacts]:
-    """Second pass: write the files of all sets; a side without rows gets no file. Raises
-    InternalError where what was written is not what was planned."""
-    run.progress.step("write")
-    _check_sides(plan)
-    tasks = {name: _place_task(run, plan, form, name) for name in plan.sets if plan.rows(name)}
-    tick = _staged_progress(run, tasks.values())
-    facts = {}
-    # More of them than cores: they are few and of unequal length.
-    done = run.workers.map(place_set, tasks.values(), crowd=True, tick=tick)
-    for name, (task, placed) in zip(tasks, done, strict=True):
-        _check_placed(plan, name, task, placed)
-        facts[name] = _weigh(run, plan, name, placed)
-    tick()
-    return [
-        facts.get(name) or _weigh(run, plan, name, [Placed() for _ in SPLITS]) for name in plan.sets
-    ]
-
-
-def _check_sides(plan: RowPlan) -> None:
-    """Raise InternalError if a prompt is on both sides of this run's sets."""
-    for one in plan.sets:
-        train = plan.prompts(one, TRAIN)
-        both = sum(len(shared_prompts(train, plan.prompts(name, VAL))) for name in plan.sets)
-        if both:
-            raise InternalError(f"{both:,} prompts are on both sides of the split")
-
-
-def _place_task(run: _Run, plan: RowPlan, form: RowForm, name: str) -> PlaceTask:
-    shards = [
-        StagedShard(
-            [part.path for part in plan.found.converted[number].parts],
-            Stage(run.directory.names[plan.found.buckets[number]], plan.found.buckets[number]),
-            plan.first_indexes[number],
-        )
-        for number in plan.shards(name)
-    ]
-    lengths = [plan.lengths(name, side) for side in range(len(SPLITS))]
-    paths = [
-        run.outputs.stage(set_file(name, split)) if len(rows) else None
-        for split, rows in zip(SPLITS, lengths, strict=True)
-    ]
-    groups = [plan_groups(rows + OUR_BYTES_PER_ROW) for rows in lengths]
-    options = run.options
-    source = None if options.keep_data_source else options.data_source
-    return PlaceTask(shards, form, plan.split, paths, groups, source)
-
-
-def _staged_progress(run: _Run, tasks: Iterable[PlaceTask]) -> Callable[[], None]:
-    """What tells the progress how much has been written: staged rows are removed as they are."""
-    sizes = {
-        path: path.stat().st_size for task in tasks for shard in task.shards for path in shard.paths
-    }
-    work = sum(run.directory.files[i].size for places in run.sets.values() for i in places)
-    share = work / max(sum(sizes.values()), 1)
-
-    def tick() -> None:
-        gone = [path for path in sizes if not path.exists()]
-        run.progress.add(round(share * sum(sizes.pop(path) for path in gone)))
-
-    return tick
-
-
-def _check_placed(plan: RowPlan, name: str, task: PlaceTask, placed: Sequence[Placed]) -> None:
-    """Compare what a set's files hold, by their own count, with the plan."""
-    for side, (path, groups) in enumerate(zip(task.paths, task.groups, strict=True)):
-        rows = placed[side].rows_in_file
-        if not sum(groups) == placed[side].rows == rows:
-            raise InternalError(f"{path} has {rows:,} rows instead of {sum(groups):,}")
-        if placed[side].digest != digest_hashes(plan.hashes(name, side)):
-            raise InternalError(f"{path} holds other prompts than were planned")
-
-
-def _weigh(run: _Run, plan: RowPlan, name: str, placed: Sequence[Placed]) -> SetFacts:
-    names = run.directory.names
-    files = {
-        split: set_file(name, split) if side.rows else None
-        for split, side in zip(SPLITS, placed, strict=True)
-    }
-    written = [run.outputs.stage(file) for file in files.values() if file]
-    return SetFacts(
-        name=name,
-        buckets=[names[i] for i in plan.sets[name]],
-        files=files,
-        rows={split: side.rows for split, side in zip(SPLITS, placed, strict=True)},
-        dropped={names[i]: plan.dropped(i) for i in plan.sets[name]},
-        prompts=PromptFacts.of(
-            plan.prompts(name, TRAIN), plan.prompts(name, VAL), plan.shared_prompts
-        ),
-        data_sources=sum((side.data_sources for side in placed), Counter()),
-        bytes=sum(path.stat().st_size for path in written),
-        columns=sum((side.columns for side in placed), Counter()),
-    )
-
-
-def _check_counts(run: _Run, found: Found, facts: Sequence[SetFacts]) -> None:
+def _check_counts(run: PreprocessRun, found: Found, facts: Sequence[SetFacts]) -> None:
     """Raise InternalError if a line of a set's buckets is neither a row of it nor accounted for."""
     others = (BLANK, MALFORMED, UNSCORED)
     for fact in facts:
@@ -369,7 +257,7 @@ def _check_counts(run: _Run, found: Found, facts: Sequence[SetFacts]) -> None:
             raise InternalError(f"the counts of {fact.name} do not add up to its {lines:,} lines")
 
 
-def _write_rejected(run: _Run, found: Found) -> None:
+def _write_rejected(run: PreprocessRun, found: Found) -> None:
     """Copy the rejected lines of the whole directory, and say why."""
     files = {UNSCORED: UNSCORED_FILE, MALFORMED: MALFORMED_FILE}
     paths = {kind: run.outputs.stage(file) for kind, file in files.items() if found.count(kind)}

@@ -18,6 +18,7 @@ ROOMS = (
      "journal"),
     ("outputs", "options", "plan", "settings", "sets", "bucket_summary", "bucket_record",
      "preprocess_summary", "cli"),
+    ("write_sets",),
     ("bucket", "preprocess"),
 )  # fmt: skip
 FLOOR = {module: floor for floor, room in enumerate(ROOMS) for module in room}

@@ -55,7 +55,7 @@ def test_rows_that_were_not_planned_are_an_internal_error(
         replace_rows(staged(task)[0], change)
         return place_set(task)
 
-    monkeypatch.setattr("curriculum.preprocess.place_set", tamper)
+    monkeypatch.setattr("curriculum.write_sets.place_set", tamper)
     code, out, err = preprocess("-i", source, "-o", tmp_path / "out", "--workers", 1)
     assert (code, out) == (1, "")
     assert err.startswith("error: internal error")
@@ -74,6 +74,6 @@ def test_staged_rows_are_gone_once_written(
         left.extend(path for path in staged(task) if path.exists())
         return placed
 
-    monkeypatch.setattr("curriculum.preprocess.place_set", look)
+    monkeypatch.setattr("curriculum.write_sets.place_set", look)
     assert preprocess("-i", source, "-o", tmp_path / "out", "--workers", 1)[0] == 0
     assert left == []

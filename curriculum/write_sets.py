@@ -1,0 +1,133 @@
+"""Preprocessing, second pass over all sets: who writes which rows where, and whether they did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from curriculum.directory import BucketDirectory
+from curriculum.errors import InternalError
+from curriculum.options import PreprocessOptions
+from curriculum.outputs import Outputs
+from curriculum.parquet import plan_groups
+from curriculum.place import Placed, PlaceTask, StagedShard, digest_hashes, place_set
+from curriculum.plan import RowPlan
+from curriculum.preprocess_summary import PromptFacts, SetFacts
+from curriculum.progress import Progress
+from curriculum.prompts import SPLITS, TRAIN, VAL, shared_prompts
+from curriculum.sets import set_file
+from curriculum.settings import Settings
+from curriculum.verl import RowForm, Stage
+from curriculum.workers import Workers
+
+# A row is at most about as large as its line and the columns that we add.
+OUR_BYTES_PER_ROW = 1_000
+
+
+@dataclass(frozen=True)
+class PreprocessRun:
+    """What the steps of a run share; `sets` by name, each with the places of its buckets."""
+
+    options: PreprocessOptions
+    directory: BucketDirectory
+    settings: Settings
+    sets: Mapping[str, Sequence[int]]
+    outputs: Outputs
+    workers: Workers
+    progress: Progress
+
+
+def write_sets(run: PreprocessRun, plan: RowPlan, form: RowForm) -> list[SetFacts]:
+    """Second pass: write the files of all sets; a side without rows gets no file. Raises
+    InternalError where what was written is not what was planned."""
+    run.progress.step("write")
+    _check_sides(plan)
+    tasks = {name: _place_task(run, plan, form, name) for name in plan.sets if plan.rows(name)}
+    tick = _staged_progress(run, tasks.values())
+    facts = {}
+    # More of them than cores: they are few and of unequal length.
+    done = run.workers.map(place_set, tasks.values(), crowd=True, tick=tick)
+    for name, (task, placed) in zip(tasks, done, strict=True):
+        _check_placed(plan, name, task, placed)
+        facts[name] = _weigh(run, plan, name, placed)
+    tick()
+    return [
+        facts.get(name) or _weigh(run, plan, name, [Placed() for _ in SPLITS]) for name in plan.sets
+    ]
+
+
+def _check_sides(plan: RowPlan) -> None:
+    """Raise InternalError if a prompt is on both sides of this run's sets."""
+    for one in plan.sets:
+        train = plan.prompts(one, TRAIN)
+        both = sum(len(shared_prompts(train, plan.prompts(name, VAL))) for name in plan.sets)
+        if both:
+            raise InternalError(f"{both:,} prompts are on both sides of the split")
+
+
+def _place_task(run: PreprocessRun, plan: RowPlan, form: RowForm, name: str) -> PlaceTask:
+    shards = [
+        StagedShard(
+            [part.path for part in plan.found.converted[number].parts],
+            Stage(run.directory.names[plan.found.buckets[number]], plan.found.buckets[number]),
+            plan.first_indexes[number],
+        )
+        for number in plan.shards(name)
+    ]
+    lengths = [plan.lengths(name, side) for side in range(len(SPLITS))]
+    paths = [
+        run.outputs.stage(set_file(name, split)) if len(rows) else None
+        for split, rows in zip(SPLITS, lengths, strict=True)
+    ]
+    groups = [plan_groups(rows + OUR_BYTES_PER_ROW) for rows in lengths]
+    options = run.options
+    source = None if options.keep_data_source else options.data_source
+    return PlaceTask(shards, form, plan.split, paths, groups, source)
+
+
+def _staged_progress(run: PreprocessRun, tasks: Iterable[PlaceTask]) -> Callable[[], None]:
+    """What tells the progress how much has been written: staged rows are removed as they are."""
+    sizes = {
+        path: path.stat().st_size for task in tasks for shard in task.shards for path in shard.paths
+    }
+    work = sum(run.directory.files[i].size for places in run.sets.values() for i in places)
+    share = work / max(sum(sizes.values()), 1)
+
+    def tick() -> None:
+        gone = [path for path in sizes if not path.exists()]
+        run.progress.add(round(share * sum(sizes.pop(path) for path in gone)))
+
+    return tick
+
+
+def _check_placed(plan: RowPlan, name: str, task: PlaceTask, placed: Sequence[Placed]) -> None:
+    """Compare what a set's files hold, by their own count, with the plan."""
+    for side, (path, groups) in enumerate(zip(task.paths, task.groups, strict=True)):
+        rows = placed[side].rows_in_file
+        if not sum(groups) == placed[side].rows == rows:
+            raise InternalError(f"{path} has {rows:,} rows instead of {sum(groups):,}")
+        if placed[side].digest != digest_hashes(plan.hashes(name, side)):
+            raise InternalError(f"{path} holds other prompts than were planned")
+
+
+def _weigh(run: PreprocessRun, plan: RowPlan, name: str, placed: Sequence[Placed]) -> SetFacts:
+    names = run.directory.names
+    files = {
+        split: set_file(name, split) if side.rows else None
+        for split, side in zip(SPLITS, placed, strict=True)
+    }
+    written = [run.outputs.stage(file) for file in files.values() if file]
+    return SetFacts(
+        name=name,
+        buckets=[names[i] for i in plan.sets[name]],
+        files=files,
+        rows={split: side.rows for split, side in zip(SPLITS, placed, strict=True)},
+        dropped={names[i]: plan.dropped(i) for i in plan.sets[name]},
+        prompts=PromptFacts.of(
+            plan.prompts(name, TRAIN), plan.prompts(name, VAL), plan.shared_prompts
+        ),
+        data_sources=sum((side.data_sources for side in placed), Counter()),
+        bytes=sum(path.stat().st_size for path in written),
+        columns=sum((side.columns for side in placed), Counter()),
+    )
