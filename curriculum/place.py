@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curriculum.arrays import HashArray
+from curriculum.arrays import HashArray, LengthArray, compact_lengths
 from curriculum.arrow import int64_values, truths
 from curriculum.parquet import GroupWriter, read_footer
 from curriculum.prompts import SPLITS, Split
@@ -50,10 +50,12 @@ class PlaceTask:
 @dataclass
 class Placed:
     """What was written of one side: how many rows, a digest of their prompts' hashes in order,
-    rows by data_source; and what the file's own footer says: rows, compressed bytes by column."""
+    each prompt's length in characters, rows by data_source; and what the file's own footer says:
+    rows, compressed bytes by column."""
 
     rows: int = 0
     digest: bytes = b""
+    prompt_lengths: list[LengthArray] = field(default_factory=list)
     data_sources: Counter[str] = field(default_factory=Counter)
     rows_in_file: int = 0
     columns: Counter[str] = field(default_factory=Counter)
@@ -80,6 +82,7 @@ def place_set(task: PlaceTask) -> list[Placed]:
                 indexes = shard.first_index + int64_values(columns["ordinal"])
                 writer.add(place_rows(columns, indexes, task.form, shard.stage, SPLITS[side]))
                 placed[side].rows += len(rows)
+                placed[side].prompt_lengths.append(_characters(columns["prompt"]))
                 if task.data_source is None:
                     placed[side].data_sources.update(_count(columns["data_source"]))
                 else:
@@ -108,6 +111,14 @@ def _read(shards: Sequence[StagedShard]) -> Iterator[tuple[pa.RecordBatch, Stage
                 for batch in stream:
                     yield batch, shard
             path.unlink()
+
+
+def _characters(prompts: pa.ListArray) -> LengthArray:
+    """How many characters the messages of each prompt have, all together."""
+    contents = prompts.flatten().field("content")
+    lengths = int64_values(pc.cast(pc.utf8_length(contents), pa.int64()))
+    counts = int64_values(pc.cast(pc.list_value_length(prompts), pa.int64()))
+    return compact_lengths(np.add.reduceat(lengths, np.cumsum(counts) - counts))
 
 
 def _count(texts: pa.Array) -> Counter[str]:

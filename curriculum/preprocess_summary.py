@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curriculum.arrays import HashArray
+from curriculum.arrays import HashArray, LengthArray
 from curriculum.columns import Notes, Topic
 from curriculum.manifests import UNSCORED_FILE, PreprocessingManifest, SetRecord
 from curriculum.options import DEFAULT_DATA_SOURCE
@@ -47,9 +47,29 @@ class PromptFacts:
 
 
 @dataclass(frozen=True)
+class LengthFacts:
+    """How long the prompts of a set's rows are, in characters: the length that half of them, 90 %
+    and 99 % do not exceed, and the longest; all None without rows."""
+
+    median: int | None = None
+    most: int | None = None
+    nearly_all: int | None = None
+    longest: int | None = None
+
+    @staticmethod
+    def of(parts: Sequence[LengthArray]) -> LengthFacts:
+        """The quantiles of the lengths in all parts; each is the length of some prompt."""
+        lengths = np.sort(np.concatenate([np.zeros(0, np.uint32), *parts]))
+        if not len(lengths):
+            return LengthFacts()
+        ranks = [-(-percent * len(lengths) // 100) - 1 for percent in (50, 90, 99, 100)]
+        return LengthFacts(*lengths[ranks].tolist())
+
+
+@dataclass(frozen=True)
 class SetFacts:
-    """One set as written: files and rows by side, rollouts dropped by bucket, prompts, rows by
-    data_source, bytes on disk and compressed bytes by column."""
+    """One set as written: files and rows by side, rollouts dropped by bucket, prompts and their
+    lengths, rows by data_source, bytes on disk and compressed bytes by column."""
 
     name: str
     buckets: Sequence[str]
@@ -57,6 +77,7 @@ class SetFacts:
     rows: dict[str, int]
     dropped: dict[str, int]
     prompts: PromptFacts
+    prompt_lengths: LengthFacts
     data_sources: Counter[str]
     bytes: int
     columns: Counter[str]
@@ -95,6 +116,8 @@ def preprocessing_summary(report: PreprocessingReport) -> str:
     rows.extend(_set_row(facts) for facts in report.sets)
     prompts = [["set", "prompts", "in 2+ rollouts", "in 2+ buckets", "on both sides"]]
     prompts.extend(_prompt_row(facts) for facts in report.sets)
+    lengths = [["set", "median", "90%", "99%", "longest"]]
+    lengths.extend(_length_row(facts) for facts in report.sets)
     lines = [
         f"{plural(len(report.sets), 'set')} in {report.output_dir} "
         f"from {record.input_dir}, filter {record.filter}:",
@@ -104,6 +127,10 @@ def preprocessing_summary(report: PreprocessingReport) -> str:
         f"Split by prompt, val ratio {record.val_ratio:g}, seed {record.seed}:",
         "",
         *table(prompts, left=1),
+        "",
+        "Prompt lengths in characters (data.max_prompt_length, in tokens, must hold the longest):",
+        "",
+        *table(lengths, left=1),
         "",
         *(f"wrote {path}" for path in _paths(report)),
     ]
@@ -122,6 +149,12 @@ def _prompt_row(facts: SetFacts) -> list[str]:
     prompts = facts.prompts
     counts = (prompts.distinct, prompts.in_rollouts, prompts.in_buckets, prompts.both_sides)
     return [facts.name, *(f"{count:,}" for count in counts)]
+
+
+def _length_row(facts: SetFacts) -> list[str]:
+    lengths = facts.prompt_lengths
+    values = (lengths.median, lengths.most, lengths.nearly_all, lengths.longest)
+    return [facts.name, *("-" if value is None else f"{value:,}" for value in values)]
 
 
 def _set_row(facts: SetFacts) -> list[str]:

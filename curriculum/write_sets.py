@@ -13,7 +13,7 @@ from curriculum.outputs import Outputs
 from curriculum.parquet import plan_groups
 from curriculum.place import Placed, PlaceTask, StagedShard, digest_hashes, place_set
 from curriculum.plan import RowPlan
-from curriculum.preprocess_summary import PromptFacts, SetFacts
+from curriculum.preprocess_summary import LengthFacts, PromptFacts, SetFacts
 from curriculum.progress import Progress
 from curriculum.prompts import SPLITS, TRAIN, VAL, shared_prompts
 from curriculum.sets import set_file
@@ -127,6 +127,7 @@ def _weigh(run: PreprocessRun, plan: RowPlan, name: str, placed: Sequence[Placed
         prompts=PromptFacts.of(
             plan.prompts(name, TRAIN), plan.prompts(name, VAL), plan.shared_prompts
         ),
+        prompt_lengths=LengthFacts.of([part for side in placed for part in side.prompt_lengths]),
         data_sources=sum((side.data_sources for side in placed), Counter()),
         bytes=sum(path.stat().st_size for path in written),
         columns=sum((side.columns for side in placed), Counter()),
