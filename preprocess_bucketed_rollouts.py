@@ -49,6 +49,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--filter", metavar="NAME", help=f"which rollouts to keep. {filters} (default: all)"
     )
     sets.add_argument(
+        "--order", metavar="CHOICE",
+        help="order of the rows of a set. input: as they were read, bucket by bucket; "
+        "easy-to-hard: by difficulty (default: input)",
+    )  # fmt: skip
+    sets.add_argument(
         "--val-ratio", type=float, metavar="RATIO",
         help="share of prompts held out for val, 0 for none (default: 0.05)",
     )  # fmt: skip

@@ -19,13 +19,16 @@ import pyarrow as pa
 from curriculum.arrays import (
     BoolArray,
     ByteArray,
+    FloatArray,
     HashArray,
     IntArray,
     LengthArray,
     compact_lengths,
 )
 from curriculum.arrow import integers
+from curriculum.bucketers import difficulty
 from curriculum.columns import Columns, Notes
+from curriculum.errors import InternalError
 from curriculum.filters import FILTERS
 from curriculum.infer import FormGuess, Shapes
 from curriculum.inputs import Block, Shard, read_blocks
@@ -60,7 +63,7 @@ class ConvertTask:
 
     Rows are staged in `directory`, or not at all. Their form is `form`, or what they suggest
     together with the shapes `known` of other shards. The reasons of malformed lines go to
-    `reasons` (None: nowhere).
+    `reasons` (None: nowhere). With `rank` the difficulty of each row is wanted too.
     """
 
     shard: Shard
@@ -73,6 +76,7 @@ class ConvertTask:
     known: Shapes
     form: RowForm | None = None
     reasons: Path | None = None
+    rank: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,13 +91,14 @@ class Part:
 @dataclass(frozen=True)
 class Converted:
     """A shard after the first pass: `lengths` (bytes, without newline) and `kinds` of its lines;
-    `hashes` and `keep`, one per row; counts and shapes; and the staged rows. `staged` is False
-    where some have no form."""
+    `hashes` and `keep`, and `difficulty` if it is wanted, one per row; counts and shapes; and the
+    staged rows. `staged` is False where some have no form."""
 
     lengths: LengthArray
     kinds: ByteArray
     hashes: HashArray
     keep: BoolArray
+    difficulty: FloatArray
     shapes: Shapes
     notes: Notes
     responses: int
@@ -132,6 +137,7 @@ class _Converter:
         self._kinds: list[ByteArray] = []
         self._keep: list[BoolArray] = []
         self._hashes: list[HashArray] = []
+        self._difficulty: list[FloatArray] = []
         self._lines = self._rollouts = self._responses = self._present = 0
         self._parts: list[Part] = []
         self._staged = True
@@ -170,6 +176,8 @@ class _Converter:
         messages = Messages.of(rows.prompts)
         hashes = hash_prompts(messages, self._task.seed)
         keep = FILTERS[self._task.filter].keep(scores, self._task.metrics.pass_threshold)
+        if self._task.rank:
+            self._difficulty.append(_difficulty(scores, self._task.metrics))
         form = self._task.form or self._guess.add(rows, (self._task.number, self._lines))
         ordinals = self._rollouts + np.cumsum(kinds != BLANK)[kinds == ROW] - 1
         if keep.any():
@@ -229,6 +237,7 @@ class _Converter:
             kinds=np.concatenate(self._kinds),
             hashes=np.concatenate(self._hashes),
             keep=np.concatenate(self._keep),
+            difficulty=np.concatenate([np.zeros(0), *self._difficulty]),
             shapes=self._guess.shapes,
             notes=self._reader.notes,
             responses=self._responses,
@@ -237,6 +246,15 @@ class _Converter:
             parts=self._parts,
             staged=self._staged,
         )
+
+
+def _difficulty(scores: Scores, choice: MetricChoice) -> FloatArray:
+    """The metric turned so that higher is harder; NaN, which sorts last, where undefined."""
+    if choice.metric is None:
+        raise InternalError("there is no metric to order rows by")
+    return difficulty(
+        choice.metric.values(scores, choice.parameters), choice.metric.higher_is_easier
+    )
 
 
 def _measure(scores: Scores, choice: MetricChoice) -> Measures:

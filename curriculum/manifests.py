@@ -117,6 +117,7 @@ class SetRecord(msgspec.Struct, frozen=True):
     rows: dict[str, int]
     dropped: dict[str, int]
     moved_prompts: tuple[MovedPrompt, ...]
+    order: str = "input"
 
     def written(self) -> list[str]:
         """The files of the set; a side without rows has none."""

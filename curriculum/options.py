@@ -17,6 +17,7 @@ from curriculum.metrics import METRICS, Metric, MetricParameters
 from curriculum.text import plural
 
 DEFAULT_BUCKETS = 3
+ORDERS = ("input", "easy-to-hard")
 ON_MALFORMED = ("stop", "set-aside")
 DEFAULT_DATA_SOURCE = "bucketed_curriculum"
 
@@ -101,6 +102,7 @@ class PreprocessOptions:
     combine: bool = False
     output_name: str | None = None
     filter: str = "all"
+    order: str = "input"
     pass_threshold: float | None = None
     score_field: str | None = None
     data_source: str = DEFAULT_DATA_SOURCE
@@ -116,6 +118,7 @@ class PreprocessOptions:
 
     def __post_init__(self) -> None:
         _check_choice("--filter", self.filter, FILTERS)
+        _check_choice("--order", self.order, ORDERS)
         _check_choice("--ground-truth-format", self.ground_truth_format, ("auto", "string"))
         _check_choice("--on-malformed", self.on_malformed, ON_MALFORMED)
         _check_finite("--pass-threshold", self.pass_threshold)

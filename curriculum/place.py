@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curriculum.arrays import HashArray, LengthArray, compact_lengths
-from curriculum.arrow import int64_values, truths
+from curriculum.arrays import HashArray, IntArray, LengthArray, compact_lengths
+from curriculum.arrow import int64_values, integers, truths
 from curriculum.parquet import GroupWriter, read_footer
-from curriculum.prompts import SPLITS, Split
+from curriculum.prompts import SPLITS, VAL, Split
 from curriculum.verl import RowForm, Stage, place_rows
 
 
@@ -35,9 +35,9 @@ class StagedShard:
 
 @dataclass(frozen=True)
 class PlaceTask:
-    """A set: its staged shards in order, and by side where to write and the rows of each row
-    group; a side without rows has no path. `data_source` is that of all rows, None where each
-    has its own."""
+    """A set: its staged shards in order, and by side where to write, the rows of each row group
+    and their order (places among the side's staged rows; None: as they are); a side without rows
+    has no path. `data_source` is that of all rows, None where each has its own."""
 
     shards: Sequence[StagedShard]
     form: RowForm
@@ -45,6 +45,7 @@ class PlaceTask:
     paths: Sequence[Path | None]
     groups: Sequence[Sequence[int]]
     data_source: str | None
+    orders: Sequence[IntArray | None]
 
 
 @dataclass
@@ -71,28 +72,74 @@ def place_set(task: PlaceTask) -> list[Placed]:
             None if path is None else stack.enter_context(GroupWriter(path, schema, groups))
             for path, groups in zip(task.paths, task.groups, strict=True)
         ]
-        for batch, shard in _read(task.shards):
-            hashes = int64_values(batch.column("hash")).view(np.uint64)
-            val = task.split.is_val(hashes)
-            for side, (chosen, writer) in enumerate(zip((~val, val), writers, strict=True)):
-                if writer is None or not chosen.any():
-                    continue
-                rows = batch if chosen.all() else batch.filter(truths(chosen))
-                columns = dict(zip(rows.schema.names, rows.columns, strict=True))
-                indexes = shard.first_index + int64_values(columns["ordinal"])
-                writer.add(place_rows(columns, indexes, task.form, shard.stage, SPLITS[side]))
-                placed[side].rows += len(rows)
-                placed[side].prompt_lengths.append(_characters(columns["prompt"]))
-                if task.data_source is None:
-                    placed[side].data_sources.update(_count(columns["data_source"]))
-                else:
-                    placed[side].data_sources[task.data_source] += len(rows)
-                digests[side].update(int64_values(columns["hash"]).tobytes())
+        in_order = any(order is not None for order in task.orders)
+        for side, rows, hashes in _sorted(task) if in_order else _as_staged(task):
+            writer = writers[side]
+            if writer is None:
+                continue
+            writer.add(rows)
+            placed[side].rows += len(rows)
+            placed[side].prompt_lengths.append(_characters(rows.column("prompt")))
+            if task.data_source is None:
+                placed[side].data_sources.update(_count(rows.column("data_source")))
+            else:
+                placed[side].data_sources[task.data_source] += len(rows)
+            digests[side].update(hashes.tobytes())
     for done, path, digest in zip(placed, task.paths, digests, strict=True):
         done.digest = digest.digest()
         if path is not None:
             done.rows_in_file, done.columns = read_footer(path)
     return placed
+
+
+def _as_staged(task: PlaceTask) -> Iterator[tuple[int, pa.RecordBatch, HashArray]]:
+    """Rows in the order in which they are staged, each batch with its side and prompt hashes."""
+    for batch, shard in _read(task.shards):
+        val = task.split.is_val(_hashes(batch))
+        for side, chosen in enumerate((~val, val)):
+            if chosen.any():
+                rows = batch if chosen.all() else batch.filter(truths(chosen))
+                yield side, _place(rows, shard, task, side), _hashes(rows)
+
+
+def _sorted(task: PlaceTask) -> Iterator[tuple[int, pa.RecordBatch, HashArray]]:
+    """The same in the order of the task. Staged files stay mapped meanwhile: of what lies in them,
+    only the rows of one row group are in memory at a time."""
+    staged = list(_read(task.shards))
+    hashes = [_hashes(batch) for batch, _ in staged]
+    batches = np.repeat(np.arange(len(staged)), list(map(len, hashes)))
+    rows = np.concatenate([np.arange(len(part)) for part in hashes])
+    every = np.concatenate(hashes)
+    val = task.split.is_val(every)
+    for side, (order, groups) in enumerate(zip(task.orders, task.groups, strict=True)):
+        places = np.flatnonzero(val if side == VAL else ~val)[order]
+        placed = [_place(batch, shard, task, side) for batch, shard in staged]
+        for chosen in np.split(places, np.cumsum(groups)):
+            if len(chosen):
+                yield side, _gather(placed, batches[chosen], rows[chosen]), every[chosen]
+
+
+def _gather(batches: Sequence[pa.RecordBatch], numbers: IntArray, rows: IntArray) -> pa.RecordBatch:
+    """Rows of several batches: for each its batch's number, and its place there."""
+    by_batch = np.argsort(numbers, kind="stable")
+    back = np.empty_like(by_batch)
+    back[by_batch] = np.arange(len(by_batch))
+    first = np.flatnonzero(np.diff(numbers[by_batch], prepend=-1))
+    pieces = [
+        batches[numbers[some[0]]].take(integers(rows[some]))
+        for some in np.split(by_batch, first[1:])
+    ]
+    return pa.Table.from_batches(pieces).combine_chunks().take(integers(back)).to_batches()[0]
+
+
+def _place(batch: pa.RecordBatch, shard: StagedShard, task: PlaceTask, side: int) -> pa.RecordBatch:
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    indexes = shard.first_index + int64_values(columns["ordinal"])
+    return place_rows(columns, indexes, task.form, shard.stage, SPLITS[side])
+
+
+def _hashes(batch: pa.RecordBatch) -> HashArray:
+    return int64_values(batch.column("hash")).view(np.uint64)
 
 
 def digest_hashes(parts: Sequence[HashArray]) -> bytes:

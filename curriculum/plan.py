@@ -19,11 +19,13 @@ from curriculum.prompts import SPLITS, VAL, Split, distinct_prompts, repeated_pr
 
 @dataclass(frozen=True)
 class RowPlan:
-    """The split of this run, and its sets, each with the places of its buckets."""
+    """The split of this run, and its sets, each with the places of its buckets; and whether rows
+    go from easy to hard."""
 
     found: Found
     split: Split
     sets: Mapping[str, Sequence[int]]
+    easy_to_hard: bool = False
 
     def shards(self, name: str) -> list[int]:
         """The numbers of a set's shards, in order."""
@@ -43,23 +45,42 @@ class RowPlan:
         return part.keep & (val if side == VAL else ~val)
 
     def lengths(self, name: str, side: int) -> IntArray:
-        """The line lengths of a set's rows on one side, in order."""
+        """The line lengths of a set's rows on one side, in their order."""
         parts = [np.zeros(0, np.int64)]
         for number in self.shards(name):
             part = self.found.converted[number]
             parts.append(part.lengths[part.kinds == ROW][self.chosen(number, side)])
-        return np.concatenate(parts)
+        lengths, order = np.concatenate(parts), self.order(name, side)
+        return lengths if order is None else lengths[order]
 
     def hashes(self, name: str, side: int) -> list[HashArray]:
-        """Per shard of a set, the prompt hash of each row on one side, in order."""
-        return [
+        """The prompt hash of each row of a set on one side, in their order, in some parts."""
+        hashes, order = self._hashes(name, side), self.order(name, side)
+        return hashes if order is None else [np.concatenate(hashes)[order]]
+
+    def order(self, name: str, side: int) -> IntArray | None:
+        """The rows of a set on one side from easy to hard, as places in the order in which they
+        were read; None if that is their order. Ties by prompt hash, then as they were read."""
+        if not self.easy_to_hard:
+            return None
+        values = [
+            self.found.converted[number].difficulty[self.chosen(number, side)]
+            for number in self.shards(name)
+        ]
+        values.append(np.zeros(0))  # a set of empty buckets has no shard
+        return np.lexsort((np.concatenate(self._hashes(name, side)), np.concatenate(values)))
+
+    def _hashes(self, name: str, side: int) -> list[HashArray]:
+        """The same as `hashes`, shard by shard as they were read, and an empty part."""
+        hashes = [
             self.found.converted[number].hashes[self.chosen(number, side)]
             for number in self.shards(name)
         ]
+        return [*hashes, np.zeros(0, np.uint64)]
 
     def prompts(self, name: str, side: int) -> HashArray:
         """The prompt hash of each row of a set on one side, ascending."""
-        hashes = np.concatenate([np.zeros(0, np.uint64), *self.hashes(name, side)])
+        hashes = np.concatenate(self._hashes(name, side))
         hashes.sort()
         return hashes
 

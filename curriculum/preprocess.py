@@ -39,7 +39,7 @@ from curriculum.prompts import SPLITS, split_prompts
 from curriculum.rejected import MALFORMED as MALFORMED_REASON
 from curriculum.rejected import ProblemReport, RejectedLines, reason_lines, rejected_tasks
 from curriculum.sets import add_sets, name_sets, record_set, replaced_files, set_file
-from curriculum.settings import settle
+from curriculum.settings import Settings, settle
 from curriculum.shapes import Conflict
 from curriculum.verl import RowForm
 from curriculum.workers import Workers
@@ -57,6 +57,7 @@ def preprocess_buckets(
     settle_to_read(Path(options.input_dir))
     directory = open_bucket_directory(Path(options.input_dir))
     settings = settle(options, directory.manifest)
+    _check_order(options, settings)
     sets = name_sets(options, directory)
     output = Path(options.output_dir)
     check_writable(output)
@@ -73,7 +74,8 @@ def preprocess_buckets(
         form, notes = _choose_form(run, found)
         _convert_again(run, found, form)
         hashes = (found.hashes(bucket) for bucket in range(len(directory.names)))
-        plan = RowPlan(found, split_prompts(hashes, options.val_ratio), sets)
+        split = split_prompts(hashes, options.val_ratio)
+        plan = RowPlan(found, split, sets, easy_to_hard=options.order != "input")
         _check_any_row(options, plan)
         facts = write_sets(run, plan, form)
         _check_counts(run, found, facts)
@@ -98,6 +100,16 @@ def preprocess_buckets(
         missing_scores=sum(part.missing_scores for part in found.converted),
         warnings=[*directory.warnings, *settings.warnings, *_edited(directory, found), *notes],
     )
+
+
+def _check_order(options: PreprocessOptions, settings: Settings) -> None:
+    if options.order != "input" and settings.metrics.metric is None:
+        raise InputError(
+            "there is no difficulty to order the rows by: the directory has no manifest",
+            where=options.input_dir,
+            expected=BucketingManifest.file_name,
+            fix="bucket again, or leave out --order",
+        )
 
 
 def _check_outputs(
@@ -150,6 +162,7 @@ def _convert_task(run: PreprocessRun, found: Found, number: int) -> ConvertTask:
         directory=run.outputs.scratch_directory() if wanted else None,
         known=deepcopy(found.shapes),
         reasons=_reason_file(run, number),
+        rank=run.options.order != "input",
     )
 
 

@@ -63,6 +63,7 @@ def record_set(
         rows=facts.rows,
         dropped=facts.dropped,
         moved_prompts=moved,
+        order=options.order,
     )
 
 

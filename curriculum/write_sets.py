@@ -83,7 +83,8 @@ def _place_task(run: PreprocessRun, plan: RowPlan, form: RowForm, name: str) -> 
     groups = [plan_groups(rows + OUR_BYTES_PER_ROW) for rows in lengths]
     options = run.options
     source = None if options.keep_data_source else options.data_source
-    return PlaceTask(shards, form, plan.split, paths, groups, source)
+    orders = [plan.order(name, side) for side in range(len(SPLITS))]
+    return PlaceTask(shards, form, plan.split, paths, groups, source, orders)
 
 
 def _staged_progress(run: PreprocessRun, tasks: Iterable[PlaceTask]) -> Callable[[], None]:
