@@ -34,7 +34,7 @@ def repeated(text: str | None, count: int) -> pa.Array:
     if text is None:
         return pa.nulls(count, pa.string())
     encoded = text.encode()
-    offsets = np.arange(count + 1, dtype=np.int32) * np.int32(len(encoded))
+    offsets = _offsets(np.full(count, len(encoded)))
     data = [pa.py_buffer(offsets), pa.py_buffer(encoded * count)]
     return pa.Array.from_buffers(pa.string(), count, [None, *data])
 
@@ -94,7 +94,7 @@ def column(values: Sequence[Any], plan: Plan) -> pa.Array:
             column([value.get(name) for value in objects], inner) for name, inner in plan.fields
         ]
         return structs(plan.arrow_type(), children, valid)
-    filled = values if valid is None else [value or 0 for value in values]
+    filled = values if valid is None else [0 if value is None else value for value in values]
     if plan.kind == "int64":
         return integers(np.array(filled, np.int64), valid)
     if plan.kind == "double":
@@ -112,8 +112,8 @@ def _validity(valid: BoolArray | None) -> pa.Buffer | None:
     return None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
 
 
-def _offsets(counts: Sequence[int]) -> Any:
-    ends = np.cumsum(np.array(counts, dtype=np.int64))
+def _offsets(counts: Sequence[int] | IntArray) -> Any:
+    ends = np.cumsum(np.asarray(counts, dtype=np.int64))
     if len(ends) and ends[-1] > np.iinfo(np.int32).max:
         raise InternalError(f"{ends[-1]:,} bytes or items in one batch of one column")
     return np.append(0, ends).astype(np.int32)

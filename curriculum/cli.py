@@ -34,7 +34,8 @@ def add_common_flags(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=int,
         metavar="N",
-        help="processes to work in; the output is the same for any N (default: one per core)",
+        help="processes to work in, twice as many for a moment where large files are written; the "
+        "output is the same for any N (default: one per core)",
     )
     engine.add_argument(
         "--no-sync",

@@ -35,7 +35,7 @@ from curriculum.inputs import Block, Shard, read_blocks
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
 from curriculum.prompts import Messages, hash_prompts
 from curriculum.rejected import ProblemLog, Problems
-from curriculum.rollouts import Malformed, invalid_utf8, is_blank
+from curriculum.rollouts import Reason, invalid_utf8, is_blank
 from curriculum.rows import ReadOptions, RowReader
 from curriculum.shapes import Place
 from curriculum.verl import Measures, RowForm, build_rows
@@ -149,10 +149,10 @@ class _Converter:
             rows, refused = _refuse_invalid(block.lines(), rows, refused)
         kinds = np.full(len(block.ends), ROW, dtype=np.uint8)
         first = self._lines + sum(len(waiting) for _, waiting in self._waiting)
-        for position, error in refused:
+        for position, reason in refused:
             kinds[position] = BLANK if is_blank(block.line(position)) else MALFORMED
             if kinds[position] == MALFORMED:
-                self._log.add(first + position, error)
+                self._log.add(first + position, reason)
         self._lengths.append(compact_lengths(block.lengths))
         self._waiting.append((rows, kinds))
         self._waiting_bytes += block.size
@@ -285,15 +285,15 @@ def is_utf8(block: Block) -> bool:
 
 
 def _refuse_invalid(
-    lines: list[memoryview], rows: Columns, refused: list[tuple[int, Malformed]]
-) -> tuple[Columns, list[tuple[int, Malformed]]]:
+    lines: list[memoryview], rows: Columns, refused: list[tuple[int, Reason]]
+) -> tuple[Columns, list[tuple[int, Reason]]]:
     """Move the rows of lines that are not UTF-8 to the refused ones."""
     invalid = dict(refused)
     for position in rows.positions:
         try:
             str(lines[position], "utf-8")
         except UnicodeDecodeError as error:  # noqa: PERF203, one bad line must not end the others
-            invalid[position] = invalid_utf8(error)
+            invalid[position] = invalid_utf8(error).reason
     good = [row for row, position in enumerate(rows.positions) if position not in invalid]
     return rows.take(good), sorted(invalid.items(), key=lambda pair: pair[0])
 

@@ -99,9 +99,9 @@ class Outputs:
     def __enter__(self) -> Outputs:
         parents = (self._directory, *self._directory.parents)
         self._made = [path for path in parents if not path.exists()]
-        self._directory.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             stack.callback(self._remove_made)
+            self._directory.mkdir(parents=True, exist_ok=True)
             stack.enter_context(DirectoryLock(self._directory))
             settle(self._directory)
             stack.callback(self._remove_staging)
@@ -118,7 +118,7 @@ class Outputs:
     def _remove_made(self) -> None:
         """Remove the directories that were made for this run and are empty."""
         for directory in self._made:
-            if not any(directory.iterdir()):
+            if directory.is_dir() and not any(directory.iterdir()):
                 directory.rmdir()
 
     def _staging_directory(self) -> Path:

@@ -19,7 +19,7 @@ from curriculum.copying import CopyTask
 from curriculum.errors import InputError
 from curriculum.inputs import Shard
 from curriculum.manifests import MALFORMED_FILE, printable
-from curriculum.rollouts import Malformed
+from curriculum.rollouts import Reason
 from curriculum.text import plural
 
 SHOWN = 10
@@ -46,14 +46,14 @@ class ProblemLog:
         self._path = path
         self._stream: BinaryIO | None = None
 
-    def add(self, line: int, error: Malformed) -> None:
+    def add(self, line: int, reason: Reason) -> None:
         """Note one malformed line; `line` counts from 0 within the shard."""
-        self.problems.kinds[error.kind] += 1
+        self.problems.kinds[reason.kind] += 1
         if len(self.problems.first) < SHOWN:
-            self.problems.first.append((line, str(error)))
+            self.problems.first.append((line, reason.text))
         if self._path is not None:
             self._stream = self._stream or self._path.open("wb")
-            self._stream.write(json.dumps(str(error)).encode() + b"\n")
+            self._stream.write(json.dumps(reason.text).encode() + b"\n")
 
     def close(self) -> None:
         """End the file."""

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -26,12 +26,25 @@ Score: TypeAlias = float | bool | None  # None, NaN and ±Infinity all are a mis
 REFUSALS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
+class Reason(NamedTuple):
+    """What is wrong with a line, as it is kept: an exception would keep alive all that was at
+    hand when it was raised."""
+
+    kind: str
+    text: str
+
+
 class Malformed(ValueError):
     """A line that is not a rollout. `kind` groups reasons; the text is the whole reason."""
 
     def __init__(self, kind: str, detail: str = "") -> None:
         super().__init__(f"{kind}: {detail}" if detail else kind)
         self.kind = kind
+
+    @property
+    def reason(self) -> Reason:
+        """What is to be kept of it."""
+        return Reason(self.kind, str(self))
 
 
 def is_blank(line: Line) -> bool:
@@ -98,7 +111,7 @@ class ReadScores:
 
     flat: FloatArray
     counts: list[int]
-    refused: list[tuple[int, Malformed]]
+    refused: list[tuple[int, Reason]]
 
 
 class ScoreReader:
@@ -125,7 +138,7 @@ class ScoreReader:
     def _read_apart(self, lines: Sequence[Line]) -> ReadScores:
         """The same, each line for itself."""
         rewards: list[list[Any]] = []
-        refused: list[tuple[int, Malformed]] = []
+        refused: list[tuple[int, Reason]] = []
         decode = self._lines.decode
         for position, line in enumerate(lines):
             try:
@@ -134,7 +147,7 @@ class ScoreReader:
                 try:
                     rewards.append(self.check(load_object(line)))
                 except Malformed as error:
-                    refused.append((position, error))
+                    refused.append((position, error.reason))
         return ReadScores(self._flatten(rewards), list(map(len, rewards)), refused)
 
     def read_entries(self, entries: Sequence[msgspec.Raw]) -> FloatArray:

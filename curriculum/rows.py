@@ -1,4 +1,4 @@
-"""Lines → the values of their rows, checked; both passes of preprocessing read lines this way.
+"""Lines → the values of their rows, checked.
 
 Usual lines are decoded by msgspec, many at a time, and of their responses only the best one. Any
 line that is unusual is read again in plain Python, which either makes a row of it or says what is
@@ -25,6 +25,7 @@ from curriculum.rollouts import (
     Line,
     Malformed,
     Mender,
+    Reason,
     ScoreReader,
     best_indexes,
     decode_block,
@@ -91,26 +92,47 @@ class RowReader:
         self._decode_texts = msgspec.json.Decoder(list[str | None]).decode
         self.notes: Notes = Counter()
 
-    def read_block(self, block: Block) -> tuple[Columns, list[tuple[int, Malformed]]]:
+    def read_block(self, block: Block) -> tuple[Columns, list[tuple[int, Reason]]]:
         """The rows of a block's lines, and the lines that make none, by position, with the
-        reason."""
-        notes = self.notes.copy()
+        reason. What a line becomes depends on that line alone."""
         try:
-            columns, unusual = self._read_usual(block)
-        except REFUSALS:  # a score or a response inside one of them: read each line for itself
-            columns, unusual = Columns(), list(range(len(block.ends)))
-            self.notes = notes
-        refused: list[tuple[int, Malformed]] = []
-        parts = [columns]
+            columns, unusual = self._try_usual(block)
+        except REFUSALS:  # a score or a response inside one of them
+            return self._read_apart(block)
+        parts, refused = [columns], []
         for position in unusual:
             try:
                 parts.append(self._read_unusual(position, block.line(position)))
             except Malformed as error:  # noqa: PERF203, one bad line must not end the others
-                refused.append((position, error))
+                refused.append((position, error.reason))
         if len(parts) > 1:
             columns = Columns.concatenate(parts)
             columns = columns.take(np.argsort(columns.positions).tolist())
         return columns, refused
+
+    def _read_apart(self, block: Block) -> tuple[Columns, list[tuple[int, Reason]]]:
+        """The same, each line for itself."""
+        parts, refused = [], []
+        for position, line in enumerate(block.lines()):
+            try:
+                try:
+                    columns, unusual = self._try_usual(Block(bytearray(line), len(line)))
+                    columns.positions = [position] * len(columns)
+                except REFUSALS:
+                    unusual = [0]
+                parts.append(self._read_unusual(position, line) if unusual else columns)
+            except Malformed as error:  # noqa: PERF203, one bad line must not end the others
+                refused.append((position, error.reason))
+        return Columns.concatenate(parts), refused
+
+    def _try_usual(self, block: Block) -> tuple[Columns, list[int]]:
+        """Like `_read_usual`; nothing is noted if that raises."""
+        notes = self.notes.copy()
+        try:
+            return self._read_usual(block)
+        except REFUSALS:
+            self.notes = notes
+            raise
 
     def _read_usual(self, block: Block) -> tuple[Columns, list[int]]:
         """The rows of the usual lines, and the positions of the others."""

@@ -103,10 +103,10 @@ class _Scanner:
     def add_block(self, block: Block) -> None:
         read = self._reader.read_block(block)
         kinds = np.full(len(block.ends), ROLLOUT, dtype=np.uint8)
-        for position, error in read.refused:
+        for position, reason in read.refused:
             kinds[position] = BLANK if is_blank(block.line(position)) else MALFORMED
             if kinds[position] == MALFORMED:
-                self._log.add(self._lines + position, error)
+                self._log.add(self._lines + position, reason)
         if self._task.hash_lines:
             rollouts = np.flatnonzero(kinds == ROLLOUT).tolist()
             self._hashes.extend(_hash(block.line(position)) for position in rollouts)

@@ -150,7 +150,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Plan:
-    """A type, and what becomes of the values that it holds (columns.py).
+    """A type, and what becomes of the values that it holds (arrow.py).
 
     `kind` is string, int64, double, bool, list or struct; `json`, a string that holds any value
     as JSON text; or `nothing`, a string for values that say nothing (null, or {}).

@@ -78,13 +78,17 @@ class Workers:
 
         A few tasks per worker are under way at once, so what waits stays small; `tasks` are taken
         only as they are needed. With `crowd` all tasks, if they are few, share the cores from the
-        start. While other processes work, `tick` is called several times a second.
+        start, up to CROWD for each worker. `tick` is called several times a second while other
+        processes work, and else after each task.
         """
         todo = iter(tasks)
         first = list(islice(todo, TASKS_PER_WORKER * self._count))
         if self._count == 1 or len(first) < 2 or not _can_travel(function, first[0]):
             for task in chain(first, todo):
-                yield task, _run(function, task)
+                result = _run(function, task)
+                if tick is not None:
+                    tick()
+                yield task, result
             return
         most = CROWD * self._count if crowd else self._count
         pool = self._start(min(len(first), most))

@@ -20,9 +20,9 @@ def read_scores(line: bytes, field: str = "score") -> list:
     read = ScoreReader(field).read_block(block(good, line, good))
     flat, counts = read.flat.tolist(), read.counts
     if read.refused:
-        ((position, error),) = read.refused
+        ((position, reason),) = read.refused
         assert (flat, counts, position) == ([7, 7, 7, 7], [2, 2], 1)
-        raise error
+        raise Malformed(reason.text)
     assert (flat[:2], flat[-2:], counts[0], counts[2]) == ([7, 7], [7, 7], 2, 2)
     assert len(flat) == sum(counts)
     return flat[2:-2]
@@ -65,7 +65,7 @@ def test_score_reader_equals_the_plain_one(line: object) -> None:
         (b'{"reward": ["\xff"]}', "invalid UTF-8: byte 13 of the line"),
         (b'{"reward": [1], "a": ' + b"[" * 100_000, "nested too deep"),
         (b'\xef\xbb\xbf{"reward": [1]}', "not valid JSON: Unexpected UTF-8 BOM"),
-        (b'{"reward": [1], "a": "\x00"}', "not valid JSON: Invalid control character"),
+        (b'{"reward": [1], "a": "\x00"}', "NUL bytes: byte 22 of the line"),
         (b'{"reward": ["x' + b"y" * 100 + b'"]}', '…"'),
         (b'{"reward": [1], "n": NaN, "i": ' + b"1" * 5000 + b"}", "not valid JSON: Exceeds"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def read(*lines: bytes, **changes: Any) -> tuple[Columns, list[str], dict[Topic,
     columns, refused = reader.read_block(block(*lines))
     notes = {topic: count for (topic, _), count in reader.notes.items()}
     assert 0 not in notes.values()
-    return columns, [f"{position}: {error}" for position, error in refused], notes
+    return columns, [f"{position}: {reason.text}" for position, reason in refused], notes
 
 
 def read_plainly(*lines: bytes, **changes: Any) -> tuple[Columns, list[str], dict[Topic, int]]:
@@ -70,6 +71,29 @@ def test_rows_equal_their_plain_version(lines, best, keep, form) -> None:
     assert plain_values(columns) == plain_values(expected)
     assert refused == also_refused
     assert notes == also_notes
+
+
+@given(lines=st.lists(LINE | ROLLOUT, min_size=1, max_size=4), best=st.booleans())
+def test_what_a_line_becomes_depends_on_that_line_alone(lines, best) -> None:
+    texts = [json.dumps(line).replace("1.5", "1.50").encode() for line in lines]
+    together, refused, notes = read(*texts, best_response=best)
+    apart = [read(text, best_response=best) for text in texts]
+    for position, (columns, _, _) in enumerate(apart):
+        columns.positions = [position] * len(columns)
+    alone = Columns.concatenate([columns for columns, _, _ in apart])
+    assert repr(together) == repr(alone)
+    assert [r.split(": ", 1)[1] for r in refused] == [
+        r.split(": ", 1)[1] for _, some, _ in apart for r in some
+    ]
+    assert Counter(notes) == sum((Counter(some) for _, _, some in apart), Counter())
+
+
+def test_text_of_a_reward_entry_does_not_depend_on_the_lines_beside_it() -> None:
+    entry = b'{"score":1,  "n":1e2}'
+    good = b'{"prompt": "x", "reward": [' + entry + b'], "responses": ["a"]}'
+    odd = b'{"prompt": "x", "reward": [1], "response": {"choices": ["b"]}}'
+    for lines in ((good,), (good, odd), (odd, good), (b"[]", good, odd)):
+        assert entry.decode() in read(*lines)[0].best_rewards
 
 
 GOOD = b'{"prompt": "x", "reward": [1]}'
