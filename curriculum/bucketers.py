@@ -30,11 +30,6 @@ def difficulty(values: FloatArray, higher_is_easier: bool) -> FloatArray:
     return 0.0 - values if higher_is_easier else values
 
 
-def cut_percentiles(difficulty: FloatArray, num_buckets: int) -> IntArray:
-    """Bucket index of each rollout: `num_buckets` parts as near to equal as ties allow."""
-    return cut_at(difficulty, percentile_edges(np.sort(difficulty), num_buckets))
-
-
 def cut_at(difficulty: FloatArray, edges: FloatArray) -> IntArray:
     """Bucket index of each rollout: how many edges are at most its difficulty."""
     return np.searchsorted(edges, difficulty, side="right").astype(np.int64)
@@ -105,16 +100,6 @@ def _nearest(cumulative: IntArray, scale: int, target: int, first: int, last: in
     after = int(np.searchsorted(cumulative, at_least, side="left")) + 1
     candidates = sorted({min(max(after + step, first), last) for step in (-1, 0)})
     return min(candidates, key=lambda boundary: _gap(cumulative, scale, target, boundary))
-
-
-def split_ties(difficulty: FloatArray, line_hashes: HashArray, num_buckets: int) -> IntArray:
-    """Bucket index of each rollout in exactly equal parts: tied rollouts ordered by hash.
-
-    Rollout of rank r among N goes to bucket ⌊r·n/N⌋; equal hashes keep their input order.
-    """
-    cuts = rank_cuts(np.sort(difficulty), num_buckets)
-    (places,) = split_at([difficulty], [line_hashes], cuts, higher_is_easier=False)
-    return places.astype(np.int64)
 
 
 @dataclass(frozen=True)

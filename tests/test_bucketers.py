@@ -8,17 +8,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curriculum.bucketers import (
-    cut_percentiles,
+    cut_at,
     cut_thresholds,
     difficulty,
     name_buckets,
+    percentile_edges,
     rank_cuts,
     split_at,
-    split_ties,
 )
 from curriculum.errors import UsageError
 
 VALUES = st.lists(st.sampled_from([0.0, 0.125, 0.25, 0.5, 0.75, 0.875, 1.0, 2.0]), min_size=1)
+
+
+def cut_percentiles(values: np.ndarray, num_buckets: int) -> np.ndarray:
+    """The bucket of each rollout, from its difficulty."""
+    return cut_at(values, percentile_edges(np.sort(values), num_buckets))
+
+
+def split_ties(values: np.ndarray, hashes: np.ndarray, num_buckets: int) -> np.ndarray:
+    """The same in exactly equal parts."""
+    cuts = rank_cuts(np.sort(values), num_buckets)
+    (places,) = split_at([values], [hashes], cuts, higher_is_easier=False)
+    return places
 
 
 def plain_percentiles(values: list[float], n: int) -> list[int]:
