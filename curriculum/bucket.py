@@ -7,7 +7,7 @@ written before all input has been read and checked.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,6 @@ from curriculum.manifests import (
 from curriculum.options import BucketOptions
 from curriculum.outputs import Outputs, check_targets, check_writable
 from curriculum.progress import Progress
-from curriculum.rejected import MALFORMED as MALFORMED_REASON
 from curriculum.rejected import ProblemReport, RejectedLines, reason_lines
 from curriculum.scan import (
     DIFFERS,
@@ -48,7 +47,6 @@ from curriculum.scan import (
     PASSED,
     SCORED,
     UNDEFINED,
-    Scan,
     Scanned,
     ScanTask,
     scan_shard,
@@ -100,18 +98,11 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
         facts=facts,
         distinct=distinct,
         responses=sum(scan.responses for scan in scanned.scans),
-        missing_scores=_by_file(files, scanned, lambda scan: scan.missing_scores),
-        unscored=_by_file(files, scanned, lambda scan: scan.unscored),
-        malformed=_by_file(files, scanned, lambda scan: scan.malformed),
+        missing_scores=+scanned.by_file(lambda scan: scan.missing_scores),
+        unscored=+scanned.by_file(lambda scan: scan.unscored),
+        malformed=+scanned.by_file(lambda scan: scan.malformed),
         malformed_kinds=kinds,
     )
-
-
-def _by_file(
-    files: Sequence[InputFile], scanned: Scanned, count: Callable[[Scan], int]
-) -> Counter[str]:
-    """What `count` finds in the scans of each file, in files where it finds any."""
-    return +Counter({file.path: sum(map(count, scanned.of_file(file))) for file in files})
 
 
 def _check_outputs(options: BucketOptions, files: Sequence[InputFile], old: Sequence[str]) -> None:
@@ -281,7 +272,6 @@ def _write_reasons(run: _Run, scanned: Scanned) -> None:
     reasons = {
         NO_SCORE: "unscored: no score is present",
         UNDEFINED: f"unscored: {run.options.chosen_metric.name} is undefined for its scores",
-        MALFORMED: MALFORMED_REASON,
     }
     lines = (
         RejectedLines(shard, scan.lengths, scan.kinds, own)
@@ -290,7 +280,7 @@ def _write_reasons(run: _Run, scanned: Scanned) -> None:
         )
     )
     with run.outputs.stage(REASONS_FILE).open("wb") as stream:
-        stream.writelines(reason_lines(lines, reasons))
+        stream.writelines(reason_lines(lines, MALFORMED, reasons))
 
 
 def _facts(scanned: Scanned, buckets: Sequence[PlaceArray], bucket: int) -> BucketFacts:

@@ -41,12 +41,8 @@ def record_bucketing(
     options: BucketOptions, files: Sequence[InputFile], scanned: Scanned, written: Written
 ) -> BucketingManifest:
     """The manifest of a run. Raises InternalError if a line got lost."""
-    inputs = [
-        InputRecord(
-            printable(file.path), file.size, sum(len(s.kinds) for s in scanned.of_file(file))
-        )
-        for file in files
-    ]
+    lines = scanned.by_file(lambda scan: len(scan.kinds))
+    inputs = [InputRecord(printable(file.path), file.size, lines[file.path]) for file in files]
     counts = CountRecord(
         read=sum(record.lines for record in inputs) - scanned.count(BLANK),
         bucketed=sum(fact.count for fact in written.facts),

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the data or the disk said no, 2 the flags alone are wrong,
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import os
 import signal
@@ -16,8 +17,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from curriculum.errors import CurriculumError
+from curriculum.errors import CurriculumError, FinishedInterrupt
 from curriculum.version import __version__
+
+_FIX = "free space or mend permissions, then run again"
+_FIXES = {errno.EMFILE: "use fewer buckets, or raise the limit of open files (ulimit -n)"}
 
 
 def add_common_flags(parser: argparse.ArgumentParser) -> None:
@@ -72,24 +76,36 @@ def given(flags: dict[str, Any]) -> dict[str, Any]:
 
 def run(action: Callable[[], tuple[str, Sequence[str]]], quiet: bool, debug: bool) -> int:
     """Run `action`, print the summary and warnings it returns, and give the exit code."""
+    _open_streams()
+    finished = False
     try:
         with _ended_like_ctrl_c():
-            for stream in (sys.stdout, sys.stderr):
-                if isinstance(stream, io.TextIOWrapper):  # names may hold what it cannot show
-                    stream.reconfigure(errors="backslashreplace")
             summary, warnings = action()
+            finished = True
             for warning in warnings:
                 _print(f"warning: {warning}", sys.stderr)
             if not quiet:
                 _print(summary, sys.stdout)
-    except KeyboardInterrupt:
-        print("interrupted: the outputs are those of the last complete run", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        if finished or isinstance(interrupt, FinishedInterrupt):
+            _print("interrupted, but the outputs are complete and in place", sys.stderr)
+        else:
+            _print("interrupted: nothing was written", sys.stderr)
         return 130
     except Exception as error:  # noqa: BLE001, where errors end: no traceback reaches a user
         if debug:
             traceback.print_exc()
         return _explain(error)
     return 0
+
+
+def _open_streams() -> None:
+    """Make sure that whatever is printed, names with odd bytes too, has somewhere to go."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager
@@ -120,22 +136,17 @@ def _print(text: str, stream: TextIO) -> None:
 
 
 def _explain(error: Exception) -> int:
+    """Say what went wrong; the exit code."""
     if isinstance(error, CurriculumError):
-        print(f"error: {error}", file=sys.stderr)
+        _print(f"error: {error}", sys.stderr)
         return error.exit_code
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
-        fix = "nothing was written; free space or mend permissions, then run again"
-        print(f"error: {place}{error.strerror or error};\n{fix}", file=sys.stderr)
-        return 1
-    if isinstance(error, MemoryError):
-        fix = "nothing was written; try again with fewer --workers"
-        print(f"error: memory ran out ({error or 'no details'});\n{fix}", file=sys.stderr)
-        return 1
-    name = type(error).__name__
-    print(
-        f"error: unexpected {name}: {error};\nnothing was written; run again with --debug and "
-        "report what it prints",
-        file=sys.stderr,
-    )
+        text, fix = f"{place}{error.strerror or error}", _FIXES.get(error.errno or 0, _FIX)
+    elif isinstance(error, MemoryError):
+        text, fix = f"memory ran out ({error or 'no details'})", "use fewer --workers"
+    else:
+        text = f"unexpected {type(error).__name__}: {error}"
+        fix = "run again with --debug and report what it prints"
+    _print(f"error: {text};\nnothing was written; {fix}", sys.stderr)
     return 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,11 +34,12 @@ class CopyTask:
 
 def copy_shard(task: CopyTask) -> None:
     """Copy each line, with a newline, to its place. Raises InputError if the file changed."""
-    descriptors = [os.open(path, os.O_WRONLY) for path in task.paths]
     ends = np.cumsum(task.lengths.astype(np.int64) + 1)
     offsets = task.offsets.tolist()
     start = first = 0  # of the block: its place among the bytes, and its first line
-    try:
+    with ExitStack() as stack:
+        files = [stack.enter_context(path.open("r+b", buffering=0)) for path in task.paths]
+        descriptors = [file.fileno() for file in files]
         for block in read_blocks(task.shard):
             stop = start + block.size + (block.buffer[block.size - 1] != NEWLINE)
             after = int(np.searchsorted(ends, stop)) + 1
@@ -48,9 +50,6 @@ def copy_shard(task: CopyTask) -> None:
             start, first = stop, after
         if first != len(ends):
             raise changed(task.shard.file)
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
 
 
 def _copy_lines(

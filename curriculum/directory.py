@@ -40,6 +40,16 @@ class BucketDirectory:
                 )
         return [i for i, name in enumerate(self.names) if names is None or name in names]
 
+    def check_unchanged(self) -> None:
+        """Raise InputError if the directory was bucketed again since it was opened."""
+        if _state(load_manifest(self.path, BucketingManifest), self.files) != self.state:
+            raise InputError(
+                f"{BucketingManifest.file_name} changed while the buckets were read",
+                where=str(self.path),
+                expected="one bucketing from beginning to end",
+                fix="run again when whatever writes there has finished; nothing was written",
+            )
+
 
 def open_bucket_directory(path: Path) -> BucketDirectory:
     """Find the buckets of a directory. Raises InputError where there is none."""

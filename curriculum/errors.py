@@ -55,3 +55,7 @@ class InternalError(CurriculumError):
             f"internal error: {found}",
             fix="nothing was written; please report this with the output of a run with --debug",
         )
+
+
+class FinishedInterrupt(KeyboardInterrupt):
+    """The run was interrupted when its outputs were in place already."""

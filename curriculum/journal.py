@@ -3,19 +3,23 @@ whoever opens the directory next can finish what a dead run began."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from curriculum.errors import InputError
-from curriculum.lock import LOCK, DirectoryLock
+from curriculum.lock import LOCK, DirectoryLock, refuse_if_held
 from curriculum.manifests import REJECTED, is_inside
 
 JOURNAL = ".curriculum-journal.json"
 STAGING = ".curriculum-staging"
+_STAGING_NAME = re.compile(rf"{re.escape(STAGING)}-[a-z0-9_]{{8}}$")  # as mkdtemp makes them
 
 
 class Journal(msgspec.Struct, frozen=True):
@@ -35,8 +39,6 @@ class Journal(msgspec.Struct, frozen=True):
         if self.sync:
             sync([staged])
         staged.replace(directory / JOURNAL)
-        if self.sync:
-            sync([directory])
 
     def finish(self, directory: Path) -> None:
         """Do all that is not done yet, and cross it off. Raises InputError where the disk refuses;
@@ -50,42 +52,49 @@ class Journal(msgspec.Struct, frozen=True):
 
     def _move(self, directory: Path) -> None:
         staging, rejected = directory / self.staging, directory / REJECTED
-        manifest = self.files[-1]
-        if (staging / manifest).exists():  # until all is in place, no manifest says that it is
-            (directory / manifest).unlink(missing_ok=True)
+        if self.sync:
+            sync([directory])
+        waiting = [name for name in self.files if (staging / name).exists()]
+        for name in self.files:
+            if name not in waiting and not (directory / name).exists():
+                raise _gone(directory, name)
+        if self.files[-1] in waiting:  # until all is in place, no manifest says that it is
+            (directory / self.files[-1]).unlink(missing_ok=True)
         for name in self.remove:
             (directory / name).unlink(missing_ok=True)
-        if any(PurePosixPath(name).parent.name == REJECTED for name in self.files):
+        if any(map(_is_rejected, waiting)):
             rejected.mkdir(exist_ok=True)
-        for name in self.files:
-            if (staging / name).exists():  # else it is in place already
-                (staging / name).replace(directory / name)
-        if rejected.is_dir() and not any(rejected.iterdir()):
-            rejected.rmdir()
+        for name in waiting:
+            (staging / name).replace(directory / name)
+        if any(map(_is_rejected, self.remove)):  # else it is the user's own
+            with contextlib.suppress(OSError):  # others' files are in it
+                rejected.rmdir()
         if self.sync:
             sync(path for path in (rejected, directory) if path.is_dir())
 
 
-def settle(directory: Path) -> None:
+def recover(directory: Path) -> None:
     """Finish what a dead run began to commit, and clear what it staged; the lock must be held."""
     journal = directory / JOURNAL
     if journal.is_file():
         _load(journal).finish(directory)
-    for staging in directory.glob(STAGING + "*"):
+    for staging in _stagings(directory):
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def settle_to_read(directory: Path) -> None:
+def recover_to_read(directory: Path) -> None:
     """Make sure that a directory to be read holds one complete set of outputs.
 
     Raises InputError where a run is writing into it, and where a dead run left it half done and
     it cannot be written to.
     """
-    left = [path for path in (directory / LOCK, directory / JOURNAL) if path.exists()]
-    left.extend(directory.glob(STAGING + "*"))
-    if not left:
+    left = [path for path in (directory / JOURNAL, *_stagings(directory)) if path.exists()]
+    if not left and not (directory / LOCK).exists():
         return
     if not os.access(directory, os.W_OK | os.X_OK):
+        if not left:  # of a dead run, only its lock
+            refuse_if_held(directory)
+            return
         raise InputError(
             f"a run is writing here, or was stopped ({left[0].name} is there)",
             where=str(directory),
@@ -93,17 +102,46 @@ def settle_to_read(directory: Path) -> None:
             fix="wait for the run, or run as someone who may write to the directory",
         )
     with DirectoryLock(directory):
-        settle(directory)
+        recover(directory)
 
 
 def sync(paths: Iterable[Path]) -> None:
     """Wait until files and directories are on the disk, where a full one shows at the latest."""
     for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with _directories_excused(path):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _directories_excused(path: Path) -> Iterator[None]:
+    """Not every file system syncs directories, and not every directory may be opened."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES) or not path.is_dir():
+            raise
+
+
+def _stagings(directory: Path) -> list[Path]:
+    """The staging directories of runs, dead or alive."""
+    return [path for path in directory.glob(STAGING + "-*") if _STAGING_NAME.match(path.name)]
+
+
+def _is_rejected(name: str) -> bool:
+    return PurePosixPath(name).parent.name == REJECTED
+
+
+def _gone(directory: Path, name: str) -> InputError:
+    return InputError(
+        f"a run was stopped while it moved its files here, and {name} is gone since",
+        where=str(directory),
+        expected="what it had staged, until it is moved",
+        fix=f"remove {JOURNAL} there and run the script that wrote the directory again",
+    )
 
 
 def _half_done(error: OSError, directory: Path) -> InputError:
@@ -128,6 +166,7 @@ def _load(path: Path) -> Journal:
             f"this is not a journal of this toolkit ({error})",
             where=str(path),
             expected="the file as a run left it",
-            fix="remove it and run again; the other files here may be of two runs",
+            fix="remove it and run the script that wrote the directory again; until then the files "
+            "in it may be of two runs",
         ) from error
     return journal

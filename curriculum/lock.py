@@ -35,46 +35,83 @@ class DirectoryLock:
     def __enter__(self) -> DirectoryLock:
         give_up = time.monotonic() + PATIENCE_SECONDS
         while not self._take():
-            holder = self._holder()
+            holder = _holder(self._path)
             if _is_alive(holder) or time.monotonic() > give_up:
                 raise _held(self._path, holder)
             time.sleep(_POLL_SECONDS)
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n{platform.node()}\n".encode(), 0)
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()}\n{platform.node()}\n".encode(), 0)
+        except BaseException:  # a full disk
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._path.unlink(missing_ok=True)
+        # Whoever removed the file by hand may have let another run in.
+        if self._is_ours(self._descriptor):
+            self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
-    def _take(self) -> bool:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    def _is_ours(self, descriptor: int) -> bool:
+        """Whether the file that is open is still the one that stands there."""
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever held it before has removed the file, perhaps after we opened it.
-            if os.path.samestat(os.fstat(descriptor), self._path.stat()):
-                self._descriptor = descriptor
-                return True
-        except (BlockingIOError, FileNotFoundError):
-            pass
-        except OSError as error:
-            os.close(descriptor)
-            raise InputError(
-                f"this directory cannot be locked ({error.strerror})",
-                where=str(self._path.parent),
-                expected="a file system with locks, which keep two runs apart",
-                fix="choose an -o on another file system; nothing was written",
-            ) from error
+            return os.path.samestat(os.fstat(descriptor), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _take(self) -> bool:
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except PermissionError:  # the lock of another user
+            refuse_if_held(self._path.parent)
+            self._path.unlink(missing_ok=True)
+            return False
+        # Whoever held it before removes the file, perhaps after we opened it.
+        if _locks(descriptor, self._path) and self._is_ours(descriptor):
+            self._descriptor = descriptor
+            return True
         os.close(descriptor)
         return False
 
-    def _holder(self) -> tuple[str, str]:
-        """The process id and machine of the holder, as far as they are written yet."""
-        with contextlib.suppress(OSError):
-            words = self._path.read_text("utf-8", "replace").split()
-            if len(words) == 2:
-                return words[0], words[1]
-        return "", ""
+
+def refuse_if_held(directory: Path) -> None:
+    """Raise InputError if another run holds the lock of a directory, which need not be writable."""
+    path = directory / LOCK
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    try:
+        if not _locks(descriptor, path):
+            raise _held(path, _holder(path))
+    finally:
+        os.close(descriptor)
+
+
+def _locks(descriptor: int, path: Path) -> bool:
+    """Lock an open file, if nobody holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise InputError(
+            f"this directory cannot be locked ({error.strerror})",
+            where=str(path.parent),
+            expected="a file system with locks, which keep two runs apart",
+            fix="use a directory on another file system; nothing was written",
+        ) from error
+    return True
+
+
+def _holder(path: Path) -> tuple[str, str]:
+    """The process id and machine of the holder, as far as they are written yet."""
+    with contextlib.suppress(OSError):
+        words = path.read_text("utf-8", "replace").split()
+        if len(words) == 2:
+            return words[0], words[1]
+    return "", ""
 
 
 def _is_alive(holder: tuple[str, str]) -> bool:
@@ -94,9 +131,11 @@ def _is_alive(holder: tuple[str, str]) -> bool:
 def _held(path: Path, holder: tuple[str, str]) -> InputError:
     process, machine = holder
     who = f"process {process} on {machine}" if process else "another process"
+    if process and not _is_alive(holder):
+        who = f"what is left of process {process}, which is dead,"
     return InputError(
         f"{who} is writing into this directory",
         where=str(path.parent),
         expected="one run at a time",
-        fix="wait until it has finished, or choose another directory; nothing was written",
+        fix="wait until it has finished, or use another directory; nothing was written",
     )

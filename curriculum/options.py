@@ -56,6 +56,7 @@ class BucketOptions:
         if not isinstance(self.metric, Metric):
             _check_choice("--metric", self.metric, METRICS)
         _check_choice("--ties", self.ties, ("together", "split"))
+        _check_text("--output-dir", self.output_dir)
         _check_choice("--on-malformed", self.on_malformed, ON_MALFORMED)
         _check_at_least_one("--num-buckets", self.num_buckets)
         _check_at_least_one("--k", self.k)
@@ -120,6 +121,7 @@ class PreprocessOptions:
         _check_choice("--filter", self.filter, FILTERS)
         _check_choice("--order", self.order, ORDERS)
         _check_choice("--ground-truth-format", self.ground_truth_format, ("auto", "string"))
+        _check_text("--output-dir", self.output_dir)
         _check_choice("--on-malformed", self.on_malformed, ON_MALFORMED)
         _check_finite("--pass-threshold", self.pass_threshold)
         _check_score_field(self.score_field)

@@ -6,6 +6,7 @@ toolkit did not write.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -15,8 +16,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from curriculum.errors import InputError
-from curriculum.journal import STAGING, Journal, settle, sync
+from curriculum.errors import FinishedInterrupt, InputError
+from curriculum.journal import JOURNAL, STAGING, Journal, recover, sync
 from curriculum.lock import DirectoryLock
 from curriculum.manifests import (
     REJECTED_FILES,
@@ -95,6 +96,7 @@ class Outputs:
         self._staged: list[str] = []
         self._made: list[Path] = []
         self._open = ExitStack()
+        self._committed = False
 
     def __enter__(self) -> Outputs:
         parents = (self._directory, *self._directory.parents)
@@ -103,22 +105,25 @@ class Outputs:
             stack.callback(self._remove_made)
             self._directory.mkdir(parents=True, exist_ok=True)
             stack.enter_context(DirectoryLock(self._directory))
-            settle(self._directory)
+            recover(self._directory)
             stack.callback(self._remove_staging)
             self._open = stack.pop_all()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._open.close()
+        if self._committed and kind is not None and issubclass(kind, KeyboardInterrupt):
+            raise FinishedInterrupt
 
     def _remove_staging(self) -> None:
-        if self._staging is not None:
+        # A journal needs what is staged, whatever went wrong after it was written.
+        if self._staging is not None and not (self._directory / JOURNAL).exists():
             shutil.rmtree(self._staging, ignore_errors=True)
 
     def _remove_made(self) -> None:
         """Remove the directories that were made for this run and are empty."""
         for directory in self._made:
-            if directory.is_dir() and not any(directory.iterdir()):
+            with contextlib.suppress(OSError):
                 directory.rmdir()
 
     def _staging_directory(self) -> Path:
@@ -164,13 +169,14 @@ class Outputs:
         journal = Journal(staging.name, tuple(self._staged), removed, self._sync)
         with _signals_later():
             journal.begin(self._directory)
-            self._staging = None  # the journal's now
             journal.finish(self._directory)
+            self._committed = True
 
 
 @contextmanager
 def _signals_later() -> Iterator[None]:
-    """Keep signals that would end the run until the block is through."""
+    """Keep signals that would end the run until the block is through; if it fails, its error goes
+    before them."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals never interrupt another thread
         return
@@ -185,5 +191,5 @@ def _signals_later() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for caught in dict.fromkeys(waiting):
-            signal.raise_signal(caught)
+    for caught in dict.fromkeys(waiting):
+        signal.raise_signal(caught)

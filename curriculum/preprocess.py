@@ -21,7 +21,7 @@ from curriculum.errors import InputError, InternalError
 from curriculum.filters import FILTERS
 from curriculum.infer import choose_form
 from curriculum.inputs import changed, check_unchanged, cut_shards
-from curriculum.journal import settle_to_read
+from curriculum.journal import recover_to_read
 from curriculum.manifests import (
     MALFORMED_FILE,
     REASONS_FILE,
@@ -36,7 +36,6 @@ from curriculum.plan import RowPlan
 from curriculum.preprocess_summary import PreprocessingReport, SetFacts
 from curriculum.progress import Progress
 from curriculum.prompts import SPLITS, split_prompts
-from curriculum.rejected import MALFORMED as MALFORMED_REASON
 from curriculum.rejected import ProblemReport, RejectedLines, reason_lines, rejected_tasks
 from curriculum.sets import add_sets, name_sets, record_set, replaced_files, set_file
 from curriculum.settings import Settings, settle
@@ -54,7 +53,7 @@ def preprocess_buckets(
     Raises InputError, with nothing written, for malformed lines, ground truths of no one type,
     a run that would write no row, and an output directory that cannot be used.
     """
-    settle_to_read(Path(options.input_dir))
+    recover_to_read(Path(options.input_dir))
     directory = open_bucket_directory(Path(options.input_dir))
     settings = settle(options, directory.manifest)
     _check_order(options, settings)
@@ -81,6 +80,7 @@ def preprocess_buckets(
         _check_counts(run, found, facts)
         _write_rejected(run, found)
         check_unchanged(directory.files)
+        directory.check_unchanged()
         moved = plan.moved_prompts()
         records = {
             fact.name: record_set(options, directory, settings, fact, moved) for fact in facts
@@ -175,11 +175,16 @@ def _reason_file(run: PreprocessRun, number: int) -> Path | None:
 
 def _check_any_score(run: PreprocessRun, found: Found) -> None:
     if not found.count(ROW) + found.count(UNSCORED):
+        malformed = found.count(MALFORMED)
         raise InputError(
-            "its bucket files are all empty",
+            f"all {malformed:,} lines are malformed"
+            if malformed
+            else "its bucket files are all empty",
             where=str(run.directory.path),
             expected="one rollout per line",
-            fix="bucket again",
+            fix="leave out --on-malformed to see what is wrong with them"
+            if malformed
+            else "bucket again",
         )
     if not found.count(ROW):
         raise InputError(
@@ -284,6 +289,6 @@ def _write_rejected(run: PreprocessRun, found: Found) -> None:
     ]
     for _ in run.workers.map(copy_shard, rejected_tasks(lines, paths)):
         pass
-    reasons = {UNSCORED: "unscored: no score is present", MALFORMED: MALFORMED_REASON}
+    reasons = {UNSCORED: "unscored: no score is present"}
     with run.outputs.stage(REASONS_FILE).open("wb") as stream:
-        stream.writelines(reason_lines(lines, reasons))
+        stream.writelines(reason_lines(lines, MALFORMED, reasons))

@@ -16,14 +16,13 @@ import numpy as np
 
 from curriculum.arrays import ByteArray, LengthArray
 from curriculum.copying import CopyTask
-from curriculum.errors import InputError
+from curriculum.errors import InputError, InternalError
 from curriculum.inputs import Shard
 from curriculum.manifests import MALFORMED_FILE, printable
 from curriculum.rollouts import Reason
 from curriculum.text import plural
 
 SHOWN = 10
-MALFORMED = "malformed"
 
 
 @dataclass
@@ -117,27 +116,28 @@ class RejectedLines:
     reasons: Path | None
 
 
-def reason_lines(shards: Iterable[RejectedLines], reasons: Mapping[int, str]) -> Iterator[bytes]:
+def reason_lines(
+    shards: Iterable[RejectedLines], malformed: int, reasons: Mapping[int, str]
+) -> Iterator[bytes]:
     """The lines of `rejected/reasons.jsonl`, in the order of the rejected lines.
 
-    `reasons` holds the kinds that are rejected; a malformed line's kind has the text "malformed",
-    and its own reason follows. A record has the file, the line (from 1), its byte offset and the
-    reason.
+    Rejected are lines of the kind `malformed`, each with a reason of its own, and of those in
+    `reasons`. A record has the file, the line (from 1), its byte offset and the reason.
     """
     lines_before: Counter[str] = Counter()
-    rejected = list(reasons)
+    rejected = [malformed, *reasons]
     for lines in shards:
         path = lines.shard.file.path
         whole = lines.lengths.astype(np.int64) + 1
         starts = lines.shard.first_offset + np.cumsum(whole) - whole
         own = _own_reasons(lines.reasons)
         for line in np.flatnonzero(np.isin(lines.kinds, rejected)).tolist():
-            reason = reasons[int(lines.kinds[line])]
+            kind = int(lines.kinds[line])
             record = {
                 "file": printable(path),
                 "line": lines_before[path] + line + 1,
                 "offset": int(starts[line]),
-                "reason": f"{reason}: {next(own)}" if reason == MALFORMED else reason,
+                "reason": f"malformed: {next(own)}" if kind == malformed else reasons[kind],
             }
             yield json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         lines_before[path] += len(lines.kinds)
@@ -163,3 +163,4 @@ def _own_reasons(path: Path | None) -> Iterator[str]:
     if path is not None and path.exists():
         with path.open("rb") as stream:
             yield from map(json.loads, stream)
+    raise InternalError("a malformed line has no reason")

@@ -6,13 +6,15 @@ Of a rollout only the scores are decoded, and only numbers are kept.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from curriculum.arrays import ByteArray, FloatArray, HashArray, LengthArray, compact_lengths
-from curriculum.inputs import Block, InputFile, Shard, read_blocks
+from curriculum.inputs import Block, Shard, read_blocks
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
 from curriculum.rejected import ProblemLog, Problems
 from curriculum.rollouts import ScoreReader, is_blank
@@ -185,7 +187,9 @@ class Scanned:
             return sum(len(scan.values) for scan in self.scans)
         return sum(int((scan.kinds == kind).sum()) for scan in self.scans)
 
-    def of_file(self, file: InputFile) -> list[Scan]:
-        """The scans of one file."""
-        pairs = zip(self.shards, self.scans, strict=True)
-        return [scan for shard, scan in pairs if shard.file is file]
+    def by_file(self, count: Callable[[Scan], int]) -> Counter[str]:
+        """The sum of what `count` finds in the scans of each file, by path."""
+        found: Counter[str] = Counter()
+        for shard, scan in zip(self.shards, self.scans, strict=True):
+            found[shard.file.path] += count(scan)
+        return found

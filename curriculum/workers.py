@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
@@ -22,6 +22,7 @@ from curriculum.errors import InputError
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
     from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -29,6 +30,7 @@ Result = TypeVar("Result")
 TASKS_PER_WORKER = 3
 CROWD = 2  # processes per worker, at most, for few tasks
 TICK_SECONDS = 0.2
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # those that end a run
 
 
 def usable_cores() -> int:
@@ -51,6 +53,7 @@ class Workers:
         self._pool: ProcessPoolExecutor | None = None
         self._lifeline: Connection | None = None
         self._processes = 0
+        self._crew: list[BaseProcess] = []
 
     def __enter__(self) -> Workers:
         return self
@@ -65,7 +68,7 @@ class Workers:
             self._lifeline.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._lifeline.close()
-        self._pool = None
+        self._pool, self._crew = None, []
 
     def map(
         self,
@@ -91,9 +94,8 @@ class Workers:
                 yield task, result
             return
         most = CROWD * self._count if crowd else self._count
-        pool = self._start(min(len(first), most))
         with _killed_workers_told():
-            running = deque((task, pool.submit(_run, function, task)) for task in first)
+            pool, running = self._start(min(len(first), most), function, first)
         while running:
             task, future = running.popleft()
             with _killed_workers_told():
@@ -102,34 +104,68 @@ class Workers:
                 running.extend((task, pool.submit(_run, function, task)) for task in more)
             yield task, result
 
-    @staticmethod
-    def _result(future: Future[Result], tick: Callable[[], None] | None) -> Result:
+    def _result(self, future: Future[Result], tick: Callable[[], None] | None) -> Result:
         from concurrent.futures import wait
 
-        while tick is not None and not wait([future], TICK_SECONDS).done:
-            tick()
+        while not wait([future], TICK_SECONDS).done:
+            if not all(process.is_alive() for process in self._crew) and self._lifeline:
+                # It may have died in the middle of a result, for whose rest the pool would wait
+                # as long as any other worker lives.
+                self._lifeline.close()
+            if tick is not None:
+                tick()
         return future.result()
 
-    def _start(self, count: int) -> ProcessPoolExecutor:
-        """A pool of `count` processes; of those it had already, if they are as many."""
+    def _start(
+        self, count: int, function: Callable[[Task], Result], tasks: Sequence[Task]
+    ) -> tuple[ProcessPoolExecutor, deque[tuple[Task, Future[Result]]]]:
+        """A pool of `count` processes, those it had already if they are as many; and the tasks
+        that it works on."""
+        from multiprocessing import active_children
+
         if self._processes != count:
             self._stop(at_once=False)
-        if self._pool is None:
-            from concurrent.futures import ProcessPoolExecutor
-            from multiprocessing import get_context
+        others = active_children()
+        with _signals_blocked():  # until every new process knows how to take them
+            pool = self._pool = self._pool or self._new_pool(count)
+            running = deque((task, pool.submit(_run, function, task)) for task in tasks)
+        if not self._crew:
+            self._crew = [child for child in active_children() if child not in others]
+            _close_own_end_of_results(pool)
+        return pool, running
 
-            # A fork shares the modules that are loaded, so workers start at once. Where other
-            # threads run (numpy keeps some, idle) Python warns of it; ours hold no lock.
-            context = get_context("fork" if sys.platform == "linux" else None)
-            driver, self._lifeline = context.Pipe(duplex=False)
-            self._processes = count
-            self._pool = ProcessPoolExecutor(
-                count,
-                mp_context=context,
-                initializer=_start_worker,
-                initargs=(driver, self._lifeline),
-            )
-        return self._pool
+    def _new_pool(self, count: int) -> ProcessPoolExecutor:
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+
+        # A fork shares the modules that are loaded, so workers start at once. Where other threads
+        # run (numpy keeps some, idle) Python warns of it; ours hold no lock.
+        context = get_context("fork" if sys.platform == "linux" else None)
+        driver, self._lifeline = context.Pipe(duplex=False)
+        self._processes, self._crew = count, []
+        return ProcessPoolExecutor(
+            count,
+            mp_context=context,
+            initializer=_start_worker,
+            initargs=(driver, self._lifeline),
+        )
+
+
+def _close_own_end_of_results(pool: ProcessPoolExecutor) -> None:
+    """Leave the pipe of results to the workers, so that it ends when they do."""
+    writer = getattr(getattr(pool, "_result_queue", None), "_writer", None)
+    if sys.platform == "linux" and writer is not None:  # all workers are forked already
+        writer.close()
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Let signals that would end the run wait; what is started meanwhile inherits that."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -171,7 +207,7 @@ def _can_travel(function: Callable[[Task], Result], task: Task) -> bool:
 def _start_worker(driver: Connection, lifeline: Connection) -> None:
     """Leave signals, which may reach every process of a terminal or a job, to the driver; end when
     it closes its end of the lifeline, as it does when it dies."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     lifeline.close()
     threading.Thread(target=_end_with, args=(driver,), daemon=True).start()

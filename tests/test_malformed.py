@@ -233,6 +233,13 @@ def test_input_without_a_good_line(tmp_path: Path, bucket: Script, flags: tuple)
     assert ("all 2 lines are malformed" if flags else "2 malformed lines") in err
 
 
+def test_buckets_without_a_good_line(tmp_path: Path, bucket: Script, preprocess: Script) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"reward": [1]}')
+    assert bucket("-i", tmp_path / "a.jsonl", "-o", tmp_path / "out", "-n", 1)[0] == 0
+    code, _, err = preprocess("-i", tmp_path / "out", "-o", tmp_path / "sets", *ASIDE)
+    assert (code, "all 1 lines are malformed" in err) == (1, True)
+
+
 def test_unknown_choice_is_a_usage_error(bucket: Script, preprocess: Script) -> None:
     for script in (bucket, preprocess):
         code, _, err = script("-i", "x", "-o", "y", "--on-malformed", "skip")

@@ -7,6 +7,7 @@ import gzip
 import os
 import random
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,19 @@ def wait_forever_after_two(number: int) -> int:
     if number > 2:
         signal.pause()
     return number
+
+
+def die_while_the_result_is_sent(number: int) -> bytes:
+    if number:
+        signal.pause()
+    threading.Timer(0.03, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    return bytes(150_000_000)
+
+
+def test_worker_killed_in_the_middle_of_a_result_is_told() -> None:
+    with pytest.raises(InputError, match="a worker process was killed"), Workers(3) as workers:
+        for _ in workers.map(die_while_the_result_is_sent, [0, 1, 2]):
+            pytest.fail("it was sent whole")
 
 
 def test_error_does_not_wait_for_work_under_way() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import bucket_rollouts_by_difficulty
 import preprocess_bucketed_rollouts
-from curriculum.journal import settle_to_read
+from curriculum.journal import recover_to_read
 from tests.support import ROOT, tree
 
 SCRIPTS: dict[str, Callable[[Sequence[str]], int]] = {
@@ -76,7 +76,7 @@ class Change:
         """The outputs are the old ones or the new ones; the next run succeeds and nothing is left
         of the dead one."""
         if self.output.is_dir():  # else it never came to be
-            settle_to_read(self.output)
+            recover_to_read(self.output)
             assert tree(self.output) in (self.before, self.after)
         code, message = call(self.script, self.flags)
         assert code == 0, message

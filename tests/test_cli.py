@@ -1,0 +1,74 @@
+"""How a script ends: signals, and streams that take nothing."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from curriculum.cli import _ended_like_ctrl_c, run
+from curriculum.errors import FinishedInterrupt
+from tests.support import ROOT, rollout, write_jsonl
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_end_a_job_act_like_ctrl_c(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), _ended_like_ctrl_c():
+        signal.raise_signal(number)
+    assert signal.getsignal(number) == before
+
+
+def test_signal_that_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with _ended_like_ctrl_c():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (KeyboardInterrupt(), "interrupted: nothing was written\n"),
+        (FinishedInterrupt(), "interrupted, but the outputs are complete and in place\n"),
+    ],
+)
+def test_interrupt_says_what_there_is(
+    capsys: pytest.CaptureFixture[str], error: BaseException, text: str
+) -> None:
+    def action() -> tuple[str, list[str]]:
+        raise error
+
+    assert run(action, quiet=False, debug=False) == 130
+    assert capsys.readouterr().err == text
+
+
+@pytest.mark.parametrize(
+    ("flags", "streams", "code"),
+    [
+        ("-n 1", "2>&-", 0),
+        ("-n 1", ">&-", 0),
+        ("-n 1", ">/dev/full", 0),
+        ("-n 1", "2>/dev/full", 0),
+        ("-n 0", "2>/dev/full", 2),
+        ("--k 5 -m pass_at_k", "2>/dev/full", 1),
+        ("-n 0", "2>&-", 2),
+    ],
+)
+def test_streams_that_take_nothing_change_no_exit_code(
+    tmp_path: Path, flags: str, streams: str, code: int
+) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [rollout(1), rollout(None)])
+    script = ROOT / "bucket_rollouts_by_difficulty.py"
+    command = f'"{sys.executable}" "{script}" -i a.jsonl -o out {flags} {streams}'
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert (tmp_path / "out/bucketing.json").exists() == (code == 0)
