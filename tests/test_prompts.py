@@ -49,8 +49,8 @@ def prompt_of(**fields: object) -> list[tuple[str, str]]:
     if refused:
         with pytest.raises(Malformed) as caught:
             read_prompt(plain, Counter())
-        assert str(caught.value) == str(refused[0][1])
-        raise refused[0][1]
+        assert str(caught.value) == refused[0][1].text
+        raise caught.value
     assert columns.prompts == [read_prompt(plain, Counter())]
     return pairs(columns.prompts[0])
 
