@@ -79,7 +79,7 @@ def run(action: Callable[[], tuple[str, Sequence[str]]], quiet: bool, debug: boo
     _open_streams()
     finished = False
     try:
-        with _ended_like_ctrl_c():
+        with _cleaning_up_first():
             summary, warnings = action()
             finished = True
             for warning in warnings:
@@ -109,13 +109,14 @@ def _open_streams() -> None:
 
 
 @contextmanager
-def _ended_like_ctrl_c() -> Iterator[None]:
-    """Let the signals that end a job or a terminal clean up first, as Ctrl-C does; those that
-    whoever started us ignores, as nohup does, stay ignored."""
+def _cleaning_up_first() -> Iterator[None]:
+    """Let Ctrl-C and the signals that end a job or a terminal clean up first; those that whoever
+    started us ignores, as nohup does, stay ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may say how signals are answered
         return
-    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
+    every = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = [number for number in every if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
         yield

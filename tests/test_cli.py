@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from curriculum.cli import _ended_like_ctrl_c, run
+from curriculum.cli import _cleaning_up_first, run
 from curriculum.errors import FinishedInterrupt
 from tests.support import ROOT, rollout, write_jsonl
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_that_end_a_job_act_like_ctrl_c(number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt), _ended_like_ctrl_c():
+    with pytest.raises(KeyboardInterrupt), _cleaning_up_first():
         signal.raise_signal(number)
     assert signal.getsignal(number) == before
 
@@ -25,7 +25,7 @@ def test_signals_that_end_a_job_act_like_ctrl_c(number: signal.Signals) -> None:
 def test_signal_that_nohup_ignores_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with _ended_like_ctrl_c():
+        with _cleaning_up_first():
             signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
