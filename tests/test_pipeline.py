@@ -152,6 +152,18 @@ def test_pipeline_script_with_every_flag_and_spaces(scratch: Path) -> None:
     assert all(m["max_score"] > m["min_score"] for m in metrics)
 
 
+def test_pipeline_script_sets_malformed_lines_aside(scratch: Path) -> None:
+    found = write_jsonl(scratch / "rollouts/a.jsonl", [rollout(1), rollout(0, prompt="b")])
+    found.write_text(found.read_text() + '{"reward": [1]}\n{"cut')
+    command = ("bash", "run_curriculum_pipeline.sh", "-n", "2", "-o", "out")
+    _, err = run(scratch, *command, code=1)
+    assert "1 malformed line" in err
+    run(scratch, *command, "--on-malformed", "set-aside")
+    assert (scratch / "out/bucketed/rejected/malformed.jsonl").read_text() == '{"cut\n'
+    no_prompt = (scratch / "out/preprocessed/rejected/malformed.jsonl").read_text()
+    assert no_prompt == '{"reward": [1]}\n'
+
+
 @pytest.mark.parametrize("flags", [("-n", "2"), ("--stages", "2"), ("--stages", "easy hard")])
 def test_pipeline_script_prints_the_commands_without_a_trainer(
     scratch: Path, flags: tuple[str, str]
