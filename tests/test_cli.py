@@ -22,6 +22,15 @@ def test_signals_that_end_a_job_act_like_ctrl_c(number: signal.Signals) -> None:
     assert signal.getsignal(number) == before
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_run_that_is_ended_exits_130(number: signal.Signals) -> None:
+    def action() -> tuple[str, list[str]]:
+        signal.raise_signal(number)
+        return "", []
+
+    assert run(action, quiet=False, debug=False) == 130
+
+
 def test_signal_that_nohup_ignores_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
