@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curriculum.arrays import Array, IntArray, PlaceArray, compact_places
+from curriculum.arrays import Array, IntArray, LengthArray, PlaceArray, compact_places
 from curriculum.bucket_record import Written, output_files, record_bucketing
 from curriculum.bucket_summary import BucketFacts, BucketingReport
 from curriculum.bucketers import (
@@ -25,9 +25,9 @@ from curriculum.bucketers import (
     rank_cuts,
     split_at,
 )
-from curriculum.copying import CopyTask, copy_shard
+from curriculum.copying import copy_shard, copy_tasks
 from curriculum.errors import InputError, InternalError
-from curriculum.inputs import InputFile, check_unchanged, cut_shards, find_files
+from curriculum.inputs import InputFile, Shard, check_unchanged, cut_shards, find_files
 from curriculum.manifests import (
     MALFORMED_FILE,
     REASONS_FILE,
@@ -132,11 +132,8 @@ def _scan(run: _Run) -> tuple[Scanned, Counter[str]]:
     """First pass; malformed lines by kind. Raises InputError for malformed lines that are not to
     be set aside, and where no rollout is scored."""
     run.progress.step("scan")
-    options, scanned, problems = (
-        run.options,
-        Scanned(list(cut_shards(run.files)), []),
-        ProblemReport(),
-    )
+    options, problems = run.options, ProblemReport()
+    scanned = Scanned(list(cut_shards(run.files)), [])
     metric, by_hash = options.chosen_metric, options.ties == "split"
     tasks = [
         ScanTask(shard, options.score_field, metric, options.parameters, by_hash, reasons)
@@ -234,7 +231,7 @@ def _copy(run: _Run, scanned: Scanned, buckets: Sequence[PlaceArray]) -> IntArra
         MALFORMED: destinations.get(MALFORMED_FILE, -1),
     }
     sizes = np.zeros(len(paths), dtype=np.int64)
-    tasks = _copy_tasks(scanned, buckets, places, paths, sizes)
+    tasks = copy_tasks(_destinations(scanned, buckets, places), paths, sizes)
     for task, _ in run.workers.map(copy_shard, tasks):
         run.progress.add(task.shard.stop - task.shard.start)
     for path, size in zip(paths, sizes.tolist(), strict=True):
@@ -245,27 +242,17 @@ def _copy(run: _Run, scanned: Scanned, buckets: Sequence[PlaceArray]) -> IntArra
     return sizes[: len(names)]
 
 
-def _copy_tasks(
-    scanned: Scanned,
-    buckets: Sequence[PlaceArray],
-    places: Mapping[int, int],
-    paths: Sequence[Path],
-    sizes: IntArray,
-) -> Iterator[CopyTask]:
-    """Per shard, where each line goes: the file of its bucket, or that of its kind.
-
-    Each line is followed by a newline, so where it goes is known before anything is written;
-    `sizes` grow to those of the files.
-    """
+def _destinations(
+    scanned: Scanned, buckets: Sequence[PlaceArray], places: Mapping[int, int]
+) -> Iterator[tuple[Shard, LengthArray, PlaceArray]]:
+    """Per shard, its lines' lengths and where they go: to their bucket, or as `places` has it for
+    their kind."""
     for shard, scan, bucket in zip(scanned.shards, scanned.scans, buckets, strict=True):
         where = np.full(len(scan.kinds), -1, dtype=np.int32)
         for kind, place in places.items():
             where[scan.kinds == kind] = place
         where[scan.kinds >= SCORED] = bucket
-        yield CopyTask(shard, scan.lengths, where, paths, sizes.copy())
-        written = where >= 0
-        lengths = scan.lengths[written].astype(np.int64) + 1
-        sizes += np.bincount(where[written], lengths, minlength=len(paths)).astype(np.int64)
+        yield shard, scan.lengths, where
 
 
 def _write_reasons(run: _Run, scanned: Scanned) -> None:

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 from curriculum.errors import CurriculumError, FinishedInterrupt
 from curriculum.version import __version__
+from curriculum.workers import SIGNALS
 
 _FIX = "free space or mend permissions, then run again"
 _FIXES = {errno.EMFILE: "use fewer buckets, or raise the limit of open files (ulimit -n)"}
@@ -115,8 +116,7 @@ def _cleaning_up_first() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may say how signals are answered
         return
-    every = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    numbers = [number for number in every if signal.getsignal(number) != signal.SIG_IGN]
+    numbers = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
         yield

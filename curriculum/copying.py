@@ -6,7 +6,7 @@ Lines are copied as they stand; only a last line without a newline gets one.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,21 @@ class CopyTask:
     destinations: PlaceArray
     paths: Sequence[Path]
     offsets: IntArray
+
+
+def copy_tasks(
+    shards: Iterable[tuple[Shard, LengthArray, PlaceArray]], paths: Sequence[Path], sizes: IntArray
+) -> Iterator[CopyTask]:
+    """Per shard, with its lines' lengths and destinations, the copy of its lines.
+
+    Each line is followed by a newline, so where it goes is known before anything is written;
+    `sizes`, of what goes to each path before the first shard, grow to those of the files.
+    """
+    for shard, lengths, destinations in shards:
+        yield CopyTask(shard, lengths, destinations, paths, sizes.copy())
+        copied = destinations >= 0
+        whole = lengths[copied].astype(np.int64) + 1
+        sizes += np.bincount(destinations[copied], whole, minlength=len(paths)).astype(np.int64)
 
 
 def copy_shard(task: CopyTask) -> None:

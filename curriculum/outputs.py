@@ -25,6 +25,7 @@ from curriculum.manifests import (
     PreprocessingManifest,
     encode_manifest,
 )
+from curriculum.workers import SIGNALS
 
 
 def check_writable(directory: Path) -> None:
@@ -181,10 +182,9 @@ def _signals_later() -> Iterator[None]:
         yield  # signals never interrupt another thread
         return
     waiting: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {
         number: signal.signal(number, lambda caught, _: waiting.append(caught))
-        for number in numbers
+        for number in SIGNALS
     }
     try:
         yield

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from curriculum.arrays import ByteArray, LengthArray
-from curriculum.copying import CopyTask
+from curriculum.arrays import ByteArray, LengthArray, PlaceArray
+from curriculum.copying import CopyTask, copy_tasks
 from curriculum.errors import InputError, InternalError
 from curriculum.inputs import Shard
 from curriculum.manifests import MALFORMED_FILE, printable
@@ -147,16 +147,19 @@ def rejected_tasks(
     shards: Iterable[RejectedLines], paths: Mapping[int, Path]
 ) -> Iterator[CopyTask]:
     """The copies of all shards with rejected lines; `paths` says by kind where they go."""
-    written = np.zeros(len(paths), dtype=np.int64)
+    chosen = _destinations(shards, list(paths))
+    return copy_tasks(chosen, list(paths.values()), np.zeros(len(paths), dtype=np.int64))
+
+
+def _destinations(
+    shards: Iterable[RejectedLines], kinds: Sequence[int]
+) -> Iterator[tuple[Shard, LengthArray, PlaceArray]]:
     for lines in shards:
         where = np.full(len(lines.kinds), -1, dtype=np.int32)
-        for place, kind in enumerate(paths):
+        for place, kind in enumerate(kinds):
             where[lines.kinds == kind] = place
-        chosen = where >= 0
-        if chosen.any():
-            yield CopyTask(lines.shard, lines.lengths, where, list(paths.values()), written.copy())
-            sizes = lines.lengths[chosen].astype(np.int64) + 1
-            written += np.bincount(where[chosen], sizes, minlength=len(paths)).astype(np.int64)
+        if (where >= 0).any():
+            yield lines.shard, lines.lengths, where
 
 
 def _own_reasons(path: Path | None) -> Iterator[str]:

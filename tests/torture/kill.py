@@ -37,6 +37,7 @@ def kill_at_random(change: Change, times: int, seed: int = 0) -> int:
         _, message = process.communicate(timeout=60)
         wait_for_silence(process.pid)
         assert b"Traceback" not in message or _is_starting(message), message.decode()
+        assert process.returncode in (0, 130, -number), (process.returncode, message.decode())
         if number != signal.SIGKILL and process.returncode in (0, 130):
             assert not left_behind(change.output)
         change.check_survived()
