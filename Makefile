@@ -4,11 +4,12 @@ VENV ?= .venv
 BIN = $(CURDIR)/$(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test check torture bench format clean
+.PHONY: help demo test test-verl check torture bench format clean
 
 help:
 	@echo "make demo    the main job on sample rollouts, in ./demo"
 	@echo "make test    all tests"
+	@echo "make test-verl  what the scripts write, read by the real verl (2 GB of packages)"
 	@echo "make check   format, lint, types, the shell script, then all tests"
 	@echo "make torture  both scripts killed, out of disk and fed broken lines, many times"
 	@echo "make bench   ours beside what a user would write instead, on 1 GB that it makes"
@@ -34,6 +35,18 @@ $(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --editable '.[bench]'
 	@touch $@
 
+$(VENV)-verl/.made: pyproject.toml tests/verl/requirements.txt
+	$(PYTHON) -m venv $(VENV)-verl
+	$(CURDIR)/$(VENV)-verl/bin/python -m pip --disable-pip-version-check --quiet install \
+		--editable '.[test]' -r tests/verl/requirements.txt
+	@touch $@
+
+$(VENV)-datasets/.made: tests/verl/requirements-old-datasets.txt
+	$(PYTHON) -m venv $(VENV)-datasets
+	$(CURDIR)/$(VENV)-datasets/bin/python -m pip --disable-pip-version-check --quiet install \
+		-r tests/verl/requirements-old-datasets.txt
+	@touch $@
+
 demo: $(VENV)/.run
 	@PATH="$(BIN):$$PATH" bash examples/demo.sh
 	@echo
@@ -42,11 +55,18 @@ demo: $(VENV)/.run
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q
 
+# Other people's packages warn of this and that, which is not ours to mend.
+test-verl: $(VENV)-verl/.made $(VENV)-datasets/.made
+	$(CURDIR)/$(VENV)-verl/bin/python -W ignore -c 'import verl'
+	OLD_DATASETS_PYTHON=$(CURDIR)/$(VENV)-datasets/bin/python \
+		$(CURDIR)/$(VENV)-verl/bin/python -m pytest -q -W ignore tests/verl
+
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/shellcheck run_curriculum_pipeline.sh examples/demo.sh .ci/run
+	$(BIN)/shellcheck run_curriculum_pipeline.sh examples/demo.sh \
+		examples/verl/train.sh .ci/run
 	$(BIN)/python -m pytest -q
 
 torture: $(VENV)/.test
@@ -60,4 +80,4 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-verl $(VENV)-datasets demo build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -25,6 +25,8 @@ OUR_FIELDS = (
     "split", "index", "key", "curriculum_stage", "curriculum_stage_index", "difficulty_metrics",
     "best_response",
 )  # fmt: skip
+# verl's reward manager and agent loop put their own values under these names of extra_info.
+VERL_FIELDS = ("num_turns", "rollout_reward_scores", "turn_scores", "tool_rewards")
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 DIFFICULTY_METRICS = pa.struct(
     [
@@ -98,13 +100,13 @@ class RowForm:
 
 
 def name_own_fields(sources: Iterable[str]) -> dict[str, str]:
-    """Row names for the rollouts' own extra_info fields: one that has the name of ours becomes
-    source_<name>, and again if that is taken too."""
+    """Row names for the rollouts' own extra_info fields: one that has the name of ours, or of one
+    that verl overwrites, becomes source_<name>, and again if that is taken too."""
     names = set(sources)
     renamed = {}
     for source in sorted(names):
         name = source
-        while name in OUR_FIELDS or (name != source and name in names):
+        while name in (*OUR_FIELDS, *VERL_FIELDS) or (name != source and name in names):
             name = f"source_{name}"
         renamed[source] = name
     return renamed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 DATA = SHARED / "data"
+
+# A script `python`: this one, but for verl's commands.
+PYTHON = f"""#!/bin/sh
+case "$1$2" in -mverl*) exec "{sys.executable}" "{ROOT / "tests/stand_in.py"}" "$@" ;; esac
+exec "{sys.executable}" "$@"
+"""
 
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real rollouts are not here")
 

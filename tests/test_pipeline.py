@@ -6,15 +6,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, SHARED, rollout, rows, write_jsonl
+from tests.support import PYTHON, ROOT, SHARED, rollout, rows, write_jsonl
 
 GUIDE = SHARED / "CURRICULUM_PIPELINE_GUIDE.md"
-PYTHON = f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'
 # Trains nothing: notes its arguments and fails where a real trainer would.
 TRAIN = """
 import sys

@@ -26,6 +26,7 @@ from curriculum.verl import name_own_fields
             {"split": "source_source_split", "source_split": "source_split"},
         ),
         (["tools_kwargs"], {"tools_kwargs": "tools_kwargs"}),
+        (["num_turns"], {"num_turns": "source_num_turns"}),
     ],
 )
 def test_own_fields_never_take_our_names(sources, expected) -> None:
