@@ -37,13 +37,13 @@ $(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)-verl/.made: pyproject.toml tests/verl/requirements.txt
 	$(PYTHON) -m venv $(VENV)-verl
-	$(CURDIR)/$(VENV)-verl/bin/python -m pip --disable-pip-version-check --quiet install \
+	$(CURDIR)/$(VENV)-verl/bin/python -m pip --disable-pip-version-check --quiet install --no-compile \
 		--editable '.[test]' -r tests/verl/requirements.txt
 	@touch $@
 
 $(VENV)-datasets/.made: tests/verl/requirements-old-datasets.txt
 	$(PYTHON) -m venv $(VENV)-datasets
-	$(CURDIR)/$(VENV)-datasets/bin/python -m pip --disable-pip-version-check --quiet install \
+	$(CURDIR)/$(VENV)-datasets/bin/python -m pip --disable-pip-version-check --quiet install --no-compile \
 		-r tests/verl/requirements-old-datasets.txt
 	@touch $@
 

@@ -6,15 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-
-# Version of datasets → file → rows.
-Readings = dict[str, dict[str, list[dict[str, Any]]]]
 
 
 @pytest.fixture(scope="session")
@@ -30,30 +27,49 @@ def verl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
         yield real
 
 
-@pytest.fixture(scope="session")
-def datasets(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Readings]:
-    """Files and orders → what tests/verl/concatenate.py read, with an old and a new datasets."""
+class Reader:
+    """A process that reads files with one version of datasets."""
+
+    def __init__(self, python: str, cache: Path) -> None:
+        self._errors = cache / "errors.txt"
+        with self._errors.open("w") as errors:
+            self._process = subprocess.Popen(
+                [python, str(Path(__file__).with_name("concatenate.py"))],
+                env={**os.environ, "HF_DATASETS_CACHE": str(cache), "HF_HUB_OFFLINE": "1"},
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+            )  # fmt: skip
+        self.version: str = self._answer()
+
+    def read(self, files: Sequence[Path], orders: Sequence[Sequence[int]]) -> Any:
+        """The rows of each file, which also go together in each of the orders."""
+        assert self._process.stdin
+        request = {"paths": [str(path) for path in files], "orders": orders}
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        assert line, self._errors.read_text()[-3000:]
+        return json.loads(line)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Reader]]:
+    """An old and a new version of datasets."""
     old = os.environ.get("OLD_DATASETS_PYTHON")
     if not old:
         pytest.skip("OLD_DATASETS_PYTHON names no python with an old datasets (`make test-verl`)")
-    cache = str(tmp_path_factory.mktemp("datasets"))
-
-    def read(files: Sequence[Path], orders: Sequence[Sequence[int]]) -> Readings:
-        script = str(Path(__file__).with_name("concatenate.py"))
-        running = [
-            subprocess.Popen(
-                [python, script, json.dumps(orders), *map(str, files)],
-                env={**os.environ, "HF_DATASETS_CACHE": f"{cache}/{name}", "HF_HUB_OFFLINE": "1"},
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            )
-            for name, python in (("old", old), ("new", sys.executable))
-        ]  # fmt: skip
-        found: Readings = {}
-        for process in running:
-            out, err = process.communicate()
-            assert process.returncode == 0, err[-3000:]
-            reading = json.loads(out)
-            found[reading["version"]] = reading["rows"]
-        return found
-
-    return read
+    found = [
+        Reader(python, tmp_path_factory.mktemp(name))
+        for name, python in (("old", old), ("new", sys.executable))
+    ]
+    assert [reader.version.split(".")[0] for reader in found] == ["2", "5"]
+    yield found
+    for reader in found:
+        reader.close()
