@@ -14,14 +14,20 @@ import pytest
 
 from tests.support import PYTHON, ROOT, Script, rollout, write_jsonl
 
-TRUTH = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [None]}
+# Parquet gives each the kwargs of both.
+TRUTHS = (
+    {"instruction_id_list": ["keywords:existence"], "kwargs": [{"keywords": ["none"]}]},
+    {"instruction_id_list": ["punctuation:no_comma", "startend:end_checker"],
+     "kwargs": [None, {"end_phrase": "of it"}]},
+)  # fmt: skip
+ANSWER = "None of it"
 
 
 @pytest.fixture
 def working(tmp_path: Path, bucket: Script, preprocess: Script) -> Path:
     """A directory with sets in a folder whose name needs quotes, and a `python`."""
     given = [
-        rollout(score, prompt=f"{score} {i}", ground_truth=TRUTH)
+        rollout(score, prompt=f"{score} {i}", ground_truth=TRUTHS[i % 2])
         for score in (0, 1)
         for i in range(20)
     ]
@@ -62,7 +68,7 @@ def test_verl_takes_every_override(verl: Any, working: Path, way: str) -> None:
     files = [data / f"easy_{side}.parquet" for side in ("train", "val")]
     truths = [row["reward_model"]["ground_truth"] for row in verl.load(files)]
     loader = verl.loaders(files, files).train_dataloader
-    judged = verl.rewards(loader, ["none"] * len(truths), *run)
+    judged = verl.rewards(loader, [ANSWER] * len(truths), *run)
     assert {one["reward_score"] for one in judged} == {1.0}
 
 
@@ -72,7 +78,7 @@ def test_the_older_name_of_the_reward_function_is_ignored(verl: Any, working: Pa
     loader = verl.loaders(files, files).train_dataloader
     older = f"custom_reward_function.path={ROOT / 'examples/verl/reward.py'}"
     with pytest.raises(NotImplementedError, match="bucketed_curriculum"):
-        verl.rewards(loader, ["none"], older)
+        verl.rewards(loader, [ANSWER], older)
 
 
 def test_a_stage_starts_from_the_model_that_verl_merged(verl: Any, working: Path) -> None:
