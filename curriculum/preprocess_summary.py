@@ -140,7 +140,8 @@ def preprocessing_summary(report: PreprocessingReport) -> str:
             "",
             f"{plural(unknown, 'row')} with data_source {DEFAULT_DATA_SOURCE}: verl has no reward "
             "function for it. Set",
-            "reward.custom_reward_function.path in verl, or use --data-source or --keep-data-source.",
+            "reward.custom_reward_function.path in verl, or use --data-source or "
+            "--keep-data-source.",
         ]
     return "\n".join(lines)
 
