@@ -19,14 +19,14 @@ def train(overrides: list[str]) -> None:
     with Path("notes.jsonl").open("a", encoding="utf-8") as notes:
         notes.write(json.dumps(overrides) + "\n")
     given = dict(override.split("=", 1) for override in overrides)
-    if "fail" in given:
-        raise SystemExit(int(given["fail"]))
-    output = Path(given["trainer.default_local_dir"].strip("'").replace("\\'", "'"))
+    output = Path(given["trainer.default_local_dir"].strip("'"))
+    if os.environ.get("FAIL") == f"train {output.name}":
+        raise SystemExit(9)
     actor = output / "global_step_3/actor"
     if "CHECKPOINT" in os.environ:
-        shutil.copytree(os.environ["CHECKPOINT"], actor)
+        shutil.copytree(os.environ["CHECKPOINT"], actor, dirs_exist_ok=True)
     else:
-        actor.mkdir(parents=True)
+        actor.mkdir(parents=True, exist_ok=True)
     (output / "latest_checkpointed_iteration.txt").write_text("3")
 
 
@@ -37,7 +37,10 @@ def merge(flags: list[str]) -> None:
         os.execv(python, [python, "-m", "verl.model_merger", *flags])
     given = dict(zip(flags[1::2], flags[2::2], strict=True))
     assert flags[0] == "merge" and Path(given["--local_dir"]).is_dir()
-    Path(given["--target_dir"]).mkdir()
+    target = Path(given["--target_dir"])
+    if os.environ.get("FAIL") == f"merge {target.parent.name}":
+        raise SystemExit(9)
+    (target / "lora_adapter" if "LORA" in os.environ else target).mkdir(parents=True)
 
 
 if __name__ == "__main__":

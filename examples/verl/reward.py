@@ -4,20 +4,25 @@
 
 It reads the `ground_truth` that preprocess_bucketed_rollouts.py writes for instruction following:
 `{"instruction_id_list": [...], "kwargs": [...]}`, where parquet has filled up every kwargs entry
-with nulls for the keys it does not have; those are dropped here.
+with nulls for the keys it does not have; those are dropped here. With --ground-truth-format string
+the same is text, as JSON or as the Python literal that it was.
 
 The rules are those of IFEval (Zhou et al., 2023, arXiv:2311.07911) and, for ids that begin with
-`es:`, `fr:` or `ja:`, of M-IFEval (Dussolle et al., 2025, arXiv:2502.04688). `CHECKERS` lists the
-instructions and languages it knows, and no others: each Spanish, French and Japanese one gives
-what M-IFEval's own evaluation gave, on every response of its 17 models. The English ones are the
-same functions; they agree with the checks of examples/generate_rollouts.py, and were not compared
-with anybody's results. An instruction that is not listed is an error, unless
-`+reward.custom_reward_function.reward_kwargs.unknown=skip` says to judge by the others.
-`check_stages.py` lists them before the training.
+`es:`, `fr:` or `ja:`, of M-IFEval (Dussolle et al., 2025, arXiv:2502.04688), but for keywords and
+markers, which are taken literally, never as regular expressions. `CHECKERS` lists the instructions
+and languages it knows, and no others: each Spanish, French and Japanese one gives what M-IFEval's
+own evaluation gave, on every response of its 17 models. The English ones are the same functions;
+they agree with the checks of examples/generate_rollouts.py.
+
+An instruction that is not listed is an error, unless
+`+reward.custom_reward_function.reward_kwargs.unknown=skip` says to judge by the others. verl 0.9.1
+logs an error in a reward function and trains without the row: run check_stages.py first.
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -31,36 +36,61 @@ LESS_THAN = {"less than", "menos de", "moins de", "未満"}
 def compute_score(
     data_source: str,
     solution_str: str,
-    ground_truth: Mapping[str, Any],
+    ground_truth: Any,
     extra_info: Mapping[str, Any] | None = None,
     unknown: str = "error",
     **_: Any,
 ) -> dict[str, float]:
-    """`score`: share of the instructions followed; `acc`: 1.0 where that is all of them.
+    """`score`: share of the instructions followed; `acc`: 1.0 where that is all of them; `judged`:
+    share of the instructions that were judged.
 
-    With `unknown="skip"`, of those that this file knows; a row with none of them gets 0.0, for
-    every response alike, from which GRPO learns nothing.
+    With `unknown="skip"` scores are of the instructions that this file knows; a row with none of
+    them gets 0.0, for every response alike, from which GRPO learns nothing.
     """
-    if not isinstance(ground_truth, Mapping) or "instruction_id_list" not in ground_truth:
-        raise ValueError(
-            f"ground_truth is {ground_truth!r} (data_source {data_source}), expected "
-            "instruction_id_list and kwargs; take another reward function for these rows"
-        )
+    names, every = _instructions(ground_truth, data_source)
     followed = []
-    for name, kwargs in zip(
-        ground_truth["instruction_id_list"], ground_truth["kwargs"], strict=True
-    ):
-        check = checker(name)
-        if check is not None:
-            given = {key: value for key, value in (kwargs or {}).items() if value is not None}
-            followed.append(bool(solution_str.strip()) and check(solution_str, **given))
+    for name, kwargs in zip(names, every, strict=True):
+        if checker(name) is not None:
+            followed.append(_follows(solution_str, name, kwargs or {}))
         elif unknown != "skip":
             raise ValueError(
                 f"examples/verl/reward.py does not know the instruction {name!r}; add it to "
-                "CHECKERS, or set +reward.custom_reward_function.reward_kwargs.unknown=skip"
+                "CHECKERS, or skip it (--unknown skip of train.sh)"
             )
     score = sum(followed) / len(followed) if followed else 0.0
-    return {"score": score, "acc": float(bool(followed) and all(followed))}
+    judged = len(followed) / len(names) if names else 0.0
+    return {"score": score, "acc": float(bool(followed) and all(followed)), "judged": judged}
+
+
+def _instructions(truth: Any, data_source: str) -> tuple[list[str], list[Any]]:
+    """The instructions of a ground truth and their kwargs, as many."""
+    found = truth
+    for parse in (json.loads, ast.literal_eval):
+        if isinstance(found, str):
+            with contextlib.suppress(ValueError, SyntaxError):
+                found = parse(found)
+    if isinstance(found, list) and len(found) == 1:
+        found = found[0]
+    if isinstance(found, Mapping):
+        names = found.get("instruction_id_list", found.get("instruction_id"))
+        kwargs = found.get("kwargs")
+        if isinstance(names, list) and isinstance(kwargs, list) and len(names) == len(kwargs):
+            return names, kwargs
+    raise ValueError(
+        f"a ground_truth of data_source {data_source} is not that of instruction following, "
+        "instruction_id_list and as many kwargs; take another reward function for these rows"
+    )
+
+
+def _follows(text: str, name: str, kwargs: Mapping[str, Any]) -> bool:
+    """Whether a response follows an instruction that is known; an empty one follows none."""
+    check = checker(name)
+    assert check is not None
+    given = {key: value for key, value in kwargs.items() if value is not None}
+    try:
+        return bool(text.strip()) and check(text, **given)
+    except TypeError as error:  # a key too many or too few
+        raise ValueError(f"the kwargs of {name!r} are {given}: {error}") from error
 
 
 def checker(instruction: str) -> Callable[..., bool] | None:
@@ -173,6 +203,10 @@ def _postscript(text: str, postscript_marker: str) -> bool:
     return re.search(spaced, text, re.IGNORECASE) is not None
 
 
+def _uppercase(text: str) -> bool:
+    return text.isupper()
+
+
 def _lowercase(text: str) -> bool:
     return text.islower()
 
@@ -220,7 +254,9 @@ def _repeat_prompt(text: str, prompt_to_repeat: str) -> bool:
 
 # Instruction, without its language → its check and the languages for which it was compared.
 CHECKERS: dict[str, tuple[Callable[..., bool], str]] = {
-    "change_case:english_lowercase": (_lowercase, "en"),  # the language itself is not detected
+    # IFEval also detects the language of these two.
+    "change_case:english_capital": (_uppercase, "en"),
+    "change_case:english_lowercase": (_lowercase, "en"),
     "combination:repeat_prompt": (_repeat_prompt, "en es fr ja"),
     "combination:two_responses": (_two_responses, "en es fr ja"),
     "detectable_content:no_digits": (_no_digits, "fr"),

@@ -10,11 +10,11 @@ usage: train.sh stages  [options] SET...  [-- OVERRIDE...]
 stages    one run of verl per set, in the order given; each starts from the merged checkpoint of
           the one before. To resume one run with other train_files instead does not work: it
           restores the data loader's place in the old file, and the old step count.
-ordered   one run over one set that is already in order (preprocess_bucketed_rollouts.py
-          --combine --order easy-to-hard), unshuffled, one epoch.
+ordered   one run over one set that is in order (preprocess_bucketed_rollouts.py --combine
+          --order easy-to-hard), unshuffled, one epoch.
 
 Run it again to go on where it stopped: a stage that is merged is not trained again. A stage needs
-at least one batch of train rows and one val row.
+at least one batch of train rows and one val row; check_stages.py says so before anything starts.
 
   -d, --data DIR         where the sets are (default: ./preprocessed)
   -m, --model MODEL      the model to start from, a path or a name on the Hugging Face hub
@@ -77,46 +77,65 @@ while (($#)); do
 done
 [[ $model ]] || fail "which model? pass --model"
 ((${#sets[@]})) || fail "which sets? name them from easy to hard"
-shuffle=True
+for number in "$batch" "$responses" "$epochs" "$gpus" "$max_prompt" "$max_response"; do
+    [[ $number =~ ^[1-9][0-9]*$ ]] || fail "'$number' is no number from 1 up; see --help"
+done
+[[ $unknown == error || $unknown == skip ]] || fail "--unknown is '$unknown', expected error or skip"
+shuffle=True checking=()
 if [[ $way == ordered ]]; then
     ((${#sets[@]} == 1)) || fail "ordered takes one set, found ${#sets[@]}"
-    shuffle=False epochs=1
+    shuffle=False epochs=1 checking=(--ordered)
 fi
 
-text() { # TEXT: as a string in verl's (Hydra's) override grammar
-    local escaped=${1//\\/\\\\}
-    printf "'%s'" "${escaped//\'/\\\'}"
+absolute() { # PATH: a cluster that runs already works in a directory of its own
+    case $1 in
+        /*) printf '%s' "$1" ;;
+        *) printf '%s/%s' "$PWD" "${1#./}" ;;
+    esac
 }
 
+data=$(absolute "$data") output=$(absolute "$output")
+[[ ! $reward ]] || reward=$(absolute "$reward")
+[[ ! -e $model ]] || model=$(absolute "$model")
+case $data$output$reward$model${sets[*]} in # what has a meaning in verl's overrides
+    *\\* | *"'"* | *"\${"*) fail "a path holds a quote, a backslash or \${, which verl cannot take" ;;
+esac
+tokens=$((max_prompt + max_response))
+((tokens > 16384)) || tokens=16384
+
 rewarding=()
-[[ ! $reward ]] || rewarding=("reward.custom_reward_function.path=$(text "$reward")")
-[[ $unknown == error ]] ||
-    rewarding+=("+reward.custom_reward_function.reward_kwargs.unknown=$unknown")
+if [[ $reward ]]; then
+    rewarding=("reward.custom_reward_function.path='$reward'")
+    [[ $unknown == error ]] ||
+        rewarding+=("+reward.custom_reward_function.reward_kwargs.unknown=$unknown")
+fi
 
 train() { # SET MODEL: one run of verl, with its checkpoints in OUTPUT/SET
     "$python" -m verl.trainer.main_ppo \
-        data.train_files="$(text "$data/$1_train.parquet")" \
-        data.val_files="$(text "$data/$1_val.parquet")" \
+        data.train_files="'$data/$1_train.parquet'" \
+        data.val_files="'$data/$1_val.parquet'" \
         data.train_batch_size="$batch" \
         data.max_prompt_length="$max_prompt" \
         data.max_response_length="$max_response" \
         data.filter_overlong_prompts=True \
         data.shuffle="$shuffle" \
         algorithm.adv_estimator=grpo \
-        actor_rollout_ref.model.path="$(text "$2")" \
+        actor_rollout_ref.model.path="'$2'" \
         actor_rollout_ref.actor.ppo_mini_batch_size="$batch" \
         actor_rollout_ref.actor.use_dynamic_bsz=True \
+        actor_rollout_ref.actor.ppo_max_token_len_per_gpu="$tokens" \
         actor_rollout_ref.rollout.name=vllm \
         actor_rollout_ref.rollout.n="$responses" \
         actor_rollout_ref.rollout.tensor_model_parallel_size=1 \
         ${rewarding[@]+"${rewarding[@]}"} \
         trainer.n_gpus_per_node="$gpus" \
         trainer.project_name=curriculum \
-        trainer.experiment_name="$(text "$1")" \
-        trainer.default_local_dir="$(text "$output/$1")" \
+        trainer.experiment_name="'$1'" \
+        trainer.default_local_dir="'$output/$1'" \
         trainer.logger='["console"]' \
         trainer.total_epochs="$epochs" \
         trainer.save_freq=50 \
+        trainer.max_actor_ckpt_to_keep=2 \
         trainer.test_freq=10 \
         ${overrides[@]+"${overrides[@]}"}
 }
@@ -126,28 +145,44 @@ merge() { # SET: its last checkpoint as a Hugging Face model in OUTPUT/SET/merge
     step=$(<"$output/$1/latest_checkpointed_iteration.txt")
     "$python" -m verl.model_merger merge --backend fsdp \
         --local_dir "$output/$1/global_step_$step/actor" --target_dir "$output/$1/merging"
+    [[ ! -e $output/$1/merging/lora_adapter ]] ||
+        fail "$output/$1/merging is the model before training: what was learned is in lora_adapter \
+beside it; merge that yourself, name the result $output/$1/merged and run this again"
     mv "$output/$1/merging" "$output/$1/merged"
 }
 
-stay_with_the_data() { # SET MODEL: refuse to resume a run that began with other data or another model
-    local now noted=$output/$1/began_with.txt
-    now="$(cksum <"$data/$1_train.parquet") $2"
-    if [[ -f $noted && $(<"$noted") != "$now" ]]; then
-        fail "$output/$1 is of a run that began with other rows or another model; pass another --output"
-    fi
-    mkdir -p "$output/$1"
-    printf '%s\n' "$now" >"$noted"
+made_from() { # SET ORIGIN: what decides a stage's model, in a line; ORIGIN is that of its start
+    local rows
+    rows=$(cat "$data/$1_train.parquet" "$data/$1_val.parquet" | cksum)
+    printf '%s' "$rows $way $batch $responses $epochs $max_prompt $max_response $reward $unknown \
+${overrides[*]-} from $2" | cksum
 }
 
-checking=()
-[[ ! $reward || $unknown == skip ]] || checking=(--reward "$reward")
+has_begun() { # SET: whether verl left a checkpoint
+    [[ -e $output/$1/latest_checkpointed_iteration.txt || -d $output/$1/merged ]]
+}
+
+[[ ! $reward ]] || checking+=(--reward "$reward" --unknown "$unknown")
 "$python" "$here/check_stages.py" --data "$data" --batch-size "$batch" \
     ${checking[@]+"${checking[@]}"} "${sets[@]}"
 
+# Before anything is trained: what was trained before must be what would be trained now.
+origin=$model origins=()
 for name in "${sets[@]}"; do
-    stay_with_the_data "$name" "$model"
+    origin=$(made_from "$name" "$origin")
+    origins+=("$origin")
+    noted=$output/$name/made_from.txt
+    if has_begun "$name" && [[ ! -f $noted || $(<"$noted") != "$origin" ]]; then
+        fail "$output/$name was made from other rows, flags or models; pass another --output"
+    fi
+done
+
+for ((i = 0; i < ${#sets[@]}; i++)); do
+    name=${sets[i]}
     if [[ ! -d $output/$name/merged ]]; then
         echo "training on $name, from $model"
+        mkdir -p "$output/$name"
+        printf '%s\n' "${origins[i]}" >"$output/$name/made_from.txt"
         train "$name" "$model"
         merge "$name"
     fi

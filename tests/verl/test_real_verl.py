@@ -50,9 +50,9 @@ def written(tmp_path: Path, bucket: Script, preprocess: Script) -> Written:
 def assert_rows(loaded: Sequence[dict[str, Any]], files: Sequence[Path]) -> None:
     """verl's rows are the rows of the files, in their order."""
     expected = [row for path in files for row in rows(path)]
-    assert [{name: row[name] for name in OURS} for row in loaded] == [
-        {name: row[name] for name in OURS} for row in expected
-    ]
+    assert repr([{name: row[name] for name in OURS} for row in loaded]) == repr(
+        [{name: row[name] for name in OURS} for row in expected]
+    )
     assert [row["raw_prompt"] for row in loaded] == [row["prompt"] for row in expected]
     assert [row["index"] for row in loaded] == [row["extra_info"]["index"] for row in expected]
 
@@ -146,13 +146,18 @@ def assert_survived(given: list[dict[str, Any]], found: list[dict[str, Any]], ca
         assert holds(expected, row["reward_model"]["ground_truth"]), (one, row)
         for name, value in own_fields(one, sources).items():
             assert holds(value, row["extra_info"].get(name), json_text=True), (name, one, row)
+        scores = [entry["score"] for entry in one["reward"]]
+        measures = row["extra_info"]["difficulty_metrics"]
+        assert repr(measures["max_score"]) == repr(float(max(scores)))
+        assert repr(measures["min_score"]) == repr(float(min(scores)))
+        assert measures["mean_score"] == pytest.approx(sum(scores) / len(scores), rel=1e-11)
         best = row["extra_info"].get("best_response")
         if best:
-            scores = [entry["score"] for entry in one["reward"]]
             choices = (one.get("response") or {}).get("choices") or [{}] * len(scores)
             choice = choices[best["index"]] if best["index"] < len(choices) else {}
             assert best["index"] == scores.index(max(scores))
             assert repr(best["score"]) == repr(float(max(scores)))
+            assert json.loads(best["reward"]) == one["reward"][best["index"]]
             assert best["content"] == choice.get("message", {}).get("content")
 
 
@@ -244,6 +249,19 @@ def test_real_rollouts_load(verl: Any, readers: Any, written: Written, name: str
     assert_loads(verl, readers, written.preprocessed("--val-ratio", 0.1))
 
 
+@pytest.mark.parametrize("truth", ["18", "007", "-3", "70000", "2.50"])
+def test_a_truth_scores_one_with_the_scorer_of_verl(
+    verl: Any, written: Written, truth: str
+) -> None:
+    given = [rollout(1, prompt=str(i), ground_truth=truth) for i in range(3)]
+    written.bucketed(write_jsonl(written.directory / "in.jsonl", given), "-n", 1)
+    files = written.preprocessed("--data-source", "openai/gsm8k", "--val-ratio", 0)
+    loader = verl.loaders(files, files, "data.shuffle=False").train_dataloader
+    for answer, score in ((f"it is\n#### {truth}", 1.0), (f"#### {truth}1", 0.0), (truth, 0.0)):
+        judged = verl.rewards(loader, [answer] * 3)
+        assert [one["reward_score"] for one in judged] == [score] * 3
+
+
 @needs_data
 def test_gsm8k_truths_score_one_with_the_scorer_of_verl(verl: Any, written: Written) -> None:
     written.bucketed(DATA / "gsm8k_mixed6")
@@ -282,9 +300,9 @@ def test_instruction_following_scores_are_the_real_ones(verl: Any, written: Writ
         verl.rewards(loader, ["x"] * len(found), reward)
 
 
-@pytest.mark.parametrize("name", ["tools_kwargs and interaction_kwargs"])
-def test_tools_and_interactions_reach_the_batch(verl: Any, written: Written, name: str) -> None:
-    written.bucketed(write_jsonl(written.directory / "in.jsonl", CASES[name].rollouts()))
+def test_tools_and_interactions_reach_the_batch(verl: Any, written: Written) -> None:
+    case = CASES["tools_kwargs and interaction_kwargs"]
+    written.bucketed(write_jsonl(written.directory / "in.jsonl", case.rollouts()))
     found = verl.load(written.preprocessed())
     tools = [row["tools_kwargs"] for row in found if row["tools_kwargs"]["calc"]]
     assert tools == [{"calc": {"create_kwargs": {"answer": "4"}}}] * 6
