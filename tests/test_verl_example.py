@@ -305,10 +305,10 @@ def test_rows_without_a_reward_are_told_before(stages: Path) -> None:
     (stages / "reward.py").write_text(text.replace('"punctuation:no_comma"', '"no:such"'))
     flags = ("stages", *FLAGS, "--reward", "reward.py", "easy")
     out = train(stages, *flags, code=1)
-    assert "easy_train.parquet: 14 of 14 rows: ValueError: examples/verl/reward.py does not" in out
+    assert "error: 20 rows get no reward: ValueError: examples/verl/reward.py does not know" in out
     assert "does not know the instruction 'punctuation:no_comma'" in out
     out = train(stages, *flags, "--unknown", "skip")
-    assert "warning" in out and "14 of 14 rows: none of the instructions is known" in out
+    assert "warning: easy: in 20 rows no instruction is known, so that every response" in out
     out = train(stages, *flags[:-3], "--reward", "", "easy", code=1)
     assert "verl has no reward function for data_source bucketed_curriculum" in out
     out = train(stages, *flags[:-3], "--reward", "nowhere.py", "easy", code=2)

@@ -25,7 +25,7 @@ EPILOG = """examples:
   python examples/verl/check_stages.py easy medium hard
   python examples/verl/check_stages.py -d ./ordered --ordered --reward my_reward.py all
 """
-NO_SIGNAL = "none of the instructions is known, so every response gets the same reward"
+NO_SIGNAL = "no instruction is known, so that every response gets the same reward"
 UNSCORED = "bucketed_curriculum"  # the data_source for which verl has no reward function
 
 
@@ -36,33 +36,40 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {args.reward} is not there, expected a reward function", file=sys.stderr)
         return 2
     print(f"{'set':16} {'train rows':>10} {'steps an epoch':>14} {'val rows':>8} longest prompt")
-    problems = []
+    problems: list[str] = []
+    reasons: Counter[str] = Counter()
     for name in args.sets:
-        paths = [args.data / f"{name}_{split}.parquet" for split in ("train", "val")]
-        missing = [path for path in paths if not path.is_file()]
-        problems += [f"{path} is not there; {there(args.data)}" for path in missing]
-        rows = {path: read(path) for path in paths if path.is_file()}
-        train, val = (rows.get(path, []) for path in paths)
-        longest = max((characters(row) for row in (*train, *val)), default=0)
-        steps = len(train) // args.batch_size
-        print(f"{name:16} {len(train):>10,} {steps:>14,} {len(val):>8,} {longest:>9,} chars")
-        if not missing and not steps:
-            problems.append(
-                f"{paths[0]} has {len(train):,} rows, expected a batch of {args.batch_size:,} at "
-                "least; lower the batch size, or combine the set with another (--combine)"
-            )
-        if args.ordered and not in_order(args.data, name):
-            problems.append(f"{name} is in no order; make it with --combine --order easy-to-hard")
-        for path, some in rows.items():
-            for why, count in unrewarded(some, args).items():
-                text = f"{path}: {count:,} of {len(some):,} rows: {why}"
-                if why == NO_SIGNAL:
-                    print(f"warning: {text}", file=sys.stderr)
-                else:
-                    problems.append(text)
+        problems += check_set(name, args, reasons)
+    problems += [f"{count:,} rows get no reward: {why}" for why, count in reasons.most_common(10)]
+    if len(reasons) > 10:
+        problems.append(f"and {len(reasons) - 10:,} more reasons why rows get no reward")
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     return 1 if problems else 0
+
+
+def check_set(name: str, args: argparse.Namespace, reasons: Counter[str]) -> list[str]:
+    """Print what a set has; what stops verl from training on it. Why rows get no reward, and how
+    many, is added to `reasons`."""
+    paths = [args.data / f"{name}_{split}.parquet" for split in ("train", "val")]
+    missing = [path for path in paths if not path.is_file()]
+    problems = [f"{path} is not there; {there(args.data)}" for path in missing]
+    train, val = ([] if path in missing else read(path) for path in paths)
+    longest = max((characters(row) for row in (*train, *val)), default=0)
+    steps = len(train) // args.batch_size
+    print(f"{name:16} {len(train):>10,} {steps:>14,} {len(val):>8,} {longest:>9,} chars")
+    if not missing and not steps:
+        problems.append(
+            f"{paths[0]} has {len(train):,} rows, expected a batch of {args.batch_size:,} at "
+            "least; lower the batch size, or combine the set with another (--combine)"
+        )
+    if args.ordered and not in_order(args.data, name):
+        problems.append(f"{name} is in no order; make it with --combine --order easy-to-hard")
+    found = unrewarded([*train, *val], args)
+    if alike := found.pop(NO_SIGNAL, 0):
+        print(f"warning: {name}: in {alike:,} rows {NO_SIGNAL}", file=sys.stderr)
+    reasons.update(found)
+    return problems
 
 
 def parser() -> argparse.ArgumentParser:
