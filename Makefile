@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(CURDIR)/$(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-verl check torture bench format clean
+.PHONY: help demo test test-verl verl-environments check torture bench format clean
 
 help:
 	@echo "make demo    the main job on sample rollouts, in ./demo"
@@ -55,8 +55,10 @@ demo: $(VENV)/.run
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q
 
+verl-environments: $(VENV)-verl/.made $(VENV)-datasets/.made
+
 # Other people's packages warn of this and that, which is not ours to mend.
-test-verl: $(VENV)-verl/.made $(VENV)-datasets/.made
+test-verl: verl-environments
 	$(CURDIR)/$(VENV)-verl/bin/python -W ignore -c 'import verl'
 	OLD_DATASETS_PYTHON=$(CURDIR)/$(VENV)-datasets/bin/python \
 		$(CURDIR)/$(VENV)-verl/bin/python -m pytest -q -W ignore tests/verl

@@ -245,8 +245,8 @@ CHANGED = "was made from other rows, flags or models; pass another --output"
 @pytest.mark.parametrize(
     ("begun", "flags"),
     [
-        ("merge medium", ("-b", "8")),
-        ("merge medium", ("--", "trainer.total_training_steps=9")),
+        ("merge easy", ("-b", "8")),
+        ("merge easy", ("--", "trainer.total_training_steps=9")),
         ("nothing", ("-m", "other")),
         ("nothing", ("--epochs", "2")),
     ],
@@ -254,9 +254,9 @@ CHANGED = "was made from other rows, flags or models; pass another --output"
 def test_a_run_does_not_go_on_with_other_flags(
     stages: Path, begun: str, flags: tuple[str, ...]
 ) -> None:
-    train(stages, *ALL, code=0 if begun == "nothing" else 9, FAIL=begun)
+    train(stages, *ALL[:-2], code=0 if begun == "nothing" else 9, FAIL=begun)
     before = trained(stages)
-    sets = [*ALL, *flags]
+    sets = [*ALL[:-2], *flags]
     assert f"{stages}/checkpoints/easy {CHANGED}" in train(stages, *sets, code=2)
     assert trained(stages) == before
 
