@@ -323,6 +323,7 @@ def test_rows_without_a_reward_are_told_before(stages: Path) -> None:
         (("stages", "easy"), "which model? pass --model"),
         (("stages", "-m", "m"), "which sets?"),
         (("stages", "-m"), "-m needs a value"),
+        (("stages", "-m", "m", "easy", "hard", "easy"), "a set is named twice: easy"),
         (("stages", "--such"), "unknown option --such"),
         (("stages", "-m", "m", "-b", "0", "easy"), "'0' is no number from 1 up"),
         (("stages", "-m", "m", "--epochs", "x", "easy"), "'x' is no number from 1 up"),

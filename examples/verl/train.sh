@@ -77,6 +77,8 @@ while (($#)); do
 done
 [[ $model ]] || fail "which model? pass --model"
 ((${#sets[@]})) || fail "which sets? name them from easy to hard"
+repeated=$(printf '%s\n' "${sets[@]}" | sort | uniq -d)
+[[ ! $repeated ]] || fail "a set is named twice: $repeated"
 for number in "$batch" "$responses" "$epochs" "$gpus" "$max_prompt" "$max_response"; do
     [[ $number =~ ^[1-9][0-9]*$ ]] || fail "'$number' is no number from 1 up; see --help"
 done
