@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from verl import DataProto
 from verl.trainer.ppo.reward import load_reward_manager
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
+from verl.utils.tensordict_utils import get_tensordict
 
 CONFIG = Path(verl.__file__).parent / "trainer/config"
 TEMPLATE = (
@@ -68,10 +69,12 @@ def loaders(train: Sequence[Path], val: Sequence[Path], *overrides: str) -> Simp
 
 
 def read(loader: Any) -> list[dict[str, Any]]:
-    """Every row that a data loader of verl gives, in its order."""
+    """Every row that a data loader of verl gives, in its order, out of the batches that verl hands
+    to its rollout workers."""
     found = []
     for batch in loader:
-        columns = {name: list(values) for name, values in batch.items() if name != "dummy_tensor"}
+        handed = get_tensordict(batch)
+        columns = {name: list(handed[name]) for name in batch if name != "dummy_tensor"}
         found += [
             dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
         ]
