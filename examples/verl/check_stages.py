@@ -26,7 +26,7 @@ EPILOG = """examples:
   python examples/verl/check_stages.py -d ./ordered --ordered --reward my_reward.py all
 """
 NO_SIGNAL = "no instruction is known, so that every response gets the same reward"
-UNSCORED = "bucketed_curriculum"  # the data_source for which verl has no reward function
+DEFAULT_DATA_SOURCE = "bucketed_curriculum"  # for which verl has no reward function
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -135,8 +135,8 @@ def in_order(directory: Path, name: str) -> bool:
 def unrewarded(rows: list[dict[str, Any]], args: argparse.Namespace) -> Counter[str]:
     """What the reward function would make of the rows, where that is no reward, and how often."""
     if args.reward is None:
-        why = f"verl has no reward function for data_source {UNSCORED}"
-        return +Counter({why: sum(row["data_source"] == UNSCORED for row in rows)})
+        why = f"verl has no reward function for data_source {DEFAULT_DATA_SOURCE}"
+        return +Counter({why: sum(row["data_source"] == DEFAULT_DATA_SOURCE for row in rows)})
     keywords = {"unknown": "skip"} if args.unknown == "skip" else {}
     score = load(args.reward).compute_score
     return Counter(filter(None, (failure(score, row, keywords) for row in rows)))
