@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from curriculum.bucket import bucket_rollouts
 from curriculum.bucket_summary import bucketing_summary, bucketing_warnings
 from curriculum.cli import add_common_flags, add_score_flags, given, run
+from curriculum.formats import FORMATS, OWN
 from curriculum.metrics import METRICS
 from curriculum.options import BucketOptions
 
@@ -40,6 +41,28 @@ def build_parser() -> argparse.ArgumentParser:
         "-o", "--output-dir", required=True, metavar="DIR",
         help="where the bucket files and bucketing.json go",
     )  # fmt: skip
+    dumps = parser.add_argument_group(
+        "dumps with one response a line",
+        "A place is a field of a line, or a.b inside one; --score-field is one, too.",
+    )
+    dumps.add_argument(
+        "--format", metavar="NAME",
+        help=f"{OWN}, one rollout a line, or {', '.join(FORMATS)} (default: auto, by the fields)",
+    )  # fmt: skip
+    for name in ("prompt", "response", "ground truth"):
+        flag = f"--{name.replace(' ', '-')}-field"
+        dumps.add_argument(flag, metavar="PLACE", help=f"where the {name} is")
+    dumps.add_argument(
+        "--group-field", nargs="+", metavar="PLACE",
+        help="what the responses of one rollout have in common (default: what the format has; for "
+        "custom the step and the prompt)",
+    )  # fmt: skip
+    dumps.add_argument(
+        "--group-by", metavar="CHOICE",
+        help="prompt: by the prompt alone, over ids and steps; also merges rollouts that repeat a "
+        "prompt",
+    )  # fmt: skip
+    dumps.add_argument("--steps", metavar="A:B", help="steps to take, A and B too (default: all)")
     how = parser.add_argument_group("difficulty")
     how.add_argument(
         "-m", "--metric", metavar="NAME", help=f"one of {metrics} (default: mean_reward)"

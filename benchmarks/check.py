@@ -20,7 +20,8 @@ from typing import Any, TypeAlias
 
 BUCKETS = ("easy", "medium", "hard")
 SAMPLE = 100
-KEY = re.compile(rb'"key": ?"([^"]+)"')
+# Of a rollout that was gathered, the key is the first part of its group's: "[\"key\",1]".
+KEY = re.compile(rb'"key": ?"(?:\[\\")?([^"\\]+)')
 
 Digest: TypeAlias = tuple[int, int]  # how many keys, and a sum of their hashes: order is free
 
@@ -94,6 +95,33 @@ def check_bucketing(source: Path, target: Path, expected: dict[str, Digest]) -> 
         for field in _changed_fields(json.loads(originals[key_of(line)]), json.loads(line))
     }
     return f"changes {', '.join(sorted(changed))}" if changed else "values"
+
+
+def check_gathering(source: Path, target: Path, expected: dict[str, Digest]) -> str:
+    """Raises CheckError for a rollout that is not in its bucket, or where one of the sample has not
+    the responses of the dump with their scores."""
+    written: list[bytes] = []
+    for name in BUCKETS:
+        with (target / f"{name}.jsonl").open("rb", buffering=1 << 20) as stream:
+            if digest_keys(map(key_of, stream)) != expected[name]:
+                raise CheckError(f"{name}.jsonl does not hold the rollouts that it should")
+            stream.seek(0)
+            written += islice(stream, SAMPLE)
+    found = {key_of(line).decode(): json.loads(line) for line in written}
+    given: dict[str, list[dict[str, Any]]] = {key: [] for key in found}
+    for line in read_lines(sorted(source.glob("*.jsonl"))):
+        response = json.loads(line)
+        given.get(response["uid"].rsplit("_", 2)[0], []).append(response)
+    for key, rollout in found.items():
+        texts = [choice["message"]["content"] for choice in rollout["response"]["choices"]]
+        scores = [reward["score"] for reward in rollout["reward"]]
+        if texts != [response["output"] for response in given[key]]:
+            raise CheckError(f"{key} has other responses")
+        if scores != [response["score"] for response in given[key]]:
+            raise CheckError(f"{key} has other scores")
+        if rollout["ground_truth"] != given[key][0]["gts"]:
+            raise CheckError(f"{key} has another ground truth")
+    return "values"
 
 
 def _changed_fields(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
@@ -207,7 +235,11 @@ def difference(expected: Any, found: Any, where: str = "row") -> str | None:
     return next((d for at, value, other in pairs if (d := difference(value, other, at))), None)
 
 
-CHECKS = {"bucketing": check_bucketing, "preprocessing": check_preprocessing}
+CHECKS = {
+    "bucketing": check_bucketing,
+    "gathering": check_gathering,
+    "preprocessing": check_preprocessing,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -217,9 +249,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("source", type=Path, help="what the tool read")
     parser.add_argument("target", type=Path, help="what the tool wrote")
     parser.add_argument("expected", type=Path, help="keeps the truth from one call to the next")
+    parser.add_argument("--rollouts", type=Path, help="what a dump was made from")
     flags = parser.parse_args(argv)
     try:
-        expected = load_expected(flags.expected, flags.source)
+        expected = load_expected(flags.expected, flags.rollouts or flags.source)
         print(CHECKS[flags.what](flags.source, flags.target, expected))
     except (CheckError, OSError) as error:
         print(f"error: {type(error).__name__}: {error}")

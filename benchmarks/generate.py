@@ -15,10 +15,12 @@ import re
 from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
+from typing import BinaryIO
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 CORPUS_WORDS = 1 << 20
@@ -127,6 +129,34 @@ def generate(directory: Path, shape: str, size: int, files: int = 4, seed: int =
     write = partial(write_file, partial_directory, shape, size // files, seed)
     with ProcessPoolExecutor() as pool:
         list(pool.map(write, range(files)))
+    partial_directory.rename(directory)
+
+
+def flatten(rollouts: Path, directory: Path) -> None:
+    """Write the responses of rollouts as a dump of verl, one a line, which must not exist: the
+    first response to every prompt, then the second to every prompt, each in a file of its own."""
+    partial_directory = directory.with_name(directory.name + ".partial")
+    partial_directory.mkdir(parents=True)
+    with ExitStack() as stack:
+        files: list[BinaryIO] = []
+        for path in sorted(rollouts.glob("*.jsonl")):
+            for line in stack.enter_context(path.open("rb")):
+                rollout = json.loads(line)
+                for i, (reward, choice) in enumerate(
+                    zip(rollout["reward"], rollout["response"]["choices"], strict=True)
+                ):
+                    if i == len(files):
+                        dump = partial_directory / f"dump_{i:02}.jsonl"
+                        files.append(stack.enter_context(dump.open("wb", buffering=1 << 20)))
+                    response = {
+                        "input": f"user\n{rollout['prompt'][0]['content']}\nassistant\n",
+                        "output": choice["message"]["content"],
+                        "gts": rollout["ground_truth"],
+                        "score": reward["score"],
+                        "step": 1,
+                        "uid": f"{rollout['key']}_{i}_0",
+                    }
+                    files[i].write(json.dumps(response, ensure_ascii=False).encode() + b"\n")
     partial_directory.rename(directory)
 
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from generate import SHAPES, generate, parse_size
+from generate import SHAPES, flatten, generate, parse_size
 from measure import CommandError, Run, run
 from report import Result, growth_table, machine, say, tool_table
 
@@ -68,6 +68,11 @@ TOOLS = {
         "pandas": peer("bucket_pandas", "pandas"),
         "datasets": peer("bucket_datasets", "datasets"),
     },
+    "gathering": {
+        OURS: ours("bucket_rollouts_by_difficulty.py", "--no-sync"),
+        SYNCED: ours("bucket_rollouts_by_difficulty.py"),
+        "polars": peer("gather_polars", "polars"),
+    },
     "preprocessing": {
         OURS: ours("preprocess_bucketed_rollouts.py", "--no-sync"),
         SYNCED: ours("preprocess_bucketed_rollouts.py"),
@@ -81,16 +86,19 @@ UNCHECKED = ("cat",)  # it sorts nothing into buckets
 
 @dataclass(frozen=True)
 class Data:
-    """One data set: the rollouts, the same in buckets, and the file that keeps the truth."""
+    """One data set: the rollouts, the same as a dump of responses and in buckets, and the file
+    that keeps the truth."""
 
     shape: str
     rollouts: Path
+    dump: Path
     buckets: Path
     expected: Path
 
     def source(self, what: str) -> Path:
         """What a step reads."""
-        return self.rollouts if what == "bucketing" else self.buckets
+        sources = {"bucketing": self.rollouts, "gathering": self.dump}
+        return sources.get(what, self.buckets)
 
     def bytes(self, what: str) -> int:
         """How much that is."""
@@ -103,12 +111,16 @@ def prepare(directory: Path, shape: str, size: int) -> Data:
     data = Data(
         shape,
         directory / name,
+        directory / f"{name}.dump",
         directory / f"{name}.bucketed",
         directory / f"{name}.expected.json",
     )
     if not data.rollouts.exists():
         say(f"making {data.rollouts}")
         generate(data.rollouts, shape, size)
+    if not data.dump.exists():
+        say(f"making {data.dump}")
+        flatten(data.rollouts, data.dump)
     if not data.buckets.exists():
         say(f"making {data.buckets}")
         tool = TOOLS["bucketing"][OURS]
@@ -135,6 +147,7 @@ def check(what: str, data: Data, source: Path, target: Path) -> str:
     """How well a tool kept the rollouts. Raises CommandError if it did not do the job."""
     script = str(HERE / "check.py")
     words = [sys.executable, script, what, str(source), str(target), str(data.expected)]
+    words += ["--rollouts", str(data.rollouts)] if what == "gathering" else []
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
         raise CommandError(done.stdout + done.stderr)
@@ -225,9 +238,9 @@ def build_parser() -> argparse.ArgumentParser:
     names = sorted({name for tools in TOOLS.values() for name in tools})
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--what", choices=(*TOOLS, "both", "growth"), default="both",
+        "--what", choices=(*TOOLS, "all", "growth"), default="all",
         help="the steps to compare, or how ours grows with the size and the workers "
-        "(default: both)",
+        "(default: all)",
     )  # fmt: skip
     parser.add_argument(
         "--shape", choices=(*SHAPES, "both"), default="both",
@@ -263,7 +276,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"there is no tool {', '.join(unknown)}")
     if flags.rounds < 1:
         parser.error("--rounds: at least one")
-    steps = list(TOOLS) if flags.what == "both" else [flags.what]
+    steps = list(TOOLS) if flags.what == "all" else [flags.what]
     parts = []
     try:
         for shape in SHAPES if flags.shape == "both" else [flags.shape]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,3 +31,8 @@ def compact_lengths(lengths: LengthArray) -> LengthArray:
     if len(lengths) and int(lengths.max()) > np.iinfo(np.uint32).max:
         return lengths.astype(np.int64)
     return lengths.astype(np.uint32)
+
+
+def join_lengths(parts: Sequence[LengthArray]) -> LengthArray:
+    """All lengths one after another, in as few bytes as they take."""
+    return np.concatenate([np.zeros(0, np.uint32), *parts])

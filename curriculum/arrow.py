@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from curriculum.arrays import BoolArray, FloatArray, IntArray
 from curriculum.errors import InternalError
+from curriculum.inputs import Block
 from curriculum.shapes import Plan
 
 
@@ -66,6 +67,17 @@ def structs(kind: pa.StructType, children: Sequence[pa.Array], valid: BoolArray 
     """Structs with at least one field; null where not `valid`."""
     buffers = [_validity(valid)]
     return pa.Array.from_buffers(kind, len(children[0]), buffers, children=list(children))
+
+
+def is_utf8(block: Block) -> bool:
+    """Whether a block is valid UTF-8."""
+    offsets = pa.py_buffer(np.array([0, block.size], dtype=np.int64))
+    text = pa.LargeStringArray.from_buffers(1, offsets, pa.py_buffer(block.buffer))
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def int64_values(array: pa.Array) -> IntArray:

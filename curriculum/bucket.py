@@ -7,10 +7,11 @@ written before all input has been read and checked.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,7 +27,10 @@ from curriculum.bucketers import (
     split_at,
 )
 from curriculum.copying import copy_shard, copy_tasks
+from curriculum.dump_find import Dump, find_dump
+from curriculum.dump_summary import SAME_IDS
 from curriculum.errors import InputError, InternalError
+from curriculum.formats import OWN
 from curriculum.inputs import InputFile, Shard, check_unchanged, cut_shards, find_files
 from curriculum.manifests import (
     MALFORMED_FILE,
@@ -36,10 +40,11 @@ from curriculum.manifests import (
     PreprocessingManifest,
     load_manifest,
 )
-from curriculum.options import BucketOptions
+from curriculum.options import DEFAULT_SCORE_FIELD, BucketOptions
 from curriculum.outputs import Outputs, check_targets, check_writable
 from curriculum.progress import Progress
 from curriculum.rejected import ProblemReport, RejectedLines, reason_lines
+from curriculum.rollouts import NO_REWARD
 from curriculum.scan import (
     DIFFERS,
     MALFORMED,
@@ -47,22 +52,34 @@ from curriculum.scan import (
     PASSED,
     SCORED,
     UNDEFINED,
+    Scan,
     Scanned,
     ScanTask,
     scan_shard,
 )
+from curriculum.text import plural
 from curriculum.workers import Workers
+
+if TYPE_CHECKING:
+    from curriculum.dumps import Gathered
+
+MEND = "mend or remove these lines, or use --on-malformed set-aside, then run again"
+# What may be the matter where lines have no reward.
+NO_ROLLOUTS = ". If a line is one response, say with --format custom what it has where"
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What the steps of a run share."""
+    """What the steps of a run share. `rollouts` are the files to bucket: those of the input, or
+    those that its dump was gathered into."""
 
     options: BucketOptions
-    files: Sequence[InputFile]
+    rollouts: Sequence[InputFile]
     outputs: Outputs
     workers: Workers
     progress: Progress
+    score_field: str
+    gathered: Gathered | None = None
 
 
 def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> BucketingReport:
@@ -74,7 +91,9 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
     files = find_files(options.inputs)
     output = Path(options.output_dir)
     check_writable(output)
-    work = 2 * sum(file.size for file in files)
+    score_field = options.score_field or DEFAULT_SCORE_FIELD
+    dump = find_dump(files, options.dump_flags, score_field)
+    work = (4 if dump else 2) * sum(file.size for file in files)
     with (
         Progress(work, show_progress) as progress,
         Outputs(output, options.sync) as outputs,
@@ -83,13 +102,15 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
         previous = load_manifest(output, BucketingManifest)
         old = previous.files() if previous else []
         _check_outputs(options, files, old)
-        run = _Run(options, files, outputs, workers, progress)
+        run = _Run(options, files, outputs, workers, progress, score_field)
+        if dump:
+            run = _gather(run, dump)
         scanned, kinds = _scan(run)
         buckets, distinct = _cut(options, scanned)
         sizes = _copy(run, scanned, buckets)
         check_unchanged(files)
         facts = [_facts(scanned, buckets, i) for i in range(len(options.names))]
-        written = Written(facts, sizes.tolist(), outputs.rejected)
+        written = Written(facts, sizes.tolist(), outputs.rejected, run.gathered)
         manifest = record_bucketing(options, files, scanned, written)
         outputs.commit(manifest, old)
     return BucketingReport(
@@ -98,10 +119,15 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
         facts=facts,
         distinct=distinct,
         responses=sum(scan.responses for scan in scanned.scans),
-        missing_scores=+scanned.by_file(lambda scan: scan.missing_scores),
-        unscored=+scanned.by_file(lambda scan: scan.unscored),
-        malformed=+scanned.by_file(lambda scan: scan.malformed),
+        missing_scores=+_by_file(run, scanned, lambda scan: scan.missing_scores),
+        unscored=+_by_file(run, scanned, lambda scan: scan.unscored),
+        malformed=+(
+            run.gathered.malformed_by_file()
+            if run.gathered
+            else scanned.by_file(lambda scan: scan.malformed)
+        ),
         malformed_kinds=kinds,
+        dump=run.gathered.dump if run.gathered else None,
     )
 
 
@@ -128,15 +154,41 @@ def _check_outputs(options: BucketOptions, files: Sequence[InputFile], old: Sequ
     check_targets(output, output_files(options), old, PreprocessingManifest.file_name)
 
 
+def _gather(run: _Run, dump: Dump) -> _Run:
+    """Before the first pass: put the rollouts of a dump together. Raises InputError for malformed
+    lines that are not to be set aside."""
+    from curriculum.dumps import Gatherer  # it needs pyarrow, which takes long to load
+
+    gatherer = Gatherer(
+        dump, run.outputs, run.workers, run.progress, run.options.on_malformed != "stop"
+    )
+    gathered = gatherer.run(run.rollouts)
+    if run.options.on_malformed == "stop":
+        fix = f"{MEND}. {SAME_IDS}" if gathered.refused else MEND
+        gathered.problems.stop_if_any(fix, dump.form.one_a_line)
+    if dump.form.name != OWN:
+        run = replace(run, score_field=DEFAULT_SCORE_FIELD)
+    return replace(run, rollouts=gathered.files, gathered=gathered)
+
+
+def _by_file(run: _Run, scanned: Scanned, count: Callable[[Scan], int]) -> Counter[str]:
+    """The sum of what `count` finds, by the file it lies in; for a dump by all of them."""
+    found, inputs = scanned.by_file(count), run.options.inputs
+    if not run.gathered:
+        return found
+    where = ", ".join(inputs) if len(inputs) <= 3 else plural(len(inputs), "path")
+    return Counter({where: found.total()})
+
+
 def _scan(run: _Run) -> tuple[Scanned, Counter[str]]:
     """First pass; malformed lines by kind. Raises InputError for malformed lines that are not to
     be set aside, and where no rollout is scored."""
     run.progress.step("scan")
     options, problems = run.options, ProblemReport()
-    scanned = Scanned(list(cut_shards(run.files)), [])
+    scanned = Scanned(list(cut_shards(run.rollouts)), [])
     metric, by_hash = options.chosen_metric, options.ties == "split"
     tasks = [
-        ScanTask(shard, options.score_field, metric, options.parameters, by_hash, reasons)
+        ScanTask(shard, run.score_field, metric, options.parameters, by_hash, reasons)
         for shard, reasons in zip(scanned.shards, _reason_files(run, scanned), strict=True)
     ]
     for task, scan in run.workers.map(scan_shard, tasks):
@@ -144,12 +196,11 @@ def _scan(run: _Run) -> tuple[Scanned, Counter[str]]:
         scanned.scans.append(scan)
         run.progress.add(task.shard.stop - task.shard.start)
     if options.on_malformed == "stop":
-        problems.stop_if_any(
-            "mend or remove these lines, or use --on-malformed set-aside, then run again"
-        )
+        hint = NO_ROLLOUTS if NO_REWARD in problems.kinds else ""
+        problems.stop_if_any(MEND + hint)
     if not scanned.count(SCORED):
-        raise _nothing_scored(options, scanned)
-    return scanned, problems.kinds
+        raise _nothing_scored(run, scanned)
+    return scanned, run.gathered.problems.kinds if run.gathered else problems.kinds
 
 
 def _reason_files(run: _Run, scanned: Scanned) -> list[Path | None]:
@@ -160,7 +211,8 @@ def _reason_files(run: _Run, scanned: Scanned) -> list[Path | None]:
     return [scratch / f"reasons-{number:06}" for number in range(len(scanned.shards))]
 
 
-def _nothing_scored(options: BucketOptions, scanned: Scanned) -> InputError:
+def _nothing_scored(run: _Run, scanned: Scanned) -> InputError:
+    options = run.options
     where = ", ".join(options.inputs)
     if undefined := scanned.count(UNDEFINED):
         return InputError(
@@ -172,16 +224,27 @@ def _nothing_scored(options: BucketOptions, scanned: Scanned) -> InputError:
         )
     if no_score := scanned.count(NO_SCORE):
         return InputError(
-            f"none of the {no_score:,} rollouts has a score in reward[i].{options.score_field}",
+            f"none of the {no_score:,} rollouts has a score in {_score_place(run)}",
             where=where,
             expected="numbers there",
             fix="name the right field with --score-field",
         )
-    if malformed := scanned.count(MALFORMED):
+    gathered = run.gathered
+    malformed = gathered.malformed if gathered else scanned.count(MALFORMED)
+    if gathered and (skipped := gathered.record().skipped):
+        return InputError(
+            f"no sound line is of the steps {options.steps}: {skipped:,} are of other steps or of "
+            f"none, {malformed:,} malformed",
+            where=where,
+            expected=f"some in the field {gathered.dump.form.step}",
+            fix="ask for other --steps",
+        )
+    expected = gathered.dump.form.one_a_line if gathered else "one rollout per line"
+    if malformed:
         return InputError(
             f"all {malformed:,} lines are malformed",
             where=where,
-            expected="one rollout per line",
+            expected=expected,
             fix="leave out --on-malformed to see what is wrong with them",
         )
     return InputError(
@@ -190,6 +253,10 @@ def _nothing_scored(options: BucketOptions, scanned: Scanned) -> InputError:
         expected="one rollout per line",
         fix="check what wrote them",
     )
+
+
+def _score_place(run: _Run) -> str:
+    return run.gathered.dump.form.score if run.gathered else f"reward[i].{run.score_field}"
 
 
 def _cut(options: BucketOptions, scanned: Scanned) -> tuple[list[PlaceArray], int]:
@@ -234,10 +301,15 @@ def _copy(run: _Run, scanned: Scanned, buckets: Sequence[PlaceArray]) -> IntArra
     tasks = copy_tasks(_destinations(scanned, buckets, places), paths, sizes)
     for task, _ in run.workers.map(copy_shard, tasks):
         run.progress.add(task.shard.stop - task.shard.start)
+    if run.gathered and run.gathered.malformed:
+        path = run.outputs.stage(MALFORMED_FILE)
+        path.touch()
+        for _ in run.workers.map(copy_shard, run.gathered.malformed_tasks(path)):
+            pass
     for path, size in zip(paths, sizes.tolist(), strict=True):
         if path.stat().st_size != size:
             raise InternalError(f"{path} has {path.stat().st_size:,} bytes instead of {size:,}")
-    if any(rejected.values()):
+    if any(rejected.values()) or (run.gathered and run.gathered.malformed):
         _write_reasons(run, scanned)
     return sizes[: len(names)]
 
@@ -260,14 +332,19 @@ def _write_reasons(run: _Run, scanned: Scanned) -> None:
         NO_SCORE: "unscored: no score is present",
         UNDEFINED: f"unscored: {run.options.chosen_metric.name} is undefined for its scores",
     }
-    lines = (
-        RejectedLines(shard, scan.lengths, scan.kinds, own)
-        for shard, scan, own in zip(
-            scanned.shards, scanned.scans, _reason_files(run, scanned), strict=True
+    if run.gathered:
+        kinds = np.concatenate([np.zeros(0, np.uint8), *(scan.kinds for scan in scanned.scans)])
+        written = run.gathered.reason_lines(kinds, reasons)
+    else:
+        lines = (
+            RejectedLines(shard, scan.lengths, scan.kinds, own)
+            for shard, scan, own in zip(
+                scanned.shards, scanned.scans, _reason_files(run, scanned), strict=True
+            )
         )
-    )
+        written = reason_lines(lines, MALFORMED, reasons)
     with run.outputs.stage(REASONS_FILE).open("wb") as stream:
-        stream.writelines(reason_lines(lines, MALFORMED, reasons))
+        stream.writelines(written)
 
 
 def _facts(scanned: Scanned, buckets: Sequence[PlaceArray], bucket: int) -> BucketFacts:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from curriculum.bucket_summary import BucketFacts
 from curriculum.errors import InternalError
+from curriculum.formats import OWN
 from curriculum.inputs import InputFile
 from curriculum.manifests import (
     BucketingManifest,
@@ -17,19 +19,23 @@ from curriculum.manifests import (
     MetricRecord,
     printable,
 )
-from curriculum.options import BucketOptions
+from curriculum.options import DEFAULT_SCORE_FIELD, BucketOptions
 from curriculum.scan import BLANK, MALFORMED, Scanned
 from curriculum.version import __version__
+
+if TYPE_CHECKING:
+    from curriculum.dumps import Gathered
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a run wrote: by bucket its facts and the size of its file in bytes; and the files of
-    rejected lines."""
+    """What a run wrote: by bucket its facts and the size of its file in bytes; the files of
+    rejected lines; and the dump that its rollouts were gathered from, if they were."""
 
     facts: Sequence[BucketFacts]
     sizes: Sequence[int]
     rejected: tuple[str, ...]
+    gathered: Gathered | None
 
 
 def output_files(options: BucketOptions) -> list[str]:
@@ -42,13 +48,18 @@ def record_bucketing(
 ) -> BucketingManifest:
     """The manifest of a run. Raises InternalError if a line got lost."""
     lines = scanned.by_file(lambda scan: len(scan.kinds))
+    malformed, blank = scanned.count(MALFORMED), scanned.count(BLANK)
+    read = lines.total() - blank
+    if gathered := written.gathered:
+        lines, malformed, blank = gathered.by_file(), gathered.malformed, gathered.blank
+        read += malformed
     inputs = [InputRecord(printable(file.path), file.size, lines[file.path]) for file in files]
     counts = CountRecord(
-        read=sum(record.lines for record in inputs) - scanned.count(BLANK),
+        read=read,
         bucketed=sum(fact.count for fact in written.facts),
         unscored=sum(scan.unscored for scan in scanned.scans),
-        malformed=scanned.count(MALFORMED),
-        blank=scanned.count(BLANK),
+        malformed=malformed,
+        blank=blank,
     )
     if counts.read != counts.bucketed + counts.unscored + counts.malformed:
         raise InternalError(f"the counts do not add up: {counts}")
@@ -59,21 +70,24 @@ def record_bucketing(
     )
     return BucketingManifest(
         __version__,
-        _metric_record(options),
+        _metric_record(options, gathered),
         _method_record(options),
         tuple(inputs),
         counts,
         tuple(records),
         written.rejected,
+        gathered.record() if gathered else None,
     )
 
 
-def _metric_record(options: BucketOptions) -> MetricRecord:
-    metric = options.chosen_metric
+def _metric_record(options: BucketOptions, gathered: Gathered | None) -> MetricRecord:
+    metric, field = options.chosen_metric, options.score_field
+    if gathered and gathered.dump.form.name != OWN:
+        field = None  # rollouts put together have our own
     return MetricRecord(
         metric.name,
         metric.higher_is_easier,
-        options.score_field,
+        field or DEFAULT_SCORE_FIELD,
         options.k,
         float(options.pass_threshold),
     )

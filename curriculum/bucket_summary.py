@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from curriculum.arrays import FloatArray
+from curriculum.dump_find import Dump
+from curriculum.dump_summary import dump_lines, dump_warnings
 from curriculum.manifests import UNSCORED_FILE, BucketingManifest, BucketRecord
 from curriculum.rejected import set_aside
 from curriculum.text import number, plural, share, size, table
@@ -75,6 +77,7 @@ class BucketingReport:
     unscored: dict[str, int] = field(default_factory=dict)
     malformed: dict[str, int] = field(default_factory=dict)
     malformed_kinds: Counter[str] = field(default_factory=Counter)
+    dump: Dump | None = None
 
 
 def bucketing_summary(report: BucketingReport) -> str:
@@ -89,7 +92,6 @@ def bucketing_summary(report: BucketingReport) -> str:
         spread = "empty" if facts.count == 0 else _range(facts)
         row = [bucket.name, path, f"{facts.count:,}", share(facts.count, counts.bucketed)]
         rows.append([*row, spread, number(facts.mean_score)])
-    read = sum(record.bytes for record in manifest.inputs)
     method = _method(report)
     return "\n".join(
         [
@@ -98,12 +100,23 @@ def bucketing_summary(report: BucketingReport) -> str:
             "",
             *table(rows, left=2),
             "",
-            f"read {plural(counts.read, 'rollout')} ({size(read)}) from "
-            f"{plural(len(manifest.inputs), 'file')}: {counts.bucketed:,} bucketed, "
-            f"{counts.unscored:,} unscored, {counts.malformed:,} malformed"
-            + (f"; {plural(counts.blank, 'blank line')} skipped" if counts.blank else ""),
+            *_read_lines(report),
         ]
     )
+
+
+def _read_lines(report: BucketingReport) -> list[str]:
+    """What was read, and what the rollouts were put together from, if they were."""
+    manifest, counts = report.manifest, report.manifest.counts
+    if report.dump:
+        return dump_lines(report.dump, manifest)
+    read, files = sum(record.bytes for record in manifest.inputs), len(manifest.inputs)
+    blank = f"; {plural(counts.blank, 'blank line')} skipped" if counts.blank else ""
+    return [
+        f"read {plural(counts.read, 'rollout')} ({size(read)}) from {plural(files, 'file')}: "
+        f"{counts.bucketed:,} bucketed, {counts.unscored:,} unscored, "
+        f"{counts.malformed:,} malformed{blank}"
+    ]
 
 
 def metric_label(report: BucketingReport) -> str:
@@ -131,7 +144,8 @@ def _method(report: BucketingReport) -> str:
 
 def bucketing_warnings(report: BucketingReport) -> list[str]:
     """What a person should know before using the buckets, each with a remedy."""
-    warnings = [*_score_warnings(report), *_size_warnings(report)]
+    warnings = dump_warnings(report.dump, report.manifest) if report.dump else []
+    warnings += [*_score_warnings(report), *_size_warnings(report)]
     first, last = report.facts[0], report.facts[-1]
     first_name, last_name = report.manifest.buckets[0].name, report.manifest.buckets[-1].name
     if report.manifest.metric.name == "variance":

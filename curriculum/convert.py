@@ -25,7 +25,7 @@ from curriculum.arrays import (
     LengthArray,
     compact_lengths,
 )
-from curriculum.arrow import integers
+from curriculum.arrow import integers, is_utf8
 from curriculum.bucketers import difficulty
 from curriculum.columns import Columns, Notes
 from curriculum.errors import InternalError
@@ -271,17 +271,6 @@ def _measure(scores: Scores, choice: MetricChoice) -> Measures:
         "success_rate": METRICS["success_rate"].values(scores, own),
     }
     return Measures(choice.metric.name if choice.metric else None, numbers, scores.counts)
-
-
-def is_utf8(block: Block) -> bool:
-    """Whether a block is valid UTF-8."""
-    offsets = pa.py_buffer(np.array([0, block.size], dtype=np.int64))
-    text = pa.LargeStringArray.from_buffers(1, offsets, pa.py_buffer(block.buffer))
-    try:
-        text.validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
 
 
 def _refuse_invalid(

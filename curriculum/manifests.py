@@ -48,7 +48,8 @@ class InputRecord(msgspec.Struct, frozen=True):
 
 
 class CountRecord(msgspec.Struct, frozen=True):
-    """read = bucketed + unscored + malformed, in rollouts; blank lines are none."""
+    """read = bucketed + unscored + malformed, in rollouts, malformed in lines; blank lines are
+    none of them."""
 
     read: int
     bucketed: int
@@ -69,7 +70,32 @@ class BucketRecord(msgspec.Struct, frozen=True):
     highest: float | None
 
 
-class BucketingManifest(msgspec.Struct, frozen=True):
+class DumpRecord(msgspec.Struct, frozen=True):
+    """Input whose lines were put together: its format; the place of its scores; how many lines
+    were grouped by which places, and how many skipped for their step; how many lines a rollout
+    has, at least and at most. `better_scores` are lines with a better score than the one taken,
+    which not all have. Counted are rollouts that have one line, lines of several files, responses
+    to several prompts, a prompt that was not taken apart. `steps` are the first and the last."""
+
+    format: str
+    score: str
+    better_scores: int
+    grouped_by: dict[str, int]
+    skipped: int
+    lines_per_rollout: tuple[int, int]
+    single_lines: int
+    several_files: int
+    several_prompts: int
+    unread_prompts: int
+    steps: tuple[float, float] | None
+
+    @property
+    def lines(self) -> int:
+        """How many lines were put together."""
+        return sum(self.grouped_by.values())
+
+
+class BucketingManifest(msgspec.Struct, frozen=True, omit_defaults=True):
     """`bucketing.json`: what a bucketing run read, did and wrote."""
 
     file_name: ClassVar[str] = "bucketing.json"
@@ -80,6 +106,7 @@ class BucketingManifest(msgspec.Struct, frozen=True):
     counts: CountRecord
     buckets: tuple[BucketRecord, ...]
     rejected: tuple[str, ...]
+    dump: DumpRecord | None = None
 
     def files(self) -> list[str]:
         """The files that the run wrote beside this one."""

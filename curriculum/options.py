@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from curriculum.bucketers import check_names, name_buckets
+from curriculum.dump_find import AUTO, DumpFlags
 from curriculum.errors import UsageError
 from curriculum.filters import FILTERS
+from curriculum.formats import FORMATS, OWN, Steps
 from curriculum.metrics import METRICS, Metric, MetricParameters
 from curriculum.text import plural
 
 DEFAULT_BUCKETS = 3
 ORDERS = ("input", "easy-to-hard")
 ON_MALFORMED = ("stop", "set-aside")
+DEFAULT_SCORE_FIELD = "score"
 DEFAULT_DATA_SOURCE = "bucketed_curriculum"
 
 
@@ -37,11 +40,18 @@ class BucketOptions:
     num_buckets: int | None = None
     bucket_names: Sequence[str] | None = None
     thresholds: Sequence[float] | None = None
-    score_field: str = "score"
+    score_field: str | None = None
     k: int = 1
     pass_threshold: float = 0.5
     ties: str = "together"
     on_malformed: str = "stop"
+    format: str = AUTO
+    prompt_field: str | None = None
+    response_field: str | None = None
+    ground_truth_field: str | None = None
+    group_field: Sequence[str] | None = None
+    group_by: str | None = None
+    steps: str | None = None
     workers: int | None = None
     sync: bool = True
 
@@ -58,6 +68,9 @@ class BucketOptions:
         _check_choice("--ties", self.ties, ("together", "split"))
         _check_text("--output-dir", self.output_dir)
         _check_choice("--on-malformed", self.on_malformed, ON_MALFORMED)
+        _check_choice("--format", self.format, (AUTO, OWN, *FORMATS))
+        self._check_places()
+        _ = self.dump_flags
         _check_at_least_one("--num-buckets", self.num_buckets)
         _check_at_least_one("--k", self.k)
         _check_at_least_one("--workers", self.workers)
@@ -66,6 +79,28 @@ class BucketOptions:
         if self.thresholds is not None:
             _check_thresholds(self.thresholds, self.num_buckets, self.ties)
         _ = self.names
+
+    def _check_places(self) -> None:
+        for flag in ("prompt_field", "response_field", "ground_truth_field"):
+            _check_place("--" + flag.replace("_", "-"), getattr(self, flag))
+        for name in self.group_field or ():
+            _check_place("--group-field", name)
+        if self.prompt_field is not None and self.prompt_field == self.response_field:
+            raise UsageError(
+                "the place is that of --prompt-field",
+                where="--response-field",
+                expected="another one",
+                fix="write prompt and response to fields of their own",
+            )
+        if self.group_by is not None:
+            _check_choice("--group-by", self.group_by, ("prompt",))
+            if self.group_field:
+                raise UsageError(
+                    "--group-by prompt groups by the prompt alone",
+                    where="--group-field",
+                    expected="one of the two",
+                    fix="leave out one of them",
+                )
 
     @property
     def chosen_metric(self) -> Metric:
@@ -82,6 +117,23 @@ class BucketOptions:
         ascending = self.thresholds is not None
         easier = self.chosen_metric.higher_is_easier
         return name_buckets(number, self.bucket_names, ascending, easier)
+
+    @property
+    def dump_flags(self) -> DumpFlags:
+        """What is said of the input's form."""
+        given = {
+            "score": self.score_field,
+            "prompt": self.prompt_field,
+            "response": self.response_field,
+            "ground_truth": self.ground_truth_field,
+            "groups": (tuple(self.group_field),) if self.group_field else None,
+        }
+        return DumpFlags(
+            format=self.format,
+            places={name: place for name, place in given.items() if place is not None},
+            steps=parse_steps(self.steps),
+            by_prompt=self.group_by == "prompt",
+        )
 
     @property
     def parameters(self) -> MetricParameters:
@@ -153,6 +205,23 @@ class PreprocessOptions:
             check_names("--output-name", [self.output_name])
 
 
+def parse_steps(text: str | None) -> Steps:
+    """`A:B`, both included, either open; or one step. Raises UsageError."""
+    first, colon, last = (text or ":").partition(":")
+    try:
+        low, high = (int(end) if end else None for end in (first, last if colon else first))
+    except ValueError:
+        low, high = 1, 0
+    if low is not None and high is not None and low > high:
+        raise UsageError(
+            f"the steps are {text!r}",
+            where="--steps",
+            expected="A:B with A at most B, such as 100:200, 100: or :200, or one step",
+            fix="write the first and the last step that you want",
+        )
+    return Steps(low, high)
+
+
 def _check_choice(flag: str, value: str, choices: Iterable[str]) -> None:
     if value not in choices:
         raise UsageError(
@@ -184,6 +253,16 @@ def _check_text(flag: str, value: str | None) -> None:
             "the name is empty",
             where=flag,
             expected="a name",
+            fix="give one, or leave the flag out for the default",
+        )
+
+
+def _check_place(flag: str, place: str | None) -> None:
+    if place is not None and not all(place.split(".")):
+        raise UsageError(
+            f"the place is {place!r}",
+            where=flag,
+            expected="a field of a line, or a.b inside one",
             fix="give one, or leave the flag out for the default",
         )
 

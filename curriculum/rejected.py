@@ -67,15 +67,17 @@ class ProblemReport:
     first: list[str] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
     lines: Counter[str] = field(default_factory=Counter)
+    told: int = 0  # lines that `first` names
 
     def add(self, path: str, lines: int, problems: Problems) -> None:
         """Take over the problems of a file's next shard, which has that many lines."""
         self.kinds.update(problems.kinds)
         for line, reason in problems.first[: SHOWN - len(self.first)]:
             self.first.append(f"{path}:{self.lines[path] + line + 1}: {reason}")
+            self.told += 1
         self.lines[path] += lines
 
-    def stop_if_any(self, fix: str) -> None:
+    def stop_if_any(self, fix: str, expected: str = "one rollout per line") -> None:
         """Raise InputError that lists the first malformed lines and the total by kind; `fix` is
         what to do about them."""
         total = self.kinds.total()
@@ -83,10 +85,10 @@ class ProblemReport:
             return
         kinds = by_kind(self.kinds)
         shown = "\n  ".join(self.first)
-        more = f"\n  … and {total - len(self.first):,} more" if total > len(self.first) else ""
+        more = f"\n  … and {total - self.told:,} more" if total > self.told else ""
         raise InputError(
             f"{total:,} malformed line{'s' if total > 1 else ''} ({kinds}), "
-            f"expected one rollout per line\n  {shown}{more}",
+            f"expected {expected}\n  {shown}{more}",
             fix=f"nothing was written; {fix}",
         )
 
@@ -130,17 +132,18 @@ def reason_lines(
         path = lines.shard.file.path
         whole = lines.lengths.astype(np.int64) + 1
         starts = lines.shard.first_offset + np.cumsum(whole) - whole
-        own = _own_reasons(lines.reasons)
+        own = own_reasons(lines.reasons)
         for line in np.flatnonzero(np.isin(lines.kinds, rejected)).tolist():
             kind = int(lines.kinds[line])
-            record = {
-                "file": printable(path),
-                "line": lines_before[path] + line + 1,
-                "offset": int(starts[line]),
-                "reason": f"malformed: {next(own)}" if kind == malformed else reasons[kind],
-            }
-            yield json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+            reason = f"malformed: {next(own)}" if kind == malformed else reasons[kind]
+            yield reason_line(path, lines_before[path] + line + 1, int(starts[line]), reason)
         lines_before[path] += len(lines.kinds)
+
+
+def reason_line(path: str, line: int, offset: int, reason: str) -> bytes:
+    """One line of it."""
+    record = {"file": printable(path), "line": line, "offset": offset, "reason": reason}
+    return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 def rejected_tasks(
@@ -162,7 +165,8 @@ def _destinations(
             yield lines.shard, lines.lengths, where
 
 
-def _own_reasons(path: Path | None) -> Iterator[str]:
+def own_reasons(path: Path | None) -> Iterator[str]:
+    """The reasons that a ProblemLog kept. Raises InternalError where there is no further one."""
     if path is not None and path.exists():
         with path.open("rb") as stream:
             yield from map(json.loads, stream)

@@ -22,6 +22,8 @@ from curriculum.inputs import Block
 Line: TypeAlias = bytes | memoryview  # without its newline
 Score: TypeAlias = float | bool | None  # None, NaN and ±Infinity all are a missing score
 
+NO_REWARD = 'no "reward"'  # a kind of malformed line
+
 # What msgspec raises for a line that it does not take.
 REFUSALS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
@@ -162,34 +164,37 @@ class ScoreReader:
             flat = self._take([entry for reward in rewards for entry in reward])
         return np.array(flat, dtype=np.float64)
 
+    def check(self, rollout: dict[str, Any]) -> list[Score]:
+        """The scores of a decoded line. Raises Malformed, saying which entry is wrong."""
+        return check_reward(rollout, self._field)
+
     def _take(self, entries: list[Any]) -> list[Score]:
         kind: Any = self._entry
         return [entry.score if type(entry) is kind else entry for entry in entries]
 
-    def check(self, rollout: dict[str, Any]) -> list[Score]:
-        """The scores of a decoded line. Raises Malformed, saying which entry is wrong."""
-        if "reward" not in rollout:
-            raise Malformed('no "reward"', "expected a list with one entry per response")
-        reward = rollout["reward"]
-        if not isinstance(reward, list):
-            raise Malformed("reward is not a list", f"it is {describe(reward)}")
-        return [self._check_entry(i, entry) for i, entry in enumerate(reward)]
 
-    def _check_entry(self, position: int, entry: object) -> Score:
-        where = f"reward[{position}]"
-        if isinstance(entry, dict):
-            where += f".{self._field}"
-            entry = entry.get(self._field)
-        if entry is None or isinstance(entry, (bool, float)):
-            return entry
-        if isinstance(entry, int):
-            try:
-                return float(entry)
-            except OverflowError:  # beyond a double, as json reads 1e400: infinite
-                return float("inf")
-        raise Malformed(
-            "a score is not a number", f"{where} is {describe(entry)}, expected a number"
-        )
+def check_reward(rollout: dict[str, Any], score_field: str) -> list[Score]:
+    """The scores of a decoded line. Raises Malformed, saying which entry is wrong."""
+    if "reward" not in rollout:
+        raise Malformed(NO_REWARD, "expected a list with one entry per response")
+    reward = rollout["reward"]
+    if not isinstance(reward, list):
+        raise Malformed("reward is not a list", f"it is {describe(reward)}")
+    return [_check_entry(f"reward[{i}]", entry, score_field) for i, entry in enumerate(reward)]
+
+
+def _check_entry(where: str, entry: object, score_field: str) -> Score:
+    if isinstance(entry, dict):
+        where += f".{score_field}"
+        entry = entry.get(score_field)
+    if entry is None or isinstance(entry, (bool, float)):
+        return entry
+    if isinstance(entry, int):
+        try:
+            return float(entry)
+        except OverflowError:  # beyond a double, as json reads 1e400: infinite
+            return float("inf")
+    raise Malformed("a score is not a number", f"{where} is {describe(entry)}, expected a number")
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):

@@ -13,7 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from curriculum.arrays import ByteArray, FloatArray, HashArray, LengthArray, compact_lengths
+from curriculum.arrays import (
+    ByteArray,
+    FloatArray,
+    HashArray,
+    LengthArray,
+    compact_lengths,
+    join_lengths,
+)
 from curriculum.inputs import Block, Shard, read_blocks
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
 from curriculum.rejected import ProblemLog, Problems
@@ -151,7 +158,7 @@ class _Scanner:
         if len(hashes):
             hashes = hashes[kinds[kinds >= NO_SCORE] >= SCORED]
         return Scan(
-            lengths=compact_lengths(np.concatenate([np.zeros(0, np.uint32), *self._lengths])),
+            lengths=join_lengths(self._lengths),
             kinds=kinds,
             values=values,
             means=np.concatenate(self._means) if self._means else values,

@@ -12,13 +12,14 @@ ROOMS = (
     ("errors", "arrays", "text", "version"),
     (
         "metrics", "bucketers", "filters", "prompts", "ground_truth", "shapes", "arrow", "verl",
-        "inputs", "rollouts", "columns", "rows", "directory", "manifests", "lock",
+        "inputs", "rollouts", "columns", "rows", "directory", "manifests", "lock", "dump_values",
+        "formats", "raw_json", "hashes", "dump_read",
     ),
     ("scan", "copying", "infer", "convert", "parquet", "place", "workers", "progress", "rejected",
-     "journal"),
-    ("outputs", "options", "plan", "settings", "sets", "bucket_summary", "bucket_record",
+     "journal", "merge", "dump_index", "dump_responses", "dump_gather", "dump_find"),
+    ("outputs", "options", "plan", "settings", "sets", "dump_summary", "bucket_summary",
      "preprocess_summary", "cli"),
-    ("write_sets",),
+    ("write_sets", "dumps", "bucket_record"),
     ("bucket", "preprocess"),
 )  # fmt: skip
 FLOOR = {module: floor for floor, room in enumerate(ROOMS) for module in room}

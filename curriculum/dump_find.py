@@ -1,0 +1,140 @@
+"""The first lines of the input → which format it has; None where it is rollouts as they are.
+
+Nothing is guessed: where lines fit two formats, an error names the flag that says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from curriculum.dump_values import Fields
+from curriculum.errors import InputError
+from curriculum.formats import FORMATS, OWN, Format, Steps, adapt, fitting, own_form
+from curriculum.inputs import InputFile, Shard, read_blocks
+from curriculum.rollouts import REFUSALS, Line, Malformed, load_object
+
+AUTO = "auto"
+LINES_LOOKED_AT = 8  # of the first file; of each other file one
+FILES_LOOKED_AT = 256
+BYTES_LOOKED_AT = 1 << 16  # or one line
+
+
+@dataclass(frozen=True)
+class DumpFlags:
+    """What flags say of the input: its format's name or AUTO, where it has what (by the names of
+    Format's fields), which steps are wanted, and whether the prompt alone says what belongs
+    together."""
+
+    format: str = AUTO
+    places: dict[str, Any] = field(default_factory=dict)
+    steps: Steps = field(default_factory=Steps)
+    by_prompt: bool = False
+
+
+@dataclass(frozen=True)
+class Dump:
+    """Input whose lines have to be grouped: its format, the steps wanted, and whether it is the
+    prompt alone that is to say what belongs together."""
+
+    form: Format
+    steps: Steps
+    by_prompt: bool
+
+
+def find_dump(files: Sequence[InputFile], flags: DumpFlags, score_field: str) -> Dump | None:
+    """The dump that these files are; None for rollouts of our own form that stay what they are.
+
+    Raises InputError where the lines fit two formats, or flags ask for what the format has not.
+    """
+    name = _choose(list(_first_lines(files))) if flags.format == AUTO else flags.format
+    if name == OWN:
+        _refuse_flags_of_dumps(flags, files)
+        return Dump(own_form(score_field), Steps(), True) if flags.by_prompt else None
+    form = adapt(FORMATS[name], flags.places)
+    if flags.by_prompt:
+        form = replace(form, groups=())
+    if not form.alternatives:
+        raise InputError(
+            f"{form.title} have no prompts",
+            where="--group-by",
+            expected="a format with them",
+            fix="leave it out, or say where the prompt is with --prompt-field",
+        )
+    if form.step is None and not flags.steps.all:
+        raise InputError(
+            f"{form.title} have no steps",
+            where="--steps",
+            expected="a dump of a training run",
+            fix="leave it out",
+        )
+    return Dump(form, flags.steps, flags.by_prompt)
+
+
+def _choose(seen: Sequence[tuple[InputFile, Fields]]) -> str:
+    """The one format of those lines that have a known one; our own where none has."""
+    first: dict[tuple[str, ...], str] = {}
+    for file, line in seen:
+        if fit := fitting(line):
+            first.setdefault(fit, file.path)
+    if not first:
+        return OWN
+    if len(first) > 1:
+        found = ", ".join(f"{' or '.join(fit)} in {path}" for fit, path in first.items())
+        raise InputError(
+            f"these files are of several formats ({found})",
+            where=next(iter(first.values())),
+            expected="lines of one format",
+            fix="bucket them apart, or say which with --format",
+        )
+    ((fit, path),) = first.items()
+    if len(fit) > 1:
+        raise InputError(
+            f"these lines may be {' or '.join(fit)}",
+            where=path,
+            expected="lines of one format",
+            fix="say which with --format",
+        )
+    return fit[0]
+
+
+def _refuse_flags_of_dumps(flags: DumpFlags, files: Sequence[InputFile]) -> None:
+    given = [f"--{name.replace('_', '-')}-field" for name in flags.places if name != "score"]
+    given = ["--group-field" if flag == "--groups-field" else flag for flag in given]
+    if not flags.steps.all:
+        given.append("--steps")
+    if given:
+        raise InputError(
+            "these are rollouts, each with all its responses",
+            where=", ".join(given),
+            expected=f"one response a line, and the first line of {files[0].path} has none",
+            fix="leave the flag out, or name the format with --format",
+        )
+
+
+def _first_lines(files: Sequence[InputFile]) -> Iterator[tuple[InputFile, Fields]]:
+    """The first lines of the first files, those that are JSON objects."""
+    for number, file in enumerate(files[:FILES_LOOKED_AT]):
+        if not file.size:
+            continue
+        whole = Shard(file, file.bom_bytes, file.size)
+        block = next(read_blocks(whole, BYTES_LOOKED_AT), None)
+        lines = block.lines()[: 1 if number else LINES_LOOKED_AT] if block else []
+        for line in lines:
+            with suppress(Malformed):  # which is said when all lines are read
+                yield file, _fields(line)
+
+
+def _fields(line: Line) -> Fields:
+    """All fields of a line. Raises Malformed."""
+    try:
+        return _decode(line)
+    except REFUSALS:
+        return load_object(line)
+
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode

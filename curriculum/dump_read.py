@@ -1,0 +1,80 @@
+"""Lines of a dump → the fields that say what each is and where it belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+from curriculum.arrow import is_utf8
+from curriculum.dump_values import Fields, find
+from curriculum.formats import Format
+from curriculum.inputs import Block
+from curriculum.rollouts import REFUSALS, Line, Malformed, decode_block, invalid_utf8, load_object
+
+Columns: TypeAlias = Mapping[str, list[Any]]  # the values of some lines, by top-level field
+
+
+class LineReader:
+    """Reads of a dump's lines the fields that say where they belong."""
+
+    def __init__(self, form: Format) -> None:
+        self._form = form
+        places = [form.score, form.better_score, form.prompt, form.ground_truth, form.step]
+        places += [place for group in form.alternatives for place in group]
+        read = {place.split(".")[0] for place in places if place} | set(form.status)
+        self.names = tuple(sorted(read | form.marks))
+        self._ids = tuple(f"f{i}" for i in range(len(self.names)))
+        fields = [
+            # A mark that nothing is read of just has to be there.
+            (name, Any if top in read else msgspec.Raw, msgspec.UNSET)
+            for name, top in zip(self._ids, self.names, strict=True)
+        ]
+        rename = dict(zip(self._ids, self.names, strict=True))
+        kind = msgspec.defstruct("Line", fields, rename=rename, gc=False)
+        self._lines: msgspec.json.Decoder[Any] = msgspec.json.Decoder(kind)
+
+    def read_block(self, block: Block) -> Columns | None:
+        """All lines at once; None where each must be looked at for itself."""
+        rows = decode_block(self._lines, block) if is_utf8(block) else None
+        if rows is None:
+            return None
+        columns = {
+            top: [getattr(row, name) for row in rows]
+            for name, top in zip(self._ids, self.names, strict=True)
+        }
+        if any(msgspec.UNSET in columns[mark] for mark in self._form.marks):
+            return None
+        return {name: _without_unset(column) for name, column in columns.items()}
+
+    def read(self, line: Line) -> Fields:
+        """One line. Raises Malformed."""
+        try:
+            str(line, "utf-8")
+            row = self._lines.decode(line)
+        except UnicodeDecodeError as error:
+            raise invalid_utf8(error) from error
+        except REFUSALS:
+            fields = load_object(line)
+        else:
+            values = (getattr(row, name) for name in self._ids)
+            pairs = zip(self.names, values, strict=True)
+            fields = {name: value for name, value in pairs if value is not msgspec.UNSET}
+        for name in sorted(self._form.marks.difference(fields)):
+            raise Malformed(f"no {name}", f"every line of a {self._form.title} has it")
+        return fields
+
+
+def _without_unset(column: list[Any]) -> list[Any]:
+    if msgspec.UNSET in column:
+        return [None if value is msgspec.UNSET else value for value in column]
+    return column
+
+
+def column_at(columns: Columns, place: str | None, count: int) -> list[Any]:
+    """What stands at a place in each of `count` lines, None where nothing does."""
+    if place is None:
+        return [None] * count
+    top, dot, rest = place.partition(".")
+    return [find(value, rest) for value in columns[top]] if dot else columns[top]

@@ -1,0 +1,310 @@
+"""A dump with one response a line → staged rollouts of our own form, one a line.
+
+Lines are indexed shard by shard; their groups, numbers only, are found here; then each rollout is
+put together from its lines.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from curriculum.arrays import ByteArray, HashArray, IntArray
+from curriculum.copying import CopyTask
+from curriculum.dump_find import Dump
+from curriculum.dump_gather import GatherTask, gather_rollouts
+from curriculum.dump_index import (
+    BLANK,
+    CONFLICT,
+    MALFORMED,
+    RESPONSE,
+    SKIPPED,
+    Index,
+    IndexTask,
+    index_shard,
+)
+from curriculum.dump_responses import Disagreement, Responses
+from curriculum.inputs import InputFile, Shard, cut_shards, find_file
+from curriculum.manifests import DumpRecord
+from curriculum.outputs import Outputs
+from curriculum.progress import Progress
+from curriculum.rejected import (
+    SHOWN,
+    ProblemReport,
+    RejectedLines,
+    own_reasons,
+    reason_line,
+    reason_lines,
+    rejected_tasks,
+)
+from curriculum.workers import Workers
+
+SEVERAL_TRUTHS = "responses of one group with different ground truths"
+SEVERAL_PROMPTS = "responses of one group with different prompts"
+
+
+@dataclass
+class Gathered:
+    """A dump, read: its shards and what is in them; the responses, and why the groups were
+    `refused` that disagree; and the files of the rollouts that were put together. Counted are the
+    responses with the format's better score, and the rollouts with several files, several prompts
+    or an unread prompt."""
+
+    dump: Dump
+    shards: list[Shard]
+    reasons: Sequence[Path | None]
+    indexes: list[Index] = field(default_factory=list)
+    problems: ProblemReport = field(default_factory=ProblemReport)
+    files: list[InputFile] = field(default_factory=list)
+    responses: Responses | None = None
+    refused: dict[int, str] = field(default_factory=dict)
+    several_files: int = 0
+    several_prompts: int = 0
+    unread_prompts: int = 0
+
+    def count(self, *kinds: int) -> int:
+        """How many lines are of these kinds."""
+        return sum(index.count(*kinds) for index in self.indexes)
+
+    @property
+    def blank(self) -> int:
+        """How many lines are blank."""
+        return self.count(BLANK)
+
+    @property
+    def malformed(self) -> int:
+        """How many lines are malformed, those of groups that disagree among them."""
+        return self.count(MALFORMED, CONFLICT)
+
+    @property
+    def better_scores(self) -> int:
+        """How many responses have the format's better score."""
+        return sum(index.better for index in self.indexes)
+
+    @property
+    def left_out(self) -> IntArray:
+        """The groups that are no rollouts."""
+        return np.array(sorted(self.refused), np.int64)
+
+    def by_file(self, *kinds: int) -> Counter[str]:
+        """How many lines of these kinds, or of any, each file has, by path."""
+        found: Counter[str] = Counter()
+        for shard, index in zip(self.shards, self.indexes, strict=True):
+            found[shard.file.path] += index.count(*kinds) if kinds else len(index.kinds)
+        return found
+
+    def malformed_by_file(self) -> Counter[str]:
+        """How many lines of each file are malformed, by path."""
+        return self.by_file(MALFORMED, CONFLICT)
+
+    def _rejected(self) -> Iterator[RejectedLines]:
+        for shard, index, reasons in zip(self.shards, self.indexes, self.reasons, strict=True):
+            kinds = np.where(index.kinds == CONFLICT, MALFORMED, index.kinds)
+            yield RejectedLines(shard, index.lengths, kinds, reasons)
+
+    def malformed_tasks(self, path: Path) -> Iterator[CopyTask]:
+        """The copies of all malformed lines to a file."""
+        return rejected_tasks(self._rejected(), {MALFORMED: path})
+
+    def reason_lines(self, kinds: ByteArray, reasons: Mapping[int, str]) -> Iterator[bytes]:
+        """The lines of `rejected/reasons.jsonl`: of the malformed lines, then of the rollouts
+        whose kind, one per rollout, is in `reasons`, at their first response."""
+        yield from reason_lines(self._rejected(), MALFORMED, {})
+        if self.responses is None:
+            return
+        chosen = np.flatnonzero(np.isin(kinds, list(reasons)))
+        first = self.responses.first_of_groups(self.left_out)[chosen]
+        places = self.places(first)
+        for rollout, response in zip(chosen.tolist(), first.tolist(), strict=True):
+            offset = int(self.responses.offsets[response])
+            yield reason_line(*places[response], offset, reasons[int(kinds[rollout])])
+
+    def places(self, responses: IntArray) -> dict[int, tuple[str, int]]:
+        """The file and line (from 1) of some responses."""
+        wanted, found = np.unique(responses), {}
+        before: Counter[str] = Counter()  # lines of the file
+        first = 0  # response of the shard
+        for shard, index in zip(self.shards, self.indexes, strict=True):
+            lines = np.flatnonzero(index.kinds >= RESPONSE)
+            low, high = np.searchsorted(wanted, (first, first + len(lines)))
+            for response in wanted[low:high].tolist():
+                line = int(lines[response - first])
+                found[response] = shard.file.path, before[shard.file.path] + line + 1
+            first += len(lines)
+            before[shard.file.path] += len(index.kinds)
+        return found
+
+    def record(self) -> DumpRecord:
+        """What the manifest says of the dump."""
+        form = self.dump.form
+        steps = [index.steps for index in self.indexes if index.steps]
+        sizes = self.responses.sizes(self.left_out) if self.responses else np.zeros(0, np.int64)
+        return DumpRecord(
+            format=form.name,
+            score=form.score,
+            better_scores=0 if form.score == form.better_score else self.better_scores,
+            grouped_by=self._grouped_by(),
+            skipped=self.count(SKIPPED),
+            lines_per_rollout=(int(sizes.min()), int(sizes.max())) if len(sizes) else (0, 0),
+            single_lines=int((sizes == 1).sum()),
+            several_files=self.several_files,
+            several_prompts=self.several_prompts,
+            unread_prompts=self.unread_prompts,
+            steps=(min(low for low, _ in steps), max(high for _, high in steps)) if steps else None,
+        )
+
+    def _grouped_by(self) -> dict[str, int]:
+        """How many responses were grouped by which places, the commonest first."""
+        alternatives, total = self.dump.form.alternatives, Counter[int]()
+        for index in self.indexes:
+            kept = index.kinds[index.kinds >= RESPONSE] == RESPONSE
+            total.update(index.marks[kept].tolist())
+        return {" and ".join(alternatives[mark]): n for mark, n in total.most_common()}
+
+
+@dataclass(frozen=True)
+class Gatherer:
+    """Gathers the rollouts of a dump. `keep_reasons` says that malformed lines are set aside."""
+
+    dump: Dump
+    outputs: Outputs
+    workers: Workers
+    progress: Progress
+    keep_reasons: bool
+
+    def run(self, files: Sequence[InputFile]) -> Gathered:
+        """Read the files, group their responses, and stage the rollouts."""
+        shards, scratch = list(cut_shards(files)), self.outputs.scratch_directory()
+        reasons = [
+            scratch / f"dump-reasons-{number:06}" if self.keep_reasons else None
+            for number in range(len(shards))
+        ]
+        gathered = Gathered(self.dump, shards, reasons)
+        self._index(gathered, scratch)
+        if gathered.count(RESPONSE):
+            self._group(gathered)
+            if self.keep_reasons or not gathered.problems.kinds:
+                self._assemble(gathered, scratch)
+        return gathered
+
+    def _index(self, gathered: Gathered, scratch: Path) -> None:
+        """Read every line; take the better score if all responses have it."""
+        self.progress.step("group")
+        shards = enumerate(zip(gathered.shards, gathered.reasons, strict=True))
+        form = self.dump.form
+        tasks = [
+            IndexTask(shard, form, self.dump.steps, reasons, _text(shard, scratch, i))
+            for i, (shard, reasons) in shards
+        ]
+        for task, index in self.workers.map(index_shard, tasks):
+            gathered.problems.add(task.shard.file.path, len(index.kinds), index.problems)
+            gathered.indexes.append(index)
+            self.progress.add(task.shard.stop - task.shard.start)
+        if form.better_score and gathered.better_scores == gathered.count(RESPONSE):
+            gathered.dump = replace(self.dump, form=replace(form, score=form.better_score))
+
+    def _group(self, gathered: Gathered) -> None:
+        """Find the groups, and refuse those that disagree: which of them is right is unknown."""
+        hashes = _take_hashes(gathered.indexes, "group")
+        responses = gathered.responses = Responses.of(gathered.shards, gathered.indexes, hashes)
+        truths = responses.disagreeing(_take_hashes(gathered.indexes, "ground truth"))
+        _refuse(gathered, truths, SEVERAL_TRUTHS)
+        prompts = responses.disagreeing(_take_hashes(gathered.indexes, "prompt"))
+        if self.dump.form.prompts_vary:
+            gathered.several_prompts = len(np.setdiff1d(prompts.groups, gathered.left_out))
+        else:
+            _refuse(gathered, prompts, SEVERAL_PROMPTS)
+        if gathered.refused and self.keep_reasons:
+            _keep_reasons(gathered)
+        paths = [shard.file.path for shard in gathered.shards]
+        file_of = np.unique(np.array(paths), return_inverse=True)[1]
+        several = responses.spread(file_of[responses.shards])
+        gathered.several_files = len(np.setdiff1d(several, gathered.left_out))
+
+    def _assemble(self, gathered: Gathered, scratch: Path) -> None:
+        self.progress.step("gather")
+        tasks = self._gather_tasks(gathered, scratch)
+        for task, unread in self.workers.map(gather_rollouts, tasks):
+            gathered.unread_prompts += unread
+            gathered.files.append(find_file(task.output))
+            self.progress.add(int(task.lengths.sum(dtype=np.int64)))
+
+    def _gather_tasks(self, gathered: Gathered, scratch: Path) -> Iterator[GatherTask]:
+        responses, shards = gathered.responses, gathered.shards
+        if responses is None:
+            return
+        texts = [str(_text(s, scratch, i) or s.file.path) for i, s in enumerate(shards)]
+        first = {text: number for number, text in reversed(list(enumerate(texts)))}
+        file_of = np.array([first[text] for text in texts])
+        for number, (some, counts) in enumerate(responses.batches(gathered.left_out)):
+            used, files = np.unique(file_of[responses.shards[some]], return_inverse=True)
+            yield GatherTask(
+                form=gathered.dump.form,
+                files=[shards[i].file for i in used.tolist()],
+                paths=[texts[i] for i in used.tolist()],
+                numbers=files,
+                offsets=responses.offsets[some],
+                lengths=responses.lengths[some],
+                counts=counts,
+                output=scratch / f"rollouts-{number:06}.jsonl",
+            )
+
+
+def _refuse(gathered: Gathered, found: Disagreement, reason: str) -> None:
+    """Note the lines of groups that disagree as malformed, and of each two that differ."""
+    responses, problems = gathered.responses, gathered.problems
+    new = ~np.isin(found.groups, gathered.left_out)
+    if responses is None or not new.any():
+        return
+    pairs = np.stack([found.one[new], found.other[new]]).astype(np.int64)
+    places = gathered.places(pairs.ravel())
+    for group, *pair in zip(found.groups[new].tolist(), *pairs.tolist(), strict=True):
+        where = " and ".join(f"{path}:{line}" for path, line in map(places.__getitem__, pair))
+        gathered.refused[group] = f"{reason}: {where}"
+        if len(problems.first) < SHOWN:
+            problems.first.append(f"{where}: {reason}")
+            problems.told += 2
+    wrong = np.isin(responses.groups, found.groups[new])
+    problems.kinds[reason] += int(wrong.sum())
+    counts = [index.count(RESPONSE, CONFLICT) for index in gathered.indexes]
+    parts = np.split(wrong, np.cumsum(counts)[:-1])
+    for number, (index, mine) in enumerate(zip(gathered.indexes, parts, strict=True)):
+        kinds = index.kinds.copy()
+        kinds[np.flatnonzero(kinds >= RESPONSE)[mine]] = CONFLICT
+        gathered.indexes[number] = replace(index, kinds=kinds)
+
+
+def _keep_reasons(gathered: Gathered) -> None:
+    """Put the reasons of refused responses among those of the other malformed lines."""
+    assert gathered.responses is not None
+    groups, first = gathered.responses.groups, 0
+    for index, path in zip(gathered.indexes, gathered.reasons, strict=True):
+        after = first + index.count(RESPONSE, CONFLICT)
+        own, of_line = own_reasons(path), iter(groups[first:after].tolist())
+        first = after
+        if path is None or not index.count(CONFLICT):
+            continue
+        reasons = []
+        for kind in index.kinds.tolist():
+            group = next(of_line) if kind >= RESPONSE else -1
+            if kind == CONFLICT:
+                reasons.append(gathered.refused[group])
+            elif kind == MALFORMED:
+                reasons.append(next(own))
+        path.write_bytes(b"".join(json.dumps(reason).encode() + b"\n" for reason in reasons))
+
+
+def _take_hashes(indexes: Sequence[Index], name: str) -> HashArray:
+    """Those of all shards, which then have them no more: it is the driver's memory that a large
+    dump is short of."""
+    return np.concatenate([index.hashes.pop(name) for index in indexes])
+
+
+def _text(shard: Shard, scratch: Path, number: int) -> Path | None:
+    """Where the text of a compressed file goes; None for another file."""
+    return scratch / f"text-{number:06}.jsonl" if shard.file.codec else None

@@ -1,0 +1,116 @@
+"""Rollouts of one prompt, from several generation jobs → one with all their responses.
+
+For `--group-by prompt`: a rollout whose prompt no other one has keeps its bytes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from curriculum.dump_values import Fields
+from curriculum.inputs import Block
+from curriculum.prompts import read_prompt
+from curriculum.raw_json import (
+    NULL,
+    Raw,
+    Text,
+    as_json,
+    json_list,
+    json_object,
+    raw_fields,
+    raw_items,
+    starts_with,
+)
+from curriculum.rollouts import REFUSALS, Line, Malformed, check_reward, load_object
+
+_WANTED = ("prompt", "messages", "ground_truth", "reward")
+_Wanted = msgspec.defstruct("Wanted", [(name, Any, None) for name in _WANTED])
+_decode = msgspec.json.Decoder(_Wanted).decode
+
+
+class RolloutReader:
+    """Reads of rollouts of our own form what says whether they have one prompt and one truth."""
+
+    names = ("prompt", "ground_truth", "reward")
+
+    def __init__(self, score_field: str) -> None:
+        self._score_field = score_field
+
+    def read_block(self, block: Block) -> None:
+        """All lines at once: never, each is looked at for itself."""
+
+    def read(self, line: Line) -> Fields:
+        """The prompt's messages, with white space collapsed, and the ground truth of a rollout
+        whose scores are sound. Raises Malformed."""
+        try:
+            rollout = msgspec.structs.asdict(_decode(line))
+            check_reward(rollout, self._score_field)
+        except (*REFUSALS, Malformed):
+            given = load_object(line)
+            check_reward(given, self._score_field)
+            rollout = dict.fromkeys(_WANTED) | given
+        messages = read_prompt(rollout, Counter())
+        prompt = [[message.role, " ".join(message.content.split())] for message in messages]
+        return {"prompt": prompt, "ground_truth": rollout["ground_truth"]}
+
+
+def merge(lines: Sequence[bytes], score_field: str) -> bytes:
+    """The rollout of lines with one prompt, with a newline: all responses and rewards, in order.
+
+    Every field is that of the first line that has it; what another line has instead, the reward
+    entries of its responses have, as `source_<name>` where they have the name. A response without
+    a reward entry gets one without a score, an entry without a response a null for it.
+    """
+    if len(lines) == 1:
+        return lines[0] + b"\n"
+    raws = [raw_fields(line) for line in lines]
+    parts = [_parts(raw) for raw in raws]
+    whole: dict[str, Raw] = {}
+    for raw in raws:
+        whole |= {name: value for name, value in raw.items() if whole.get(name, NULL) == NULL}
+    choices: list[Text] = []
+    entries: list[Text] = []
+    for raw, (own_choices, own_entries) in zip(raws, parts, strict=True):
+        other = {name: value for name, value in raw.items() if value not in (whole[name], NULL)}
+        count = max(len(own_choices), len(own_entries))
+        choices += own_choices + [NULL] * (count - len(own_choices))
+        own_entries += [as_json({})] * (count - len(own_entries))
+        entries += [_with_fields(entry, other, score_field) for entry in own_entries]
+    rollout: dict[str, Text] = whole | {"reward": json_list(entries)}
+    if any(own_choices for own_choices, _ in parts):
+        response = whole.get("response", NULL)
+        rest: dict[str, Text] = dict(raw_fields(response)) if starts_with(response, b"{") else {}
+        rest["choices"] = json_list(choices)
+        rollout["response"] = json_object(rest.items())
+    return json_object(rollout.items()) + b"\n"
+
+
+def _parts(raw: dict[str, Raw]) -> tuple[list[Raw], list[Raw]]:
+    """A rollout's choices and reward entries, which `raw` then has no more."""
+    entries = raw_items(raw.pop("reward"))
+    response = raw.get("response", NULL)
+    fields = raw_fields(response) if starts_with(response, b"{") else {}
+    if starts_with(fields.get("choices", NULL), b"["):
+        choices = raw_items(fields.pop("choices"))
+        raw["response"] = Raw(json_object(fields.items()))
+        return choices, entries
+    if starts_with(raw.get("responses", NULL), b"["):
+        texts = raw_items(raw.pop("responses"))
+        return [Raw(b'{"message":{"content":%b}}' % text) for text in texts], entries
+    return [], entries
+
+
+def _with_fields(entry: Raw, fields: dict[str, Raw], score_field: str) -> Text:
+    """A reward entry with more fields; a plain score becomes an object with it."""
+    if not fields:
+        return entry
+    own = raw_fields(entry) if starts_with(entry, b"{") else {score_field: entry}
+    for name, value in fields.items():
+        while name in own:
+            name = f"source_{name}"
+        own[name] = value
+    return json_object(own.items())
