@@ -1,9 +1,13 @@
 """Dumps of every format, built to its documented fields: two groups of two responses each, with
-the rollouts that they are."""
+the rollouts that they are. And single lines, and what the tests of dumps share."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
+
+from tests.support import lines
 
 Case = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # lines, rollouts
 
@@ -327,3 +331,44 @@ CASES: dict[str, tuple[str, Case]] = {
     "areal": ("areal", _areal()),
     "humaneval": ("humaneval", _humaneval()),
 }
+
+GOOD = {"example_id": 1, "prompt": "p", "completion": "c", "answer": "a", "reward": 1.0}
+TRACE = {"rewards": {"r": {"score": 1.0}}, "nodes": []}
+EPISODE = {"task": {"key": "k", "data": {"prompt": "p"}}, "traces": [TRACE]}
+GYM = {
+    "_ng_task_index": 0,
+    "responses_create_params": {"input": "p"},
+    "response": {"output": [], "status": "completed"},
+    "reward": 1.0,
+}
+BUCKETS = ("easy", "medium", "hard")
+
+
+def held(directory: Path) -> list[dict[str, Any]]:
+    """The rollouts of all buckets, and of the unscored ones."""
+    paths = [directory / f"{name}.jsonl" for name in BUCKETS]
+    paths.append(directory / "rejected/unscored.jsonl")
+    return [json.loads(line) for path in paths if path.exists() for line in lines(path)]
+
+
+def step_dump(steps: int) -> list[dict[str, Any]]:
+    """Of each step two responses to one prompt; the score is the step."""
+    return [
+        {"input": ASKED, "output": str(i), "gts": "4", "score": step, "step": step}
+        for step in range(steps)
+        for i in range(2)
+    ]
+
+
+def check_nothing_lost(found: dict[str, Any], group: list[dict[str, Any]]) -> None:
+    """Every field of every line stands beside the reward, in its entry, or in its own place."""
+    texts = [choice["message"]["content"] for choice in found["response"]["choices"]]
+    for i, line in enumerate(group):
+        entry = found["reward"][i]
+        own = {"output": texts[i], "score": entry["score"], "gts": found["ground_truth"]}
+        own |= {"input": found["prompt"]}
+        taken = {"key"}  # which is ours
+        for name, value in line.items():
+            beside = [found[name]] if name in found and name not in taken else []
+            places = [*beside, *([entry[name]] if name in entry else []), own.get(name)]
+            assert (name, value) in [(name, place) for place in places], (name, line, found)
