@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from curriculum.arrays import (
+    BoolArray,
     ByteArray,
     HashArray,
     IntArray,
@@ -24,7 +25,7 @@ from curriculum.arrays import (
 from curriculum.dump_read import Columns, LineReader, column_at
 from curriculum.dump_values import Fields, ends_with_answer, find, is_number, written_number
 from curriculum.formats import OWN, Format, Steps
-from curriculum.hashes import NOTHING, Hashes, hash_value, mix
+from curriculum.hashes import NOTHING, hash_column, hash_value, mix
 from curriculum.inputs import Block, Shard, read_blocks
 from curriculum.merge import RolloutReader
 from curriculum.rejected import ProblemLog, Problems
@@ -104,7 +105,6 @@ class _Indexer:
         own = task.form.name == OWN
         self._reader = RolloutReader(task.form.score) if own else LineReader(task.form)
         self._log = ProblemLog(task.reasons)
-        self._hashes = Hashes()
         self._lines = 0
         self._lengths: list[LengthArray] = []
         self._kinds: list[ByteArray] = [np.zeros(0, np.uint8)]
@@ -159,15 +159,14 @@ class _Indexer:
         reasons |= {int(here[i]): reason for i, reason in wrong.items()}
         taken = kinds == RESPONSE
         places = (form.prompt, form.ground_truth)
-        others = [self._hashes.column(column_at(columns, place, count)) for place in places]
+        others = [hash_column(column_at(columns, place, count)) for place in places]
         self._found.append(np.stack([groups, *others])[:, taken])
         self._marks.append(marks[taken])
-        which = np.flatnonzero(taken).tolist()
         if form.step:
-            self._steps |= {step for i in which if is_number(step := written_number(steps[i]))}
+            self._steps |= set(_numbers(steps, taken))
         if form.better_score:
             better = column_at(columns, form.better_score, count)
-            self._better += sum(is_number(written_number(better[i])) for i in which)
+            self._better += len(_numbers(better, taken))
         return kinds
 
     def _group(self, columns: Columns, count: int) -> tuple[HashArray, ByteArray]:
@@ -181,7 +180,7 @@ class _Indexer:
                 continue
             if form.read_group:
                 found[0] = list(map(form.read_group, found[0]))
-            hashes = [self._hashes.column(column) for column in found]
+            hashes = [hash_column(column) for column in found]
             has = np.all([column != NOTHING for column in hashes], axis=0) & (groups == NOTHING)
             groups[has] = mix(hash_value(places), hashes)[has]
             marks[has] = number
@@ -204,6 +203,16 @@ class _Indexer:
     def close(self) -> None:
         """End what is being written."""
         self._log.close()
+
+
+def _numbers(column: list[Any], taken: BoolArray) -> list[float]:
+    """The numbers, written ones too, in the lines that are taken."""
+    if column.count(None) == len(column):
+        return []
+    values = column if taken.all() else [column[i] for i in np.flatnonzero(taken)]
+    if not set(map(type, values)) <= {int, float}:
+        values = [number for value in values if is_number(number := written_number(value))]
+    return values
 
 
 def _without_empty(column: list[Any]) -> list[Any]:

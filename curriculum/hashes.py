@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -13,52 +13,45 @@ import numpy as np
 from curriculum.arrays import HashArray
 
 NOTHING = 0  # instead of the hash of a value that is not there
-HASHES_KEPT = 1 << 12
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no bit of a hash gets lost
 
 
-class Hashes:
-    """Hashes of many values. Those of strings and integers are kept for a while: lines nearby
-    often have the same."""
-
-    def __init__(self) -> None:
-        self._known: dict[type, _Kept] = {str: _Kept(), int: _Kept()}
-
-    def column(self, values: Sequence[Any]) -> HashArray:
-        """The hash of each value, NOTHING for None."""
-        kinds = set(map(type, values))
-        if kinds == {type(None)}:
-            return np.full(len(values), NOTHING, np.uint64)
-        known = self._known.get(kinds.pop()) if len(kinds) == 1 else None
-        if known is None:
-            return np.array([hash_value(value) for value in values], np.uint64)
-        if len(known) > HASHES_KEPT:
-            known.clear()
-        return np.array([known[value] for value in values], np.uint64)
+def hash_column(values: Sequence[Any]) -> HashArray:
+    """The hash of each value, NOTHING for None. Of equal strings, or whole numbers, one is hashed:
+    lines nearby often have the same."""
+    kinds = set(map(type, values))
+    if len(kinds) > 1 or not kinds <= {str, int}:
+        hashes = _digests([b"" if value is None else _text(value) for value in values])
+        hashes[[value is None for value in values]] = NOTHING
+        return hashes
+    places = {value: place for place, value in enumerate(dict.fromkeys(values))}
+    hashes = _digests(list(map(_text, places)))
+    if len(places) == len(values):
+        return hashes
+    return hashes[np.fromiter(map(places.__getitem__, values), np.int64, len(values))]
 
 
-class _Kept(dict[Any, int]):
-    def __missing__(self, value: Any) -> int:
-        self[value] = hash_value(value)
-        return self[value]
+def _digests(texts: Sequence[bytes]) -> HashArray:
+    # Most processors have instructions for SHA-256, which make it twice as fast as BLAKE2b.
+    joined = b"".join([sha256(text).digest()[:8] for text in texts])
+    hashes = np.frombuffer(joined, "<u8").astype(np.uint64)
+    hashes[hashes == NOTHING] = 1
+    return hashes
 
 
 def hash_value(value: Any) -> int:
     """The hash of one value, NOTHING for None."""
-    if value is None:
-        return NOTHING
+    return int(hash_column([value])[0])
+
+
+def _text(value: Any) -> bytes:
+    """Equal for equal values alone: no string begins with that byte."""
     if isinstance(value, str):
-        text = value.encode("utf-8", "surrogatepass")
-    else:
-        text = b"\xff" + _as_json(value)  # which no string begins with
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") or 1
-
-
-def _as_json(value: Any) -> bytes:
+        return value.encode("utf-8", "surrogatepass")
     try:
-        return _encode(value)
+        return b"\xff" + _encode(value)
     except (TypeError, OverflowError, ValueError):  # an integer beyond 64 bits, a lone surrogate
-        return json.dumps(value, sort_keys=True).encode()
+        return b"\xff" + json.dumps(value, sort_keys=True).encode()
 
 
 _encode = msgspec.json.Encoder(order="sorted").encode

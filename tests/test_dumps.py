@@ -16,7 +16,7 @@ import curriculum.dump_responses
 import curriculum.dumps
 import curriculum.inputs
 from curriculum import BucketOptions, bucket_rollouts
-from curriculum.hashes import NOTHING, Hashes, hash_value, mix
+from curriculum.hashes import NOTHING, hash_column, hash_value, mix
 from tests.dumps import (
     CASES,
     GOOD,
@@ -263,9 +263,9 @@ def test_values_with_one_text_or_one_set_of_keys_are_not_confused() -> None:
     one, other = (np.array([hash_value(text)], np.uint64) for text in "ab")
     assert mix(1, [one, other]) != mix(1, [other, one])
     assert mix(1, [one]) != mix(2, [one])
-    assert list(Hashes().column(values)) == [hash_value(value) for value in values]
+    assert list(hash_column(values)) == [hash_value(value) for value in values]
     texts = [str(i) for i in range(6000)] * 2
-    assert list(Hashes().column(texts)) == [hash_value(text) for text in texts]
+    assert list(hash_column(texts)) == [hash_value(text) for text in texts]
 
 
 def test_a_dump_of_very_many_files(tmp_path: Path, bucket: Script) -> None:
