@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from curriculum.arrays import Array, IntArray, LengthArray, PlaceArray, compact_places
+from curriculum.bucket_errors import mend_lines, nothing_scored
 from curriculum.bucket_record import Written, output_files, record_bucketing
 from curriculum.bucket_summary import BucketFacts, BucketingReport
 from curriculum.bucketers import (
@@ -28,7 +29,6 @@ from curriculum.bucketers import (
 )
 from curriculum.copying import copy_shard, copy_tasks
 from curriculum.dump_find import Dump, find_dump
-from curriculum.dump_summary import SAME_IDS
 from curriculum.errors import InputError, InternalError
 from curriculum.formats import OWN
 from curriculum.inputs import InputFile, Shard, check_unchanged, cut_shards, find_files
@@ -44,7 +44,6 @@ from curriculum.options import DEFAULT_SCORE_FIELD, BucketOptions
 from curriculum.outputs import Outputs, check_targets, check_writable
 from curriculum.progress import Progress
 from curriculum.rejected import ProblemReport, RejectedLines, reason_lines
-from curriculum.rollouts import NO_REWARD
 from curriculum.scan import (
     DIFFERS,
     MALFORMED,
@@ -62,10 +61,6 @@ from curriculum.workers import Workers
 
 if TYPE_CHECKING:
     from curriculum.dumps import Gathered
-
-MEND = "mend or remove these lines, or use --on-malformed set-aside, then run again"
-# What may be the matter where lines have no reward.
-NO_ROLLOUTS = ". If a line is one response, say with --format custom what it has where"
 
 
 @dataclass(frozen=True)
@@ -164,8 +159,7 @@ def _gather(run: _Run, dump: Dump) -> _Run:
     )
     gathered = gatherer.run(run.rollouts)
     if run.options.on_malformed == "stop":
-        fix = f"{MEND}. {SAME_IDS}" if gathered.refused else MEND
-        gathered.problems.stop_if_any(fix, dump.form.one_a_line)
+        gathered.problems.stop_if_any(mend_lines(gathered.problems), dump.form.one_a_line)
     if dump.form.name != OWN:
         run = replace(run, score_field=DEFAULT_SCORE_FIELD)
     return replace(run, rollouts=gathered.files, gathered=gathered)
@@ -196,10 +190,9 @@ def _scan(run: _Run) -> tuple[Scanned, Counter[str]]:
         scanned.scans.append(scan)
         run.progress.add(task.shard.stop - task.shard.start)
     if options.on_malformed == "stop":
-        hint = NO_ROLLOUTS if NO_REWARD in problems.kinds else ""
-        problems.stop_if_any(MEND + hint)
+        problems.stop_if_any(mend_lines(problems))
     if not scanned.count(SCORED):
-        raise _nothing_scored(run, scanned)
+        raise nothing_scored(options, scanned, run.gathered)
     return scanned, run.gathered.problems.kinds if run.gathered else problems.kinds
 
 
@@ -209,54 +202,6 @@ def _reason_files(run: _Run, scanned: Scanned) -> list[Path | None]:
         return [None] * len(scanned.shards)
     scratch = run.outputs.scratch_directory()
     return [scratch / f"reasons-{number:06}" for number in range(len(scanned.shards))]
-
-
-def _nothing_scored(run: _Run, scanned: Scanned) -> InputError:
-    options = run.options
-    where = ", ".join(options.inputs)
-    if undefined := scanned.count(UNDEFINED):
-        return InputError(
-            f"{options.chosen_metric.name} is undefined for all {undefined:,} rollouts that have "
-            "a score: they have too few",
-            where=where,
-            expected="at least k scores for pass_at_k, two for variance",
-            fix="lower --k, choose another metric, or sample more responses",
-        )
-    if no_score := scanned.count(NO_SCORE):
-        return InputError(
-            f"none of the {no_score:,} rollouts has a score in {_score_place(run)}",
-            where=where,
-            expected="numbers there",
-            fix="name the right field with --score-field",
-        )
-    gathered = run.gathered
-    malformed = gathered.malformed if gathered else scanned.count(MALFORMED)
-    if gathered and (skipped := gathered.record().skipped):
-        return InputError(
-            f"no sound line is of the steps {options.steps}: {skipped:,} are of other steps or of "
-            f"none, {malformed:,} malformed",
-            where=where,
-            expected=f"some in the field {gathered.dump.form.step}",
-            fix="ask for other --steps",
-        )
-    expected = gathered.dump.form.one_a_line if gathered else "one rollout per line"
-    if malformed:
-        return InputError(
-            f"all {malformed:,} lines are malformed",
-            where=where,
-            expected=expected,
-            fix="leave out --on-malformed to see what is wrong with them",
-        )
-    return InputError(
-        "there are no rollouts in these files",
-        where=where,
-        expected="one rollout per line",
-        fix="check what wrote them",
-    )
-
-
-def _score_place(run: _Run) -> str:
-    return run.gathered.dump.form.score if run.gathered else f"reward[i].{run.score_field}"
 
 
 def _cut(options: BucketOptions, scanned: Scanned) -> tuple[list[PlaceArray], int]:

@@ -29,6 +29,7 @@ from curriculum.dump_index import (
     index_shard,
 )
 from curriculum.dump_responses import Disagreement, Responses
+from curriculum.formats import SEVERAL_PROMPTS, SEVERAL_TRUTHS
 from curriculum.inputs import InputFile, Shard, cut_shards, find_file
 from curriculum.manifests import DumpRecord
 from curriculum.outputs import Outputs
@@ -43,9 +44,6 @@ from curriculum.rejected import (
     rejected_tasks,
 )
 from curriculum.workers import Workers
-
-SEVERAL_TRUTHS = "responses of one group with different ground truths"
-SEVERAL_PROMPTS = "responses of one group with different prompts"
 
 
 @dataclass

@@ -15,6 +15,10 @@ from curriculum.dump_values import Fields, Reader, written_number
 
 Groups: TypeAlias = tuple[tuple[str, ...], ...]
 
+# Kinds of malformed lines: of groups whose responses disagree.
+SEVERAL_TRUTHS = "responses of one group with different ground truths"
+SEVERAL_PROMPTS = "responses of one group with different prompts"
+
 
 @dataclass(frozen=True)
 class Format:

@@ -19,7 +19,7 @@ ROOMS = (
      "journal", "merge", "dump_index", "dump_responses", "dump_gather", "dump_find"),
     ("outputs", "options", "plan", "settings", "sets", "dump_summary", "bucket_summary",
      "preprocess_summary", "cli"),
-    ("write_sets", "dumps", "bucket_record"),
+    ("write_sets", "dumps", "bucket_record", "bucket_errors"),
     ("bucket", "preprocess"),
 )  # fmt: skip
 FLOOR = {module: floor for floor, room in enumerate(ROOMS) for module in room}
