@@ -15,11 +15,11 @@ from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
-from curriculum.arrays import IntArray, LengthArray
+from curriculum.arrays import IntArray, LengthArray, PlaceArray
 from curriculum.dump_index import EMPTY, score_of
 from curriculum.dump_values import Fields, Reader, find
 from curriculum.errors import InternalError
-from curriculum.formats import OWN, Format
+from curriculum.formats import OWN, SEVERAL_PROMPTS, SEVERAL_TRUTHS, Disagreement, Format
 from curriculum.inputs import InputFile, changed, check_unchanged
 from curriculum.merge import merge
 from curriculum.raw_json import (
@@ -35,6 +35,7 @@ from curriculum.raw_json import (
     raw_fields,
     raw_items,
     starts_with,
+    two_that_differ,
 )
 from curriculum.rollouts import REFUSALS
 
@@ -49,13 +50,14 @@ class GatherTask:
     """Rollouts to put together, and where to write them.
 
     `files` are those of the dump that have these lines, `paths` says where the text of each is. Of
-    each line, group by group, there is the number of its file, its place and its bytes; `counts`
-    is how many lines each rollout has.
+    each line, group by group, there is its number in the dump, the number of its file, its place
+    and its bytes; `counts` is how many lines each rollout has.
     """
 
     form: Format
     files: Sequence[InputFile]
     paths: Sequence[str]
+    responses: PlaceArray
     numbers: IntArray
     offsets: IntArray
     lengths: LengthArray
@@ -63,22 +65,40 @@ class GatherTask:
     output: Path
 
 
-def gather_rollouts(task: GatherTask) -> int:
-    """Write the rollouts of a task, one a line, in their order; how many prompts were left unread.
+@dataclass(frozen=True)
+class Found:
+    """What the lines of a task show: those that disagree, and which two, by the first of their
+    group (all are numbers in the dump); how many prompts were left unread; and how many rollouts
+    have several prompts where they may."""
+
+    refused: dict[int, tuple[str, int, int]]
+    unread_prompts: int
+    several_prompts: int
+
+
+def gather_rollouts(task: GatherTask) -> Found:
+    """Write the rollouts of a task, one a line, in their order, but those whose lines disagree.
     Raises InputError if a file changed."""
     lines, assembler = _read_lines(task), Assembler(task.form)
     assemble: Callable[[Sequence[bytes]], bytes] = assembler
     if task.form.name == OWN:
         assemble = partial(merge, score_field=task.form.score)
+    refused: dict[int, tuple[str, int, int]] = {}
+    first = 0
     with task.output.open("wb") as output:
         for count in task.counts.tolist():
             some = list(islice(lines, count))
             try:
                 output.write(assemble(some))
+            except Disagreement as error:
+                numbers = task.responses[first : first + count].tolist()
+                one, other = error.pair
+                refused[numbers[0]] = (error.kind, numbers[one], numbers[other])
             except (*REFUSALS, ValueError, InternalError):
                 check_unchanged(task.files)  # every line was readable the first time
                 raise
-    return assembler.unread
+            first += count
+    return Found(refused, assembler.unread, assembler.several_prompts)
 
 
 def _read_lines(task: GatherTask) -> Iterator[bytes]:
@@ -128,10 +148,11 @@ class _Files:
 
 
 class Assembler:
-    """Puts the lines of a group together; `unread` counts the prompts that stayed text."""
+    """Puts the lines of a group together; counts the prompts that stayed text, and the rollouts
+    with several prompts where they may have them."""
 
     def __init__(self, form: Format) -> None:
-        self._form, self.unread = form, 0
+        self._form, self.unread, self.several_prompts = form, 0, 0
         self._of_score = _tops([form.score, *form.status])
 
     def __call__(self, lines: Sequence[bytes]) -> bytes:
@@ -140,10 +161,11 @@ class Assembler:
         Every field of the lines is in it: what all lines share stands beside `reward`, anything
         else in the reward entry of its response, as `source_score` where it is named score. What
         stands in our form as it is, is not there twice. Prompt and ground truth are those of the
-        first line that has them.
+        first line that has them. Raises Disagreement where they differ.
         """
         form, columns = self._form, _columns([raw_fields(line) for line in lines])
         key = self._key(columns)
+        self._check(columns)
         prompt = _first(columns, form.prompt, form.read_prompt)
         if form.system:
             prompt = _with_system(_first(columns, form.system, None), prompt)
@@ -192,6 +214,19 @@ class Assembler:
             values = [part[0] for part in parts]
             return as_json(values[0] if len(values) == 1 else as_text(values))
         raise InternalError("a group has no mark")
+
+    def _check(self, columns: Columns) -> None:
+        """Raises Disagreement where the lines have several ground truths, or prompts."""
+        form = self._form
+        for place, kind in ((form.ground_truth, SEVERAL_TRUTHS), (form.prompt, SEVERAL_PROMPTS)):
+            column = columns.get(place.split(".")[0]) if place else None
+            if not place or not column or column.count(column[0]) == len(column):
+                continue  # as nearly always
+            pair = two_that_differ(_distinct(columns, place))
+            if pair and kind == SEVERAL_PROMPTS and form.prompts_vary:
+                self.several_prompts += 1
+            elif pair:
+                raise Disagreement(kind, pair)
 
     def _scores(self, columns: Columns, count: int) -> Column:
         """The score of each line; takes those out of `columns` that are what stands there."""

@@ -1,6 +1,6 @@
 """Dumps, first pass: a shard's lines → what each is, and which group its response belongs to.
 
-Of a response only numbers are kept: its place, and hashes of its group, prompt and ground truth.
+Of a response only numbers are kept: its place, and a hash of what says its group.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ from curriculum.rollouts import (
 # out to have several ground truths, or prompts.
 BLANK, MALFORMED, SKIPPED, RESPONSE, CONFLICT = range(5)
 
-HASHED = ("group", "prompt", "ground truth")
 EMPTY: tuple[Any, ...] = ("", [], {})
 _SCORES = {float, int, bool, type(None)}
 
@@ -63,14 +62,13 @@ class IndexTask:
 @dataclass(frozen=True)
 class Index:
     """A shard's lines: their `lengths` (bytes, without newline) and `kinds`; and, one per response,
-    the `hashes` of its group, of its prompt and of its ground truth, by HASHED, NOTHING where there
-    is none; and `marks`, which of the format's alternatives says its group. `steps` are the lowest
-    and highest step of its responses, if they have any; `better` counts those with the format's
-    better score."""
+    the hash of its group, and which of the format's alternatives says its group (`marks`). `steps`
+    are the lowest and highest step of its responses, if they have any; `better` counts those with
+    the format's better score."""
 
     lengths: LengthArray
     kinds: ByteArray
-    hashes: dict[str, HashArray]
+    groups: HashArray
     marks: ByteArray
     steps: tuple[float, float] | None
     better: int
@@ -108,7 +106,7 @@ class _Indexer:
         self._lines = 0
         self._lengths: list[LengthArray] = []
         self._kinds: list[ByteArray] = [np.zeros(0, np.uint8)]
-        self._found: list[HashArray] = [np.zeros((len(HASHED), 0), np.uint64)]
+        self._groups: list[HashArray] = [np.zeros(0, np.uint64)]
         self._steps: set[float] = set()
         self._marks: list[ByteArray] = [np.zeros(0, np.uint8)]
         self._better = 0
@@ -158,9 +156,7 @@ class _Indexer:
         kinds[list(wrong)] = MALFORMED
         reasons |= {int(here[i]): reason for i, reason in wrong.items()}
         taken = kinds == RESPONSE
-        places = (form.prompt, form.ground_truth)
-        others = [hash_column(column_at(columns, place, count)) for place in places]
-        self._found.append(np.stack([groups, *others])[:, taken])
+        self._groups.append(groups[taken])
         self._marks.append(marks[taken])
         if form.step:
             self._steps |= set(_numbers(steps, taken))
@@ -189,11 +185,10 @@ class _Indexer:
         return groups, marks
 
     def result(self) -> Index:
-        hashes = map(np.concatenate, zip(*self._found, strict=True))
         return Index(
             lengths=join_lengths(self._lengths),
             kinds=np.concatenate(self._kinds),
-            hashes=dict(zip(HASHED, hashes, strict=True)),
+            groups=np.concatenate(self._groups),
             marks=np.concatenate(self._marks),
             steps=(min(self._steps), max(self._steps)) if self._steps else None,
             better=self._better,

@@ -11,23 +11,25 @@ from curriculum.arrow import is_utf8
 from curriculum.dump_values import Fields, find
 from curriculum.formats import Format
 from curriculum.inputs import Block
+from curriculum.raw_json import from_json
 from curriculum.rollouts import REFUSALS, Line, Malformed, decode_block, invalid_utf8, load_object
 
 Columns: TypeAlias = Mapping[str, list[Any]]  # the values of some lines, by top-level field
 
 
 class LineReader:
-    """Reads of a dump's lines the fields that say where they belong."""
+    """Reads of a dump's lines the fields that say where they belong; a prompt, which may be long,
+    is decoded only where it is asked for."""
 
     def __init__(self, form: Format) -> None:
         self._form = form
-        places = [form.score, form.better_score, form.prompt, form.ground_truth, form.step]
+        places = [form.score, form.better_score, form.step, *form.status]
         places += [place for group in form.alternatives for place in group]
-        read = {place.split(".")[0] for place in places if place} | set(form.status)
-        self.names = tuple(sorted(read | form.marks))
+        read = {place.split(".")[0] for place in places if place and place != form.prompt}
+        prompt = {form.prompt.split(".")[0]} if form.prompt else set()
+        self.names = tuple(sorted(read | prompt | form.marks))
         self._ids = tuple(f"f{i}" for i in range(len(self.names)))
         fields = [
-            # A mark that nothing is read of just has to be there.
             (name, Any if top in read else msgspec.Raw, msgspec.UNSET)
             for name, top in zip(self._ids, self.names, strict=True)
         ]
@@ -77,4 +79,7 @@ def column_at(columns: Columns, place: str | None, count: int) -> list[Any]:
     if place is None:
         return [None] * count
     top, dot, rest = place.partition(".")
-    return [find(value, rest) for value in columns[top]] if dot else columns[top]
+    column = columns[top]
+    if msgspec.Raw in set(map(type, column)):
+        column = [from_json(v) if isinstance(v, msgspec.Raw) else v for v in column]
+    return [find(value, rest) for value in column] if dot else column

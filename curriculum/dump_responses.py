@@ -19,20 +19,9 @@ from curriculum.arrays import (
     join_lengths,
 )
 from curriculum.dump_index import RESPONSE, Index
-from curriculum.hashes import NOTHING
 from curriculum.inputs import Shard
 
 BATCH_BYTES = 1 << 23  # of lines whose rollouts are put together in one task
-
-
-@dataclass(frozen=True)
-class Disagreement:
-    """Groups whose responses do not have one value: of each the first response that has one, and
-    the first that has another."""
-
-    groups: PlaceArray
-    one: PlaceArray
-    other: PlaceArray
 
 
 @dataclass(frozen=True)
@@ -48,8 +37,8 @@ class Responses:
     order: PlaceArray
 
     @staticmethod
-    def of(shards: Sequence[Shard], indexes: Sequence[Index], hashes: HashArray) -> Responses:
-        """Those of all shards; `hashes` are those of their groups."""
+    def of(shards: Sequence[Shard], indexes: Sequence[Index]) -> Responses:
+        """Those of all shards."""
         offsets: list[IntArray] = []
         lengths: list[LengthArray] = []
         counts: list[int] = []
@@ -60,7 +49,7 @@ class Responses:
             lengths.append(index.lengths[chosen])
             counts.append(int(chosen.sum()))
         numbers = compact_places(np.arange(len(shards)), len(shards) + 1)
-        groups = number_groups(hashes)
+        groups = number_groups(np.concatenate([index.groups for index in indexes]))
         return Responses(
             np.repeat(numbers, counts),
             np.concatenate(offsets),
@@ -68,16 +57,6 @@ class Responses:
             groups,
             compact_places(np.argsort(groups, kind="stable"), len(groups) + 1),
         )
-
-    def disagreeing(self, values: HashArray) -> Disagreement:
-        """The groups with more than one value; NOTHING agrees with any."""
-        order = self.order[values[self.order] != NOTHING]
-        groups, values = self.groups[order], values[order]
-        starts = _starts(groups)
-        first = np.repeat(starts, np.diff(starts, append=len(groups)))
-        differ = np.flatnonzero(values != values[first])
-        found, at = np.unique(groups[differ], return_index=True)
-        return Disagreement(found, order[first[differ[at]]], order[differ[at]])
 
     def spread(self, places: PlaceArray) -> PlaceArray:
         """The groups whose responses lie in several of these places, one per response."""
@@ -96,21 +75,19 @@ class Responses:
         first: IntArray = self.order[_starts(self.groups[self.order])].astype(np.int64)
         return np.setdiff1d(first, first[np.isin(self.groups[first], left_out)])
 
-    def batches(self, left_out: PlaceArray) -> Iterator[tuple[PlaceArray, IntArray]]:
+    def batches(self) -> Iterator[tuple[PlaceArray, IntArray]]:
         """Some groups at a time, of about BATCH_BYTES: the numbers of their responses, group by
-        group in input order, and how many each group has; the groups `left_out` are in none."""
-        order = self.order
-        if len(left_out):
-            order = order[~np.isin(self.groups[order], left_out)]
-        if not len(order):
+        group in input order, and how many each group has."""
+        starts = _starts(self.groups[self.order])
+        if not len(starts):
             return
-        starts = _starts(self.groups[order])
-        counts = np.diff(starts, append=len(order))
-        ends = np.cumsum(self.lengths[order], dtype=np.int64)[starts + counts - 1]
+        counts = np.diff(starts, append=len(self.order))
+        ends = np.cumsum(self.lengths[self.order], dtype=np.int64)[starts + counts - 1]
         cuts = np.flatnonzero(np.diff(ends // BATCH_BYTES)) + 1
         firsts, lasts = [0, *cuts.tolist()], [*cuts.tolist(), len(starts)]
         for first, last in zip(firsts, lasts, strict=True):
-            yield order[starts[first] : starts[last - 1] + counts[last - 1]], counts[first:last]
+            some = self.order[starts[first] : starts[last - 1] + counts[last - 1]]
+            yield some, counts[first:last]
 
 
 def _starts(groups: PlaceArray) -> IntArray:

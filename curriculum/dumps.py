@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curriculum.arrays import ByteArray, HashArray, IntArray
+from curriculum.arrays import ByteArray, IntArray
 from curriculum.copying import CopyTask
 from curriculum.dump_find import Dump
 from curriculum.dump_gather import GatherTask, gather_rollouts
@@ -28,8 +28,7 @@ from curriculum.dump_index import (
     IndexTask,
     index_shard,
 )
-from curriculum.dump_responses import Disagreement, Responses
-from curriculum.formats import SEVERAL_PROMPTS, SEVERAL_TRUTHS
+from curriculum.dump_responses import Responses
 from curriculum.inputs import InputFile, Shard, cut_shards, find_file
 from curriculum.manifests import DumpRecord
 from curriculum.outputs import Outputs
@@ -48,8 +47,9 @@ from curriculum.workers import Workers
 
 @dataclass
 class Gathered:
-    """A dump, read: its shards and what is in them; the responses, and why the groups were
-    `refused` that disagree; and the files of the rollouts that were put together. Counted are the
+    """A dump, read: its shards and what is in them; the responses; of groups that disagree, by
+    their first response, how and which `pairs` do, and by their number why they are `refused`; and
+    the files of the rollouts that were put together. Counted are the
     responses with the format's better score, and the rollouts with several files, several prompts
     or an unread prompt."""
 
@@ -60,6 +60,7 @@ class Gathered:
     problems: ProblemReport = field(default_factory=ProblemReport)
     files: list[InputFile] = field(default_factory=list)
     responses: Responses | None = None
+    pairs: dict[int, tuple[str, int, int]] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
     several_files: int = 0
     several_prompts: int = 0
@@ -184,10 +185,16 @@ class Gatherer:
         ]
         gathered = Gathered(self.dump, shards, reasons)
         self._index(gathered, scratch)
-        if gathered.count(RESPONSE):
-            self._group(gathered)
-            if self.keep_reasons or not gathered.problems.kinds:
-                self._assemble(gathered, scratch)
+        if gathered.count(RESPONSE) and (self.keep_reasons or not gathered.problems.kinds):
+            gathered.responses = Responses.of(shards, gathered.indexes)
+            self._assemble(gathered, scratch)
+            _refuse(gathered)
+            if gathered.refused and self.keep_reasons:
+                _keep_reasons(gathered)
+            paths = [shard.file.path for shard in shards]
+            file_of = np.unique(np.array(paths), return_inverse=True)[1]
+            several = gathered.responses.spread(file_of[gathered.responses.shards])
+            gathered.several_files = len(np.setdiff1d(several, gathered.left_out))
         return gathered
 
     def _index(self, gathered: Gathered, scratch: Path) -> None:
@@ -206,29 +213,13 @@ class Gatherer:
         if form.better_score and gathered.better_scores == gathered.count(RESPONSE):
             gathered.dump = replace(self.dump, form=replace(form, score=form.better_score))
 
-    def _group(self, gathered: Gathered) -> None:
-        """Find the groups, and refuse those that disagree: which of them is right is unknown."""
-        hashes = _take_hashes(gathered.indexes, "group")
-        responses = gathered.responses = Responses.of(gathered.shards, gathered.indexes, hashes)
-        truths = responses.disagreeing(_take_hashes(gathered.indexes, "ground truth"))
-        _refuse(gathered, truths, SEVERAL_TRUTHS)
-        prompts = responses.disagreeing(_take_hashes(gathered.indexes, "prompt"))
-        if self.dump.form.prompts_vary:
-            gathered.several_prompts = len(np.setdiff1d(prompts.groups, gathered.left_out))
-        else:
-            _refuse(gathered, prompts, SEVERAL_PROMPTS)
-        if gathered.refused and self.keep_reasons:
-            _keep_reasons(gathered)
-        paths = [shard.file.path for shard in gathered.shards]
-        file_of = np.unique(np.array(paths), return_inverse=True)[1]
-        several = responses.spread(file_of[responses.shards])
-        gathered.several_files = len(np.setdiff1d(several, gathered.left_out))
-
     def _assemble(self, gathered: Gathered, scratch: Path) -> None:
         self.progress.step("gather")
         tasks = self._gather_tasks(gathered, scratch)
-        for task, unread in self.workers.map(gather_rollouts, tasks):
-            gathered.unread_prompts += unread
+        for task, found in self.workers.map(gather_rollouts, tasks):
+            gathered.pairs |= found.refused
+            gathered.unread_prompts += found.unread_prompts
+            gathered.several_prompts += found.several_prompts
             gathered.files.append(find_file(task.output))
             self.progress.add(int(task.lengths.sum(dtype=np.int64)))
 
@@ -239,12 +230,13 @@ class Gatherer:
         texts = [str(_text(s, scratch, i) or s.file.path) for i, s in enumerate(shards)]
         first = {text: number for number, text in reversed(list(enumerate(texts)))}
         file_of = np.array([first[text] for text in texts])
-        for number, (some, counts) in enumerate(responses.batches(gathered.left_out)):
+        for number, (some, counts) in enumerate(responses.batches()):
             used, files = np.unique(file_of[responses.shards[some]], return_inverse=True)
             yield GatherTask(
                 form=gathered.dump.form,
                 files=[shards[i].file for i in used.tolist()],
                 paths=[texts[i] for i in used.tolist()],
+                responses=some,
                 numbers=files,
                 offsets=responses.offsets[some],
                 lengths=responses.lengths[some],
@@ -253,27 +245,28 @@ class Gatherer:
             )
 
 
-def _refuse(gathered: Gathered, found: Disagreement, reason: str) -> None:
-    """Note the lines of groups that disagree as malformed, and of each two that differ."""
+def _refuse(gathered: Gathered) -> None:
+    """Note the lines of groups that disagree as malformed, and of each two that differ: which of
+    them is right is unknown."""
     responses, problems = gathered.responses, gathered.problems
-    new = ~np.isin(found.groups, gathered.left_out)
-    if responses is None or not new.any():
+    if responses is None or not gathered.pairs:
         return
-    pairs = np.stack([found.one[new], found.other[new]]).astype(np.int64)
-    places = gathered.places(pairs.ravel())
-    for group, *pair in zip(found.groups[new].tolist(), *pairs.tolist(), strict=True):
-        where = " and ".join(f"{path}:{line}" for path, line in map(places.__getitem__, pair))
-        gathered.refused[group] = f"{reason}: {where}"
+    places = gathered.places(np.array([pair[1:] for pair in gathered.pairs.values()]).ravel())
+    for first, (kind, one, other) in sorted(gathered.pairs.items()):
+        where = " and ".join("{}:{}".format(*places[response]) for response in (one, other))
+        gathered.refused[int(responses.groups[first])] = f"{kind}: {where}"
         if len(problems.first) < SHOWN:
-            problems.first.append(f"{where}: {reason}")
+            problems.first.append(f"{where}: {kind}")
             problems.told += 2
-    wrong = np.isin(responses.groups, found.groups[new])
-    problems.kinds[reason] += int(wrong.sum())
-    counts = [index.count(RESPONSE, CONFLICT) for index in gathered.indexes]
+    sizes = np.bincount(responses.groups)
+    for first, (kind, _, _) in gathered.pairs.items():
+        problems.kinds[kind] += int(sizes[responses.groups[first]])
+    wrong = np.isin(responses.groups, gathered.left_out)
+    counts = [index.count(RESPONSE) for index in gathered.indexes]
     parts = np.split(wrong, np.cumsum(counts)[:-1])
     for number, (index, mine) in enumerate(zip(gathered.indexes, parts, strict=True)):
         kinds = index.kinds.copy()
-        kinds[np.flatnonzero(kinds >= RESPONSE)[mine]] = CONFLICT
+        kinds[np.flatnonzero(kinds == RESPONSE)[mine]] = CONFLICT
         gathered.indexes[number] = replace(index, kinds=kinds)
 
 
@@ -295,12 +288,6 @@ def _keep_reasons(gathered: Gathered) -> None:
             elif kind == MALFORMED:
                 reasons.append(next(own))
         path.write_bytes(b"".join(json.dumps(reason).encode() + b"\n" for reason in reasons))
-
-
-def _take_hashes(indexes: Sequence[Index], name: str) -> HashArray:
-    """Those of all shards, which then have them no more: it is the driver's memory that a large
-    dump is short of."""
-    return np.concatenate([index.hashes.pop(name) for index in indexes])
 
 
 def _text(shard: Shard, scratch: Path, number: int) -> Path | None:

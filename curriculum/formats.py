@@ -20,6 +20,14 @@ SEVERAL_TRUTHS = "responses of one group with different ground truths"
 SEVERAL_PROMPTS = "responses of one group with different prompts"
 
 
+class Disagreement(Exception):
+    """Lines of one group that are no rollout: the kind of that, and which two disagree."""
+
+    def __init__(self, kind: str, pair: tuple[int, int]) -> None:
+        super().__init__(kind, pair)
+        self.kind, self.pair = kind, pair
+
+
 @dataclass(frozen=True)
 class Format:
     """One kind of dump. Places are dotted paths into a line.

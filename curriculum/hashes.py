@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from curriculum.arrays import HashArray
+from curriculum.raw_json import canonical_json
 
 NOTHING = 0  # instead of the hash of a value that is not there
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no bit of a hash gets lost
@@ -48,13 +47,7 @@ def _text(value: Any) -> bytes:
     """Equal for equal values alone: no string begins with that byte."""
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass")
-    try:
-        return b"\xff" + _encode(value)
-    except (TypeError, OverflowError, ValueError):  # an integer beyond 64 bits, a lone surrogate
-        return b"\xff" + json.dumps(value, sort_keys=True).encode()
-
-
-_encode = msgspec.json.Encoder(order="sorted").encode
+    return b"\xff" + canonical_json(value)
 
 
 def mix(first: int, hashes: Sequence[HashArray]) -> HashArray:

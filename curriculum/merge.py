@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from curriculum.dump_values import Fields
+from curriculum.formats import SEVERAL_TRUTHS, Disagreement
 from curriculum.inputs import Block
 from curriculum.prompts import read_prompt
 from curriculum.raw_json import (
@@ -19,23 +20,25 @@ from curriculum.raw_json import (
     Raw,
     Text,
     as_json,
+    from_json,
     json_list,
     json_object,
     raw_fields,
     raw_items,
     starts_with,
+    two_that_differ,
 )
 from curriculum.rollouts import REFUSALS, Line, Malformed, check_reward, load_object
 
-_WANTED = ("prompt", "messages", "ground_truth", "reward")
+_WANTED = ("prompt", "messages", "reward")
 _Wanted = msgspec.defstruct("Wanted", [(name, Any, None) for name in _WANTED])
 _decode = msgspec.json.Decoder(_Wanted).decode
 
 
 class RolloutReader:
-    """Reads of rollouts of our own form what says whether they have one prompt and one truth."""
+    """Reads of rollouts of our own form what says whether they have one prompt."""
 
-    names = ("prompt", "ground_truth", "reward")
+    names = ("prompt",)
 
     def __init__(self, score_field: str) -> None:
         self._score_field = score_field
@@ -44,8 +47,8 @@ class RolloutReader:
         """All lines at once: never, each is looked at for itself."""
 
     def read(self, line: Line) -> Fields:
-        """The prompt's messages, with white space collapsed, and the ground truth of a rollout
-        whose scores are sound. Raises Malformed."""
+        """The prompt's messages, with white space collapsed, of a rollout whose scores are sound.
+        Raises Malformed."""
         try:
             rollout = msgspec.structs.asdict(_decode(line))
             check_reward(rollout, self._score_field)
@@ -55,7 +58,7 @@ class RolloutReader:
             rollout = dict.fromkeys(_WANTED) | given
         messages = read_prompt(rollout, Counter())
         prompt = [[message.role, " ".join(message.content.split())] for message in messages]
-        return {"prompt": prompt, "ground_truth": rollout["ground_truth"]}
+        return {"prompt": prompt}
 
 
 def merge(lines: Sequence[bytes], score_field: str) -> bytes:
@@ -63,11 +66,15 @@ def merge(lines: Sequence[bytes], score_field: str) -> bytes:
 
     Every field is that of the first line that has it; what another line has instead, the reward
     entries of its responses have, as `source_<name>` where they have the name. A response without
-    a reward entry gets one without a score, an entry without a response a null for it.
+    a reward entry gets one without a score, an entry without a response a null for it. Raises
+    Disagreement where the ground truths differ.
     """
     if len(lines) == 1:
         return lines[0] + b"\n"
     raws = [raw_fields(line) for line in lines]
+    pair = two_that_differ([from_json(raw.get("ground_truth", NULL)) for raw in raws])
+    if pair:
+        raise Disagreement(SEVERAL_TRUTHS, pair)
     parts = [_parts(raw) for raw in raws]
     whole: dict[str, Raw] = {}
     for raw in raws:

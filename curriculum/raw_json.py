@@ -6,7 +6,7 @@ A value keeps its bytes, so no number is rounded and no text is written anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -58,6 +58,27 @@ def as_json(value: Any) -> Raw:
 def as_text(value: Any) -> str:
     """The JSON of a value as a string."""
     return bytes(as_json(value)).decode()
+
+
+def canonical_json(value: Any) -> bytes:
+    """The same bytes for the same value, whatever the order of its keys."""
+    try:
+        return _encode_sorted(value)
+    except (TypeError, ValueError, OverflowError):
+        return json.dumps(value, sort_keys=True).encode()
+
+
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
+
+
+def two_that_differ(values: Sequence[Any]) -> tuple[int, int] | None:
+    """The places of the first value that is not None, and of the first with other canonical JSON;
+    None where all agree."""
+    given = [place for place, value in enumerate(values) if value is not None]
+    for place in given[1:]:
+        if canonical_json(values[place]) != canonical_json(values[given[0]]):
+            return given[0], place
+    return None
 
 
 def _dumped(value: Any) -> Raw:

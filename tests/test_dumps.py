@@ -310,13 +310,13 @@ def test_a_dump_that_changes_meanwhile_is_told(
     tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write_jsonl(tmp_path / "d.jsonl", step_dump(3))
-    group = curriculum.dumps.Gatherer._group
+    assemble = curriculum.dumps.Gatherer._assemble
 
     def cut(*arguments: Any) -> None:
-        group(*arguments)
         source.write_bytes(source.read_bytes()[:-40])
+        assemble(*arguments)
 
-    monkeypatch.setattr(curriculum.dumps.Gatherer, "_group", cut)
+    monkeypatch.setattr(curriculum.dumps.Gatherer, "_assemble", cut)
     code, _, err = bucket("-i", source, "-o", tmp_path / "b", "--workers", 1)
     assert (code, f"{source}: the file changed while it was read" in err) == (1, True)
     assert not (tmp_path / "b/easy.jsonl").exists()
