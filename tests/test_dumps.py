@@ -152,6 +152,16 @@ def test_what_only_python_reads_is_read(tmp_path: Path, bucket: Script) -> None:
     assert [entry["n"] for entry in found["reward"]] == [int(big), int(big), 1]
 
 
+def test_a_line_that_only_python_reads_is_grouped_with_the_others(
+    tmp_path: Path, bucket: Script
+) -> None:
+    dump = [{"input": "12", "output": "x", "score": i, "note": n} for i, n in enumerate((1, 1e999))]
+    source = write_jsonl(tmp_path / "d.jsonl", [*dump, *dump])
+    assert bucket("-i", source, "-o", tmp_path / "b")[0] == 0
+    (found,) = held(tmp_path / "b")
+    assert [entry["score"] for entry in found["reward"]] == [0, 1, 0, 1]
+
+
 # One line in many ways: every group mark there or not, in any order, far apart.
 LINE = st.fixed_dictionaries(
     {
