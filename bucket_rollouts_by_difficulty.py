@@ -55,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     dumps.add_argument(
         "--group-field", nargs="+", metavar="PLACE",
         help="what the responses of one rollout have in common (default: what the format has; for "
-        "custom the step and the prompt)",
+        "custom the prompt)",
     )  # fmt: skip
     dumps.add_argument(
         "--group-by", metavar="CHOICE",

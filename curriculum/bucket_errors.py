@@ -9,7 +9,7 @@ from curriculum.errors import InputError
 from curriculum.formats import OWN, SEVERAL_PROMPTS, SEVERAL_TRUTHS
 from curriculum.options import DEFAULT_SCORE_FIELD, BucketOptions
 from curriculum.rejected import ProblemReport
-from curriculum.rollouts import NO_REWARD
+from curriculum.rollouts import NO_REWARD, REWARD_NO_LIST
 from curriculum.scan import MALFORMED, NO_SCORE, UNDEFINED, Scanned
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def mend_lines(problems: ProblemReport) -> str:
     """What to do about malformed lines."""
     fix = "mend or remove these lines, or use --on-malformed set-aside, then run again"
-    if NO_REWARD in problems.kinds:
+    if problems.kinds.keys() & {NO_REWARD, REWARD_NO_LIST}:
         fix += ". If a line is one response, say with --format custom what it has where"
     if problems.kinds.keys() & {SEVERAL_TRUTHS, SEVERAL_PROMPTS}:
         fix += f". {SAME_IDS}"

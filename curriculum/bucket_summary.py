@@ -177,8 +177,9 @@ def _score_warnings(report: BucketingReport) -> list[str]:
         )
     if report.unscored:
         counts = report.manifest.counts
+        rollouts = counts.read - (counts.malformed if report.dump else 0)
         warnings.append(
-            f"{counts.unscored:,} of {plural(counts.read, 'rollout')} unscored and in no bucket: "
+            f"{counts.unscored:,} of {plural(rollouts, 'rollout')} unscored and in no bucket: "
             f"{_by_file(report.unscored)}. They are in "
             f"{Path(report.output_dir, UNSCORED_FILE)}, the reasons beside "
             "them."

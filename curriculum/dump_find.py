@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from curriculum.inputs import InputFile, Shard, read_blocks
 from curriculum.rollouts import REFUSALS, Line, Malformed, load_object
 
 AUTO = "auto"
-LINES_LOOKED_AT = 8  # of the first file; of each other file one
+LINES_LOOKED_AT = 8  # of the first file, those that may be of a format; of others one
 FILES_LOOKED_AT = 256
 BYTES_LOOKED_AT = 1 << 16  # or one line
 
@@ -79,8 +80,7 @@ def _choose(seen: Sequence[tuple[InputFile, Fields]]) -> str:
     """The one format of those lines that have a known one; our own where none has."""
     first: dict[tuple[str, ...], str] = {}
     for file, line in seen:
-        if fit := fitting(line):
-            first.setdefault(fit, file.path)
+        first.setdefault(fitting(line), file.path)
     if not first:
         return OWN
     if len(first) > 1:
@@ -117,24 +117,25 @@ def _refuse_flags_of_dumps(flags: DumpFlags, files: Sequence[InputFile]) -> None
 
 
 def _first_lines(files: Sequence[InputFile]) -> Iterator[tuple[InputFile, Fields]]:
-    """The first lines of the first files, those that are JSON objects."""
+    """The first lines of the first files that may be of a format."""
     for number, file in enumerate(files[:FILES_LOOKED_AT]):
         if not file.size:
             continue
         whole = Shard(file, file.bom_bytes, file.size)
         block = next(read_blocks(whole, BYTES_LOOKED_AT), None)
-        lines = block.lines()[: 1 if number else LINES_LOOKED_AT] if block else []
-        for line in lines:
-            with suppress(Malformed):  # which is said when all lines are read
-                yield file, _fields(line)
+        known = filter(fitting, map(_fields, block.lines() if block else ()))
+        for line in islice(known, 1 if number else LINES_LOOKED_AT):
+            yield file, line
 
 
 def _fields(line: Line) -> Fields:
-    """All fields of a line. Raises Malformed."""
+    """All fields of a line; none of one that is malformed, which is said when all are read."""
     try:
         return _decode(line)
     except REFUSALS:
-        return load_object(line)
+        with suppress(Malformed):
+            return load_object(line)
+    return {}
 
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode

@@ -64,7 +64,7 @@ class LineReader:
             pairs = zip(self.names, values, strict=True)
             fields = {name: value for name, value in pairs if value is not msgspec.UNSET}
         for name in sorted(self._form.marks.difference(fields)):
-            raise Malformed(f"no {name}", f"every line of a {self._form.title} has it")
+            raise Malformed(f"no {name}", f"expected in every line ({self._form.title})")
         return fields
 
 

@@ -30,7 +30,7 @@ def dump_lines(dump: Dump, manifest: BucketingManifest) -> list[str]:
     )
     low, high = record.lines_per_rollout
     each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-    unit = "lines" if record.format == OWN else "responses"
+    unit = ("line" if record.format == OWN else "response") + ("" if high == 1 else "s")
     rollouts = plural(counts.bucketed + counts.unscored, "rollout")
     return [
         f"read {plural(lines, 'line')} ({size(read)}) from {plural(files, 'file')} as "
@@ -50,8 +50,8 @@ def dump_warnings(dump: Dump, manifest: BucketingManifest) -> list[str]:
     warnings = [f"{form.title}: {form.warning}."] if form.warning else []
     if record.better_scores:
         warnings.append(
-            f"{record.better_scores:,} of {plural(record.lines, 'response')} have a score in "
-            f"{form.better_score}, which would be taken if all had; {record.score} is taken."
+            f"{plural(record.better_scores, 'response')} with a score in {form.better_score}, "
+            f"which would be taken if all had one: that of {record.score} is taken."
         )
     if record.unread_prompts:
         warnings.append(
@@ -65,9 +65,9 @@ def dump_warnings(dump: Dump, manifest: BucketingManifest) -> list[str]:
         )
     if 2 * record.single_lines > rollouts and form.name != OWN:
         warnings.append(
-            f"{record.single_lines:,} of {plural(rollouts, 'rollout')} have one response. If more "
-            "were sampled, they were not found to belong together: say what they have in common "
-            "with --group-field."
+            f"only one response in {record.single_lines:,} of {plural(rollouts, 'rollout')}. If "
+            "more were sampled, they were not found to belong together: say what they have in "
+            "common with --group-field."
         )
     return warnings if dump.by_prompt else [*warnings, *_group_warnings(form, record)]
 
@@ -81,7 +81,7 @@ def _group_warnings(form: Format, record: DumpRecord) -> list[str]:
             f"several policies wrote these responses, those of steps {first} to {last}, and what "
             "was hard for the first may be easy for the last: choose some with --steps."
         )
-    if form.step is None and record.several_files:
+    if record.steps is None and record.several_files:
         warnings.append(
             f"{plural(record.several_files, 'rollout')} with responses of several files: if these "
             "are of several models, or steps of a training run, bucket them apart."

@@ -136,12 +136,13 @@ def trace_score(traces: Any) -> Any:
 
 
 def _weighted_score(reward: Any) -> Any:
-    score, weight = find(reward, "score"), find(reward, "weight")
-    weight = 1.0 if weight is None else weight
-    for value in (score or 0, weight) if isinstance(reward, dict) else (reward,):
-        if not is_number(value) or not isinstance(reward, dict):
+    if not isinstance(reward, dict):
+        raise Malformed("a reward is no score and weight", f"there is {describe(reward)}")
+    score, weight = reward.get("score"), reward.get("weight")
+    for value in (score, weight):
+        if value is not None and not is_number(value):
             raise Malformed("a reward is no score and weight", f"there is {describe(value)}")
-    return None if score is None else score * weight
+    return None if score is None else score * (1.0 if weight is None else weight)
 
 
 def trace_text(traces: Any) -> Any:

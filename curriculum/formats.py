@@ -198,7 +198,7 @@ FORMATS: dict[str, Format] = {
             prompt=None,
             response="completion",
             groups=(("task_id",),),
-            warning="it has no prompts, which preprocessing needs",
+            warning="no prompts, which preprocessing needs",
         ),
         Format(
             name=CUSTOM,  # where flags say what is where
@@ -224,20 +224,21 @@ def fitting(line: Fields) -> tuple[str, ...]:
 
 
 def adapt(form: Format, places: dict[str, Any]) -> Format:
-    """The format with `places` of one's own, by the names of its fields."""
+    """The format with `places` of one's own, by the names of its fields; what they name has to be
+    in every line, but for the ground truth."""
     changed = dict(places)
-    if form.name == CUSTOM:  # what flags name has to be there, and what they need not
-        named = {"score": form.score, "prompt": form.prompt, "response": form.response}
-        if "groups" in places:
-            named["prompt"] = None
-        named |= {role: place for role, place in places.items() if role in named}
-        changed["marks"] = frozenset(place.split(".")[0] for place in named.values() if place)
-    else:
-        for role in {"prompt", "response", "score"} & places.keys():
-            if places[role] not in (getattr(form, role), form.better_score):
-                changed[f"read_{role}"] = None  # another place, another form
-                if role == "prompt":
-                    changed |= {"unread": None, "system": None}
+    roles = ("prompt", "response", "score")
+    named: dict[str, Any] = {role: places[role] for role in roles if role in places}
+    if form.name == CUSTOM:
+        named = {"score": form.score, "response": form.response} | named
+        if "groups" not in places:
+            named.setdefault("prompt", form.prompt)
+    changed["marks"] = form.marks | {place.split(".")[0] for place in named.values() if place}
+    for role in named.keys() & places.keys() if form.name != CUSTOM else ():
+        if places[role] not in (getattr(form, role), form.better_score):
+            changed[f"read_{role}"] = None  # another place, another form
+            if role == "prompt":
+                changed |= {"unread": None, "system": None}
     if "score" in places:
         changed["better_score"] = None
     if "prompt" in places:

@@ -65,7 +65,8 @@ def merge(lines: Sequence[bytes], score_field: str) -> bytes:
     """The rollout of lines with one prompt, with a newline: all responses and rewards, in order.
 
     Every field is that of the first line that has it; what another line has instead, the reward
-    entries of its responses have, as `source_<name>` where they have the name. A response without
+    entries of its responses have, or the whole where it has no response, as `source_<name>` where
+    there is the name. A response without
     a reward entry gets one without a score, an entry without a response a null for it. Raises
     Disagreement where the ground truths differ.
     """
@@ -87,6 +88,8 @@ def merge(lines: Sequence[bytes], score_field: str) -> bytes:
         choices += own_choices + [NULL] * (count - len(own_choices))
         own_entries += [as_json({})] * (count - len(own_entries))
         entries += [_with_fields(entry, other, score_field) for entry in own_entries]
+        if not count:  # no response has it
+            whole = _with_free_names(whole, other)
     rollout: dict[str, Text] = whole | {"reward": json_list(entries)}
     if any(own_choices for own_choices, _ in parts):
         response = whole.get("response", NULL)
@@ -116,8 +119,14 @@ def _with_fields(entry: Raw, fields: dict[str, Raw], score_field: str) -> Text:
     if not fields:
         return entry
     own = raw_fields(entry) if starts_with(entry, b"{") else {score_field: entry}
-    for name, value in fields.items():
-        while name in own:
+    return json_object(_with_free_names(own, fields).items())
+
+
+def _with_free_names(fields: dict[str, Raw], added: dict[str, Raw]) -> dict[str, Raw]:
+    """The fields with more of them, as `source_<name>` where the name is taken."""
+    fields = dict(fields)
+    for name, value in added.items():
+        while name in fields:
             name = f"source_{name}"
-        own[name] = value
-    return json_object(own.items())
+        fields[name] = value
+    return fields

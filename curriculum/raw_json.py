@@ -63,9 +63,12 @@ def as_text(value: Any) -> str:
 def canonical_json(value: Any) -> bytes:
     """The same bytes for the same value, whatever the order of its keys."""
     try:
-        return _encode_sorted(value)
-    except (TypeError, ValueError, OverflowError):
-        return json.dumps(value, sort_keys=True).encode()
+        text = _encode_sorted(value)
+    except (TypeError, ValueError, OverflowError):  # a lone surrogate, an integer beyond 64 bits
+        text = b"null"
+    if b"null" in text:  # msgspec writes NaN and Infinity so, too
+        text = json.dumps(value, sort_keys=True).encode()
+    return text
 
 
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode

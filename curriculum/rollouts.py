@@ -22,7 +22,9 @@ from curriculum.inputs import Block
 Line: TypeAlias = bytes | memoryview  # without its newline
 Score: TypeAlias = float | bool | None  # None, NaN and ±Infinity all are a missing score
 
-NO_REWARD = 'no "reward"'  # a kind of malformed line
+# Kinds of malformed lines.
+NO_REWARD = 'no "reward"'
+REWARD_NO_LIST = "reward is not a list"
 
 # What msgspec raises for a line that it does not take.
 REFUSALS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
@@ -179,7 +181,7 @@ def check_reward(rollout: dict[str, Any], score_field: str) -> list[Score]:
         raise Malformed(NO_REWARD, "expected a list with one entry per response")
     reward = rollout["reward"]
     if not isinstance(reward, list):
-        raise Malformed("reward is not a list", f"it is {describe(reward)}")
+        raise Malformed(REWARD_NO_LIST, f"it is {describe(reward)}")
     return [_check_entry(f"reward[{i}]", entry, score_field) for i, entry in enumerate(reward)]
 
 

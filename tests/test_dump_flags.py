@@ -145,7 +145,7 @@ def test_ids_of_ones_own_are_taken_as_they_are(tmp_path: Path, bucket: Script) -
 def test_a_custom_dump_has_what_its_flags_name(tmp_path: Path, bucket: Script) -> None:
     source = write_jsonl(tmp_path / "d.jsonl", [*CUSTOM, {"q": {"text": "?"}, "r": {}}])
     code, _, err = bucket("-i", source, "-o", tmp_path / "b", *FIELDS)
-    assert (code, f"{source}:4: no a: every line of a custom dump has it" in err) == (1, True)
+    assert (code, f"{source}:4: no a: expected in every line (custom dump)" in err) == (1, True)
     flags = ("--format", "custom", "--response-field", "q.text", "--group-field", "nr")
     code, _, err = bucket("-i", source, "-o", tmp_path / "b", *flags, "--score-field", "r.total")
     told = f"{source}:1: nothing says which responses belong together: expected nr"
@@ -192,3 +192,17 @@ def test_a_dump_without_prompts_cannot_be_grouped_by_them(tmp_path: Path, bucket
     source = write_jsonl(tmp_path / "d.jsonl", CASES["humaneval"][1][0])
     code, _, err = bucket("-i", source, "-o", tmp_path / "b", "--group-by", "prompt")
     assert (code, "--group-by: HumanEval results have no prompts" in err) == (1, True)
+
+
+@pytest.mark.parametrize("flag", ["--prompt-field", "--response-field", "--score-field"])
+def test_a_mistyped_place_is_not_taken(tmp_path: Path, bucket: Script, flag: str) -> None:
+    dump = [{"input": "a", "output": "x", "score": 1, "step": 1, "uid": "a_0_0"}]
+    source = write_jsonl(tmp_path / "d.jsonl", dump)
+    code, _, err = bucket("-i", source, "-o", tmp_path / "b", flag, "nope")
+    assert (code, f"{source}:1: no nope: expected in every line" in err) == (1, True)
+
+
+def test_responses_one_a_line_of_no_known_format_get_a_hint(tmp_path: Path, bucket: Script) -> None:
+    source = write_jsonl(tmp_path / "d.jsonl", [{"prompt": "q", "completion": "a", "reward": 1.0}])
+    code, _, err = bucket("-i", source, "-o", tmp_path / "b")
+    assert (code, "say with --format custom what it has where" in err) == (1, True)

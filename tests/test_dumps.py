@@ -270,6 +270,8 @@ def test_values_with_one_text_or_one_set_of_keys_are_not_confused() -> None:
     assert len({hash_value(value) for value in values}) == len(values)
     assert hash_value({"b": 2, "a": 1}) == hash_value({"a": 1, "b": 2})
     assert hash_value(None) == NOTHING
+    odd = [float("nan"), float("inf"), -float("inf"), [None], [float("nan")]]
+    assert len({hash_value(value) for value in odd}) == len(odd)
     one, other = (np.array([hash_value(text)], np.uint64) for text in "ab")
     assert mix(1, [one, other]) != mix(1, [other, one])
     assert mix(1, [one]) != mix(2, [one])
@@ -299,7 +301,7 @@ def test_files_of_several_models_are_told(tmp_path: Path, bucket: Script) -> Non
         write_jsonl(tmp_path / f"{name}.jsonl", [GOOD, {**GOOD, "example_id": name}])
     _, _, err = bucket("-i", tmp_path, "-o", tmp_path / "b", "-n", 1)
     assert "1 rollout with responses of several files" in err
-    assert "2 of 3 rollouts have one response" in err
+    assert "only one response in 2 of 3 rollouts" in err
 
 
 def test_fields_of_the_second_script_stay_with_the_rollout(tmp_path: Path, bucket: Script) -> None:

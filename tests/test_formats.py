@@ -115,15 +115,17 @@ def test_a_first_line_that_is_nothing_does_not_hide_the_format(
 ) -> None:
     source = tmp_path / "d.jsonl"
     good = b"".join(json.dumps(line).encode() + b"\n" for line in CASES["verl"][1][0])
-    source.write_bytes(b'{"a": 1}\n\n{"cut off": \n' + good)
+    source.write_bytes(b'{"a": 1}\n\n{"cut off": \n' + b"junk\n" * 9 + good)
     code, _, err = bucket("-i", source, "-o", tmp_path / "b")
     assert code == 1
-    assert f"{source}:1: no input: every line of a verl trainer dump has it" in err
+    assert f"{source}:1: no input: expected in every line (verl trainer dump)" in err
     assert f"{source}:3: not valid JSON" in err
     flags = ("-i", source, "-o", tmp_path / "b", "--on-malformed", "set-aside")
     code, out, _ = bucket(*flags)
-    assert (code, "2 malformed; 1 blank line skipped" in out) == (0, True)
-    assert (tmp_path / "b/rejected/malformed.jsonl").read_bytes() == (b'{"a": 1}\n{"cut off": \n')
+    assert (code, "11 malformed; 1 blank line skipped" in out) == (0, True)
+    assert (tmp_path / "b/rejected/malformed.jsonl").read_bytes() == (
+        b'{"a": 1}\n{"cut off": \n' + b"junk\n" * 9
+    )
     assert len(held(tmp_path / "b")) == 2
 
 
@@ -173,6 +175,7 @@ def test_a_failed_response_has_no_score(
         (5, "traces is not a list: it is 5"),
         ([{"rewards": [1.0]}], "the rewards of a trace are no object: they are a list"),
         ([{"rewards": {"r": 1.0}}], "a reward is no score and weight: there is 1.0"),
+        ([{"rewards": {"r": {"score": ""}}}], 'no score and weight: there is ""'),
         ([{"rewards": {"r": {"score": "x"}}}], 'no score and weight: there is "x"'),
         ([{"rewards": {"r": {"score": 1, "weight": "a"}}}], 'weight: there is "a"'),
     ],
@@ -199,7 +202,7 @@ def test_the_better_score_is_taken_only_if_all_responses_have_it(
     write_jsonl(source, dump)
     _, out, err = bucket(*flags)
     assert "scores from score" in out
-    assert "39 of 40 responses have a score in acc, which would be taken if all had" in err
+    assert "39 responses with a score in acc, which would be taken if all had one" in err
     found = map(json.loads, lines(tmp_path / "b/level_1.jsonl"))
     assert [[e["score"] for e in r["reward"]] for r in found] == [[0, 1]] * 20
 

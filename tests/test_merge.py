@@ -135,3 +135,12 @@ def test_other_fields_of_a_response_stay_when_rollouts_are_merged(
     (found,) = map(json.loads, lines(tmp_path / "b/level_1.jsonl"))
     assert found["response"]["id"] == "x"
     assert found["reward"] == [{"score": 1}, {"score": 0, "response": {"id": "y"}}]
+
+
+def test_what_rollouts_without_responses_say_is_kept(tmp_path: Path, bucket: Script) -> None:
+    made = [rollout(1, note="a"), *(rollout(note=note) for note in "bc")]
+    source = write_jsonl(tmp_path / "r.jsonl", made)
+    assert bucket("-i", source, "-o", tmp_path / "b", "-n", 1, "--group-by", "prompt")[0] == 0
+    (found,) = map(json.loads, lines(tmp_path / "b/level_1.jsonl"))
+    notes = (found["note"], found["source_note"], found["source_source_note"])
+    assert (notes, found["reward"]) == (("a", "b", "c"), [{"score": 1}])
