@@ -226,16 +226,9 @@ def fitting(line: Fields) -> tuple[str, ...]:
 def adapt(form: Format, places: dict[str, Any]) -> Format:
     """The format with `places` of one's own, by the names of its fields; what they name has to be
     in every line, but for the ground truth."""
-    changed = dict(places)
-    roles = ("prompt", "response", "score")
-    named: dict[str, Any] = {role: places[role] for role in roles if role in places}
-    if form.name == CUSTOM:
-        named = {"score": form.score, "response": form.response} | named
-        if "groups" not in places:
-            named.setdefault("prompt", form.prompt)
-    changed["marks"] = form.marks | {place.split(".")[0] for place in named.values() if place}
-    for role in named.keys() & places.keys() if form.name != CUSTOM else ():
-        if places[role] not in (getattr(form, role), form.better_score):
+    changed = places | {"marks": form.marks | _required(form, places)}
+    for role in {"prompt", "response", "score"} & places.keys():
+        if form.name != CUSTOM and places[role] not in (getattr(form, role), form.better_score):
             changed[f"read_{role}"] = None  # another place, another form
             if role == "prompt":
                 changed |= {"unread": None, "system": None}
@@ -250,6 +243,16 @@ def adapt(form: Format, places: dict[str, Any]) -> Format:
         if not form.groups or places["groups"][0][0] != form.groups[0][0]:
             changed["read_group"] = None
     return replace(form, **changed)
+
+
+def _required(form: Format, places: dict[str, Any]) -> frozenset[str]:
+    """The fields that places of one's own name; of a custom dump also those it has by default."""
+    named = [places.get(role) for role in ("prompt", "response", "score")]
+    if form.name == CUSTOM:
+        named += [places.get("score", form.score), places.get("response", form.response)]
+        if "groups" not in places:
+            named.append(places.get("prompt", form.prompt))
+    return frozenset(place.split(".")[0] for place in named if place)
 
 
 def own_form(score_field: str) -> Format:
