@@ -12,6 +12,7 @@ import pytest
 from curriculum.dump_values import template_prompt, written_number
 from tests.dumps import (
     ASKED,
+    BUCKETS,
     CASES,
     EPISODE,
     GOOD,
@@ -340,3 +341,44 @@ def test_real_dumps(
     flags = ("-i", tmp_path / "b", "-o", tmp_path / "p", "--on-malformed", "set-aside")
     code, _, err = preprocess(*flags)
     assert (code, "5 × no prompt" in err) == (0, format == "nemo-gym")
+
+
+def flat_lines(rollouts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """verl's dump of some rollouts: the first response to every prompt, then the second, …"""
+    return [
+        {
+            "input": f"user\n{one['prompt'][0]['content']}\nassistant\n",
+            "output": one["response"]["choices"][i]["message"]["content"],
+            "gts": one["ground_truth"],
+            "score": one["reward"][i]["score"],
+            "step": 1,
+            "uid": f"u{number}_{i}_0",
+        }
+        for i in range(6)
+        for number, one in enumerate(rollouts)
+    ]
+
+
+@needs_data
+def test_real_rollouts_and_the_same_as_a_dump_are_bucketed_alike(
+    tmp_path: Path, bucket: Script
+) -> None:
+    (source,) = (DATA / "gsm8k_mixed6").glob("*.jsonl")
+    dump = flat_lines([json.loads(line) for line in lines(source)])
+    for i in range(2):
+        write_jsonl(tmp_path / f"dump/{i}.jsonl", dump[i * 4000 : (i + 1) * 4000])
+    assert bucket("-i", source, "-o", tmp_path / "own")[0] == 0
+    assert bucket("-i", tmp_path / "dump", "-o", tmp_path / "flat")[0] == 0
+    for name in BUCKETS:
+        own, flat = (
+            [json.loads(line) for line in lines(tmp_path / where / f"{name}.jsonl")]
+            for where in ("own", "flat")
+        )
+        for one in (*own, *flat):
+            one["reward"] = [entry["score"] for entry in one["reward"]]
+            one["response"] = [
+                choice["message"]["content"] for choice in one["response"]["choices"]
+            ]
+        fields = ("prompt", "response", "reward", "ground_truth")
+        assert [[r[f] for f in fields] for r in flat] == [[r[f] for f in fields] for r in own]
+        assert len(own) > 300
