@@ -1,0 +1,243 @@
+"""The lines of a group → one rollout of our own form, with every field of the lines.
+
+A value that passes into the rollout unchanged does so byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+from curriculum.dump_index import EMPTY, score_of
+from curriculum.dump_values import Fields, Reader, find
+from curriculum.errors import InternalError
+from curriculum.formats import SEVERAL_PROMPTS, SEVERAL_TRUTHS, Disagreement, Format
+from curriculum.raw_json import (
+    NULL,
+    Raw,
+    Text,
+    as_json,
+    as_text,
+    from_json,
+    json_list,
+    json_name,
+    json_object,
+    raw_fields,
+    raw_items,
+    starts_with,
+    two_that_differ,
+)
+
+Column: TypeAlias = list[Raw | None]
+Columns: TypeAlias = dict[str, Column]  # what each line of a group has, by field
+
+
+class Assembler:
+    """Puts the lines of a group together; counts the prompts that stayed text, and the rollouts
+    with several prompts where they may have them."""
+
+    def __init__(self, form: Format) -> None:
+        self._form, self.unread, self.several_prompts = form, 0, 0
+        self._of_score = _tops([form.score, *form.status])
+
+    def __call__(self, lines: Sequence[bytes]) -> bytes:
+        """One rollout of the lines of a group, in input order: its line, with a newline.
+
+        Every field of the lines is in it: what all lines share stands beside `reward`, anything
+        else in the reward entry of its response, as `source_score` where it is named score. What
+        stands in our form as it is, is not there twice. Prompt and ground truth are those of the
+        first line that has them. Raises Disagreement where they differ.
+        """
+        form, columns = self._form, _columns([raw_fields(line) for line in lines])
+        key = self._key(columns)
+        self._check(columns)
+        prompt = _first(columns, form.prompt, form.read_prompt)
+        if form.system:
+            prompt = _with_system(_first(columns, form.system, None), prompt)
+        self.unread += form.unread is not None and starts_with(prompt, b'"')
+        truth = _first(columns, form.ground_truth, None)
+        scores = self._scores(columns, len(lines))
+        messages = _messages(form, columns, len(lines))
+        shared, own = _sorted_out(columns, len(lines))
+        own = {"score": scores} | own
+        choices = [part for text in messages for part in (b',{"message":', text, b"}")]
+        choices[:1] = [b'{"message":']
+        return b"".join((
+            b'{"key":', key, b',"prompt":', prompt, b',"response":{"choices":[', *choices,
+            b']},"reward":', json_list(_entries(own, len(lines))), b',"ground_truth":', truth,
+            *(part for name, raw in shared.items() for part in (b",", json_name(name), raw)),
+            b"}\n",
+        ))  # fmt: skip
+
+    def _key(self, columns: Columns) -> Raw:
+        """The id of a group, as JSON text where it has several parts; null where only the prompt
+        is one. Raises InternalError where the lines are not of one group."""
+        form = self._form
+        for places in form.alternatives:
+            parts = [_distinct(columns, place) for place in places]
+            if form.read_group:
+                parts[0] = list(map(form.read_group, parts[0]))
+            if any(part[0] is None or part[0] in EMPTY for part in parts):
+                continue
+            if any(part.count(part[0]) != len(part) for part in parts):
+                raise InternalError(f"two groups have one hash: {places} are {parts}")
+            if form.prompt in places:
+                return NULL
+            values = [part[0] for part in parts]
+            return as_json(values[0] if len(values) == 1 else as_text(values))
+        raise InternalError("a group has no mark")
+
+    def _check(self, columns: Columns) -> None:
+        """Raises Disagreement where the lines have several ground truths, or prompts."""
+        form = self._form
+        for place, kind in ((form.ground_truth, SEVERAL_TRUTHS), (form.prompt, SEVERAL_PROMPTS)):
+            column = columns.get(place.split(".")[0]) if place else None
+            if not place or not column or column.count(column[0]) == len(column):
+                continue  # as nearly always
+            pair = two_that_differ(_distinct(columns, place))
+            if pair and kind == SEVERAL_PROMPTS and form.prompts_vary:
+                self.several_prompts += 1
+            elif pair:
+                raise Disagreement(kind, pair)
+
+    def _scores(self, columns: Columns, count: int) -> Column:
+        """The score of each line; takes those out of `columns` that are what stands there."""
+        form, given = self._form, columns.get(self._form.score, [None])
+        if form.failed is None and all(raw and starts_with(raw, _PLAIN) for raw in given):
+            return columns.pop(form.score)
+        scores: Column = []
+        for i in range(count):
+            line = _decoded(columns, i, self._of_score)
+            score, raw = score_of(form, line), columns.get(form.score, [None] * count)[i]
+            if raw and score is line[form.score]:
+                scores.append(raw)
+                columns[form.score][i] = None
+            else:
+                scores.append(as_json(score))
+        return scores
+
+
+_PLAIN = b"-0123456789tfnNI"  # how a number, true, false and null begin
+
+# Fields of our own form, which a dump's field of that name must not become.
+_TAKEN = frozenset(
+    {"prompt", "messages", "response", "responses", "reward", "ground_truth", "key", "num"}
+)
+
+
+# Fields that the second script reads: where they differ, the first one counts for the rollout.
+_LEADING = frozenset({"ability", "data_source", "extra_info"})
+
+
+def _sorted_out(columns: Columns, count: int) -> tuple[dict[str, Raw], Columns]:
+    """The fields that stand beside `reward`, and those of the reward entries, by the names that
+    they have there."""
+    shared: dict[str, Raw] = {}
+    own: Columns = {}
+    for name, column in columns.items():
+        value = next(filter(None, column), None)
+        if value is None:
+            continue
+        same = column.count(value) == count
+        if name in _LEADING or (same and name not in _TAKEN):
+            shared[name] = value
+        if not same or name not in shared:
+            free = name
+            while free == "score" or (free != name and free in columns):
+                free = f"source_{free}"
+            own[free] = column
+    return shared, own
+
+
+def _with_system(system: Raw, prompt: Raw) -> Raw:
+    """A prompt with the system message before it, if there is one."""
+    text, given = from_json(system), from_json(prompt)
+    if not isinstance(text, str) or not text:
+        return prompt
+    messages = given if isinstance(given, list) else [{"role": "user", "content": given}]
+    return as_json([{"role": "system", "content": text}, *messages])
+
+
+def _columns(raws: Sequence[dict[str, Raw]]) -> Columns:
+    """By field what each line has there, None where it has none."""
+    names = raws[0]
+    if any(raw.keys() != names.keys() for raw in raws):
+        names = {name: value for raw in raws for name, value in raw.items()}
+    return {name: [raw.get(name) for raw in raws] for name in names}
+
+
+def _distinct(columns: Columns, place: str) -> list[Any]:
+    """What stands at a place of each line; once where all lines have the same there."""
+    top, dot, rest = place.partition(".")
+    column = columns.get(top, [None])
+    if column.count(column[0]) == len(column):
+        column = column[:1]
+    values = [None if raw is None else from_json(raw) for raw in column]
+    return [find(value, rest) for value in values] if dot else values
+
+
+def _tops(places: Iterable[str]) -> tuple[str, ...]:
+    """The fields of a line that places are in."""
+    return tuple({place.split(".")[0]: None for place in places})
+
+
+def _decoded(columns: Columns, line: int, names: Sequence[str]) -> Fields:
+    """Some fields of a line."""
+    found = {name: columns[name][line] for name in names if name in columns}
+    return {name: from_json(raw) for name, raw in found.items() if raw}
+
+
+def _first(columns: Columns, place: str | None, read: Reader | None) -> Raw:
+    """What stands at a place of the first line that has something there, as ours; takes what is
+    the same out of `columns`."""
+    top, dot, rest = (place or "").partition(".")
+    column = columns.get(top, [])
+    for raw in column:
+        if raw is None or raw == NULL:
+            continue
+        if dot or read:
+            given = from_json(raw)
+            given = find(given, rest) if dot else given
+            own = read(given) if read else given
+            if given is None:
+                continue
+            if dot or own is not given:
+                return as_json(own)
+        columns[top] = [None if other == raw else other for other in column]
+        return raw
+    return NULL
+
+
+def _messages(form: Format, columns: Columns, count: int) -> list[Text]:
+    """The message of each response; takes those out of `columns` that say all that stands there."""
+    top, dot, rest = (form.response or "").partition(".")
+    column = columns.get(top, [None] * count)
+    if not dot and form.read_response is None:
+        columns.pop(top, None)
+        return [b'{"content":%b}' % (raw or NULL) for raw in column]
+    messages: list[Text] = []
+    for i, raw in enumerate(column):
+        given = from_json(raw or NULL)
+        given = find(given, rest) if dot else given
+        own = form.read_response(given) if form.read_response else given
+        is_message = isinstance(own, dict)
+        text = own if isinstance(own, str) else None
+        held = raw and not dot and (given == [own] if is_message else text is given)
+        if raw and held and is_message:
+            messages.append(raw_items(raw)[0])
+        else:
+            messages.append(as_json(own if is_message else {"content": text}))
+        if held:
+            column[i] = None
+    return messages
+
+
+def _entries(own: dict[str, Column], count: int) -> list[bytes]:
+    """The reward entry of each response: what it has of these fields."""
+    if all(all(column) for column in own.values()):
+        rows = zip(*own.values(), strict=True)
+        return [json_object(zip(own, row, strict=True)) for row in rows]
+    return [
+        json_object((name, raw) for name, column in own.items() if (raw := column[i]))
+        for i in range(count)
+    ]
