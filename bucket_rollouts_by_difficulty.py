@@ -41,28 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
         "-o", "--output-dir", required=True, metavar="DIR",
         help="where the bucket files and bucketing.json go",
     )  # fmt: skip
-    dumps = parser.add_argument_group(
-        "dumps with one response a line",
-        "A place is a field of a line, or a.b inside one; --score-field is one, too.",
-    )
-    dumps.add_argument(
-        "--format", metavar="NAME",
-        help=f"{OWN}, one rollout a line, or {', '.join(FORMATS)} (default: auto, by the fields)",
-    )  # fmt: skip
-    for name in ("prompt", "response", "ground truth"):
-        flag = f"--{name.replace(' ', '-')}-field"
-        dumps.add_argument(flag, metavar="PLACE", help=f"where the {name} is")
-    dumps.add_argument(
-        "--group-field", nargs="+", metavar="PLACE",
-        help="what the responses of one rollout have in common (default: what the format has; for "
-        "custom the prompt)",
-    )  # fmt: skip
-    dumps.add_argument(
-        "--group-by", metavar="CHOICE",
-        help="prompt: by the prompt alone, over ids and steps; also merges rollouts that repeat a "
-        "prompt",
-    )  # fmt: skip
-    dumps.add_argument("--steps", metavar="A:B", help="steps to take, A and B too (default: all)")
+    add_dump_flags(parser)
     how = parser.add_argument_group("difficulty")
     how.add_argument(
         "-m", "--metric", metavar="NAME", help=f"one of {metrics} (default: mean_reward)"
@@ -90,6 +69,32 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add_common_flags(parser)
     return parser
+
+
+def add_dump_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that say what dumps with one response a line have where."""
+    dumps = parser.add_argument_group(
+        "dumps with one response a line",
+        "A place is a field of a line, or a.b inside one; --score-field is one, too.",
+    )
+    dumps.add_argument(
+        "--format", metavar="NAME",
+        help=f"{OWN}, one rollout a line, or {', '.join(FORMATS)} (default: auto, by the fields)",
+    )  # fmt: skip
+    for name in ("prompt", "response", "ground truth"):
+        flag = f"--{name.replace(' ', '-')}-field"
+        dumps.add_argument(flag, metavar="PLACE", help=f"where the {name} is")
+    dumps.add_argument(
+        "--group-field", nargs="+", metavar="PLACE",
+        help="what the responses of one rollout have in common (default: what the format has; for "
+        "custom the prompt)",
+    )  # fmt: skip
+    dumps.add_argument(
+        "--group-by", metavar="CHOICE",
+        help="prompt: by the prompt alone, over ids and steps; also merges rollouts that repeat a "
+        "prompt",
+    )  # fmt: skip
+    dumps.add_argument("--steps", metavar="A:B", help="steps to take, A and B too (default: all)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -74,11 +74,9 @@ def load_expected(path: Path, source: Path) -> dict[str, Digest]:
     return {name: (count, total) for name, (count, total) in json.loads(path.read_text()).items()}
 
 
-def check_bucketing(source: Path, target: Path, expected: dict[str, Digest]) -> str:
-    """How a tool kept the lines: byte for byte, or as other JSON of the same values, or not.
-
-    Raises CheckError for a rollout that is not in its bucket.
-    """
+def check_keys(target: Path, expected: dict[str, Digest]) -> list[bytes]:
+    """A sample of the lines of each bucket. Raises CheckError for a rollout that is not in its
+    bucket."""
     written: list[bytes] = []
     for name in BUCKETS:
         with (target / f"{name}.jsonl").open("rb", buffering=1 << 20) as stream:
@@ -86,6 +84,15 @@ def check_bucketing(source: Path, target: Path, expected: dict[str, Digest]) -> 
                 raise CheckError(f"{name}.jsonl does not hold the rollouts that it should")
             stream.seek(0)
             written += islice(stream, SAMPLE)
+    return written
+
+
+def check_bucketing(source: Path, target: Path, expected: dict[str, Digest]) -> str:
+    """How a tool kept the lines: byte for byte, or as other JSON of the same values, or not.
+
+    Raises CheckError for a rollout that is not in its bucket.
+    """
+    written = check_keys(target, expected)
     originals = find_lines(source.glob("*.jsonl"), map(key_of, written))
     if all(originals[key_of(line)].rstrip() == line.rstrip() for line in written):
         return "bytes"
@@ -100,13 +107,7 @@ def check_bucketing(source: Path, target: Path, expected: dict[str, Digest]) -> 
 def check_gathering(source: Path, target: Path, expected: dict[str, Digest]) -> str:
     """Raises CheckError for a rollout that is not in its bucket, or where one of the sample has not
     the responses of the dump with their scores."""
-    written: list[bytes] = []
-    for name in BUCKETS:
-        with (target / f"{name}.jsonl").open("rb", buffering=1 << 20) as stream:
-            if digest_keys(map(key_of, stream)) != expected[name]:
-                raise CheckError(f"{name}.jsonl does not hold the rollouts that it should")
-            stream.seek(0)
-            written += islice(stream, SAMPLE)
+    written = check_keys(target, expected)
     found = {key_of(line).decode(): json.loads(line) for line in written}
     given: dict[str, list[dict[str, Any]]] = {key: [] for key in found}
     for line in read_lines(sorted(source.glob("*.jsonl"))):

@@ -5,11 +5,11 @@ A value that passes into the rollout unchanged does so byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from curriculum.dump_index import EMPTY, score_of
-from curriculum.dump_values import Fields, Reader, find
+from curriculum.dump_index import EMPTY, read_group, score_of
+from curriculum.dump_values import Fields, Reader, top, tops, within
 from curriculum.errors import InternalError
 from curriculum.formats import SEVERAL_PROMPTS, SEVERAL_TRUTHS, Disagreement, Format
 from curriculum.raw_json import (
@@ -38,7 +38,7 @@ class Assembler:
 
     def __init__(self, form: Format) -> None:
         self._form, self.unread, self.several_prompts = form, 0, 0
-        self._of_score = _tops([form.score, *form.status])
+        self._of_score = tops([form.score, *form.status])
 
     def __call__(self, lines: Sequence[bytes]) -> bytes:
         """One rollout of the lines of a group, in input order: its line, with a newline.
@@ -74,9 +74,7 @@ class Assembler:
         is one. Raises InternalError where the lines are not of one group."""
         form = self._form
         for places in form.alternatives:
-            parts = [_distinct(columns, place) for place in places]
-            if form.read_group:
-                parts[0] = list(map(form.read_group, parts[0]))
+            parts = [read_group(form, place, _distinct(columns, place)) for place in places]
             if any(part[0] is None or part[0] in EMPTY for part in parts):
                 continue
             if any(part.count(part[0]) != len(part) for part in parts):
@@ -91,7 +89,7 @@ class Assembler:
         """Raises Disagreement where the lines have several ground truths, or prompts."""
         form = self._form
         for place, kind in ((form.ground_truth, SEVERAL_TRUTHS), (form.prompt, SEVERAL_PROMPTS)):
-            column = columns.get(place.split(".")[0]) if place else None
+            column = columns.get(top(place), []) if place else []
             if not place or not column or column.count(column[0]) == len(column):
                 continue  # as nearly always
             pair = two_that_differ(_distinct(columns, place))
@@ -152,7 +150,7 @@ def _sorted_out(columns: Columns, count: int) -> tuple[dict[str, Raw], Columns]:
 def _with_system(system: Raw, prompt: Raw) -> Raw:
     """A prompt with the system message before it, if there is one."""
     text, given = from_json(system), from_json(prompt)
-    if not isinstance(text, str) or not text:
+    if not isinstance(text, str) or not text or given is None or given in EMPTY:
         return prompt
     messages = given if isinstance(given, list) else [{"role": "user", "content": given}]
     return as_json([{"role": "system", "content": text}, *messages])
@@ -168,17 +166,10 @@ def _columns(raws: Sequence[dict[str, Raw]]) -> Columns:
 
 def _distinct(columns: Columns, place: str) -> list[Any]:
     """What stands at a place of each line; once where all lines have the same there."""
-    top, dot, rest = place.partition(".")
-    column = columns.get(top, [None])
+    column = columns.get(top(place), [None])
     if column.count(column[0]) == len(column):
         column = column[:1]
-    values = [None if raw is None else from_json(raw) for raw in column]
-    return [find(value, rest) for value in values] if dot else values
-
-
-def _tops(places: Iterable[str]) -> tuple[str, ...]:
-    """The fields of a line that places are in."""
-    return tuple({place.split(".")[0]: None for place in places})
+    return [None if raw is None else within(from_json(raw), place) for raw in column]
 
 
 def _decoded(columns: Columns, line: int, names: Sequence[str]) -> Fields:
@@ -190,39 +181,40 @@ def _decoded(columns: Columns, line: int, names: Sequence[str]) -> Fields:
 def _first(columns: Columns, place: str | None, read: Reader | None) -> Raw:
     """What stands at a place of the first line that has something there, as ours; takes what is
     the same out of `columns`."""
-    top, dot, rest = (place or "").partition(".")
-    column = columns.get(top, [])
+    if place is None:
+        return NULL
+    name = top(place)
+    column = columns.get(name, [])
     for raw in column:
         if raw is None or raw == NULL:
             continue
-        if dot or read:
-            given = from_json(raw)
-            given = find(given, rest) if dot else given
-            own = read(given) if read else given
+        if name != place or read:
+            given = within(from_json(raw), place)
             if given is None:
                 continue
-            if dot or own is not given:
+            own = read(given) if read else given
+            if name != place or own is not given:
                 return as_json(own)
-        columns[top] = [None if other == raw else other for other in column]
+        columns[name] = [None if other == raw else other for other in column]
         return raw
     return NULL
 
 
 def _messages(form: Format, columns: Columns, count: int) -> list[Text]:
     """The message of each response; takes those out of `columns` that say all that stands there."""
-    top, dot, rest = (form.response or "").partition(".")
-    column = columns.get(top, [None] * count)
-    if not dot and form.read_response is None:
-        columns.pop(top, None)
+    place = form.response or ""
+    name = top(place)
+    column = columns.get(name, [None] * count)
+    if name == place and form.read_response is None:
+        columns.pop(name, None)
         return [b'{"content":%b}' % (raw or NULL) for raw in column]
     messages: list[Text] = []
     for i, raw in enumerate(column):
-        given = from_json(raw or NULL)
-        given = find(given, rest) if dot else given
+        given = within(from_json(raw or NULL), place)
         own = form.read_response(given) if form.read_response else given
         is_message = isinstance(own, dict)
         text = own if isinstance(own, str) else None
-        held = raw and not dot and (given == [own] if is_message else text is given)
+        held = raw and name == place and (given == [own] if is_message else text is given)
         if raw and held and is_message:
             messages.append(raw_items(raw)[0])
         else:

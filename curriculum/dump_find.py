@@ -54,7 +54,7 @@ def find_dump(files: Sequence[InputFile], flags: DumpFlags, score_field: str) ->
     """
     name = _choose(list(_first_lines(files))) if flags.format == AUTO else flags.format
     if name == OWN:
-        _refuse_flags_of_dumps(flags, files)
+        _refuse_flags_of_dumps(flags)
         return Dump(own_form(score_field), Steps(), True) if flags.by_prompt else None
     form = adapt(FORMATS[name], flags.places)
     if flags.by_prompt:
@@ -102,18 +102,25 @@ def _choose(seen: Sequence[tuple[InputFile, Fields]]) -> str:
     return fit[0]
 
 
-def _refuse_flags_of_dumps(flags: DumpFlags, files: Sequence[InputFile]) -> None:
-    given = [f"--{name.replace('_', '-')}-field" for name in flags.places if name != "score"]
-    given = ["--group-field" if flag == "--groups-field" else flag for flag in given]
+def _refuse_flags_of_dumps(flags: DumpFlags) -> None:
+    given = [_FLAGS[name] for name in flags.places if name in _FLAGS]
     if not flags.steps.all:
         given.append("--steps")
     if given:
         raise InputError(
             "these are rollouts, each with all its responses",
             where=", ".join(given),
-            expected=f"one response a line, and the first line of {files[0].path} has none",
+            expected="a dump with one response a line",
             fix="leave the flag out, or name the format with --format",
         )
+
+
+_FLAGS = {
+    "prompt": "--prompt-field",
+    "response": "--response-field",
+    "ground_truth": "--ground-truth-field",
+    "groups": "--group-field",
+}
 
 
 def _first_lines(files: Sequence[InputFile]) -> Iterator[tuple[InputFile, Fields]]:

@@ -29,12 +29,7 @@ from curriculum.hashes import NOTHING, hash_column, hash_value, mix
 from curriculum.inputs import Block, Shard, read_blocks
 from curriculum.merge import RolloutReader
 from curriculum.rejected import ProblemLog, Problems
-from curriculum.rollouts import (
-    Malformed,
-    Reason,
-    describe,
-    is_blank,
-)
+from curriculum.rollouts import Malformed, Reason, describe, is_blank
 
 # What a line is. SKIPPED is of a step that was not asked for, CONFLICT a response whose group turns
 # out to have several ground truths, or prompts.
@@ -174,8 +169,7 @@ class _Indexer:
             found = [_without_empty(column_at(columns, place, count)) for place in places]
             if any(column.count(None) == count for column in found):
                 continue
-            if form.read_group:
-                found[0] = list(map(form.read_group, found[0]))
+            found = [read_group(form, *part) for part in zip(places, found, strict=True)]
             hashes = [hash_column(column) for column in found]
             has = np.all([column != NOTHING for column in hashes], axis=0) & (groups == NOTHING)
             groups[has] = mix(hash_value(places), hashes)[has]
@@ -216,6 +210,11 @@ def _without_empty(column: list[Any]) -> list[Any]:
     if any(empty in column for empty in EMPTY):
         return [None if value in EMPTY else value for value in column]
     return column
+
+
+def read_group(form: Format, place: str, column: list[Any]) -> list[Any]:
+    """What the values at a place say of the group."""
+    return list(map(form.read_group[place], column)) if place in form.read_group else column
 
 
 def wrong_scores(form: Format, columns: Columns) -> list[tuple[int, Reason]]:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from curriculum.arrow import is_utf8
-from curriculum.dump_values import Fields, find
+from curriculum.dump_values import Fields, top, tops, within
 from curriculum.formats import Format
 from curriculum.inputs import Block
 from curriculum.raw_json import from_json
@@ -25,9 +25,8 @@ class LineReader:
         self._form = form
         places = [form.score, form.better_score, form.step, *form.status]
         places += [place for group in form.alternatives for place in group]
-        read = {place.split(".")[0] for place in places if place and place != form.prompt}
-        prompt = {form.prompt.split(".")[0]} if form.prompt else set()
-        self.names = tuple(sorted(read | prompt | form.marks))
+        read = set(tops(place for place in places if place != form.prompt))
+        self.names = tuple(sorted({*read, *tops([form.prompt]), *form.marks}))
         self._ids = tuple(f"f{i}" for i in range(len(self.names)))
         fields = [
             (name, Any if top in read else msgspec.Raw, msgspec.UNSET)
@@ -78,8 +77,7 @@ def column_at(columns: Columns, place: str | None, count: int) -> list[Any]:
     """What stands at a place in each of `count` lines, None where nothing does."""
     if place is None:
         return [None] * count
-    top, dot, rest = place.partition(".")
-    column = columns[top]
+    column = columns[top(place)]
     if msgspec.Raw in set(map(type, column)):
         column = [from_json(v) if isinstance(v, msgspec.Raw) else v for v in column]
-    return [find(value, rest) for value in column] if dot else column
+    return [within(value, place) for value in column] if "." in place else column

@@ -6,7 +6,7 @@ Nothing is guessed: a value of another form than the dump's own stays what it is
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 from curriculum.rollouts import Malformed, describe
@@ -20,6 +20,22 @@ def find(line: Any, place: str) -> Any:
     for name in place.split("."):
         line = line.get(name) if isinstance(line, dict) else None
     return line
+
+
+def within(value: Any, place: str) -> Any:
+    """The value at a place of a line whose field, the first part of the place, has this value."""
+    _, dot, rest = place.partition(".")
+    return find(value, rest) if dot else value
+
+
+def top(place: str) -> str:
+    """The field of a line that a place is in."""
+    return place.split(".")[0]
+
+
+def tops(places: Iterable[str | None]) -> tuple[str, ...]:
+    """The fields of a line that some places are in, each once."""
+    return tuple({top(place): None for place in places if place})
 
 
 # What follows the prompt in a chat template of Qwen and others, without its special tokens, as

@@ -49,9 +49,8 @@ from curriculum.workers import Workers
 class Gathered:
     """A dump, read: its shards and what is in them; the responses; of groups that disagree, by
     their first response, how and which `pairs` do, and by their number why they are `refused`; and
-    the files of the rollouts that were put together. Counted are the
-    responses with the format's better score, and the rollouts with several files, several prompts
-    or an unread prompt."""
+    the files of the rollouts that were put together. Counted are the rollouts with several files,
+    several prompts or an unread prompt."""
 
     dump: Dump
     shards: list[Shard]

@@ -6,8 +6,8 @@ truth, group and mark of failure. Nothing here opens a file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from curriculum import dump_values as values
@@ -35,7 +35,7 @@ class Format:
     `marks` are fields that every line has. Of `groups`, the first whose places a line has say
     which responses belong together; with none of them the prompt does, if `by_prompt`. The
     `read_…` turn what stands at a place into ours: the prompt, the response (a text or a message),
-    the first place of a group, and the score, where with `plain_scores` a number is one already.
+    and the score, where with `plain_scores` a number is one already; `read_group` does by place.
     `failed` tells from a line, of which it looks at the fields `status`, that its response was not
     finished or not graded: its score is missing. `system` is the place of a system message before
     the prompt. `prompts_vary` says that one group may have several prompts, `whole_prompts` that a
@@ -58,7 +58,7 @@ class Format:
     read_response: Reader | None = None
     read_score: Reader | None = None
     plain_scores: bool = True
-    read_group: Reader | None = None
+    read_group: Mapping[str, Reader] = field(default_factory=dict)
     failed: Callable[[Fields], bool] | None = None
     status: tuple[str, ...] = ()
     system: str | None = None
@@ -118,7 +118,7 @@ _VERL = Format(
     step="step",
     read_prompt=values.template_prompt,
     read_score=values.written_number,
-    read_group=values.group_of_uid,
+    read_group={"uid": values.group_of_uid},
     unread="are decoded chat templates of a form that is not known, so verl will put a template "
     "around them once more",
     warning="with algorithm.filter_groups it has none of the prompts that were always or never "
@@ -240,8 +240,6 @@ def adapt(form: Format, places: dict[str, Any]) -> Format:
         changed["warning"] = form.warning if form.prompt else None
     if "groups" in places:
         changed |= {"groups": places["groups"], "prompts_vary": True, "by_prompt": False}
-        if not form.groups or places["groups"][0][0] != form.groups[0][0]:
-            changed["read_group"] = None
     return replace(form, **changed)
 
 
@@ -252,7 +250,7 @@ def _required(form: Format, places: dict[str, Any]) -> frozenset[str]:
         named += [places.get("score", form.score), places.get("response", form.response)]
         if "groups" not in places:
             named.append(places.get("prompt", form.prompt))
-    return frozenset(place.split(".")[0] for place in named if place)
+    return frozenset(values.tops(named))
 
 
 def own_form(score_field: str) -> Format:

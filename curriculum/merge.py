@@ -66,9 +66,8 @@ def merge(lines: Sequence[bytes], score_field: str) -> bytes:
 
     Every field is that of the first line that has it; what another line has instead, the reward
     entries of its responses have, or the whole where it has no response, as `source_<name>` where
-    there is the name. A response without
-    a reward entry gets one without a score, an entry without a response a null for it. Raises
-    Disagreement where the ground truths differ.
+    there is the name. A response without a reward entry gets one without a score, an entry without
+    a response a null for it. Raises Disagreement where the ground truths differ.
     """
     if len(lines) == 1:
         return lines[0] + b"\n"

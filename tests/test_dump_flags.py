@@ -206,3 +206,18 @@ def test_responses_one_a_line_of_no_known_format_get_a_hint(tmp_path: Path, buck
     source = write_jsonl(tmp_path / "d.jsonl", [{"prompt": "q", "completion": "a", "reward": 1.0}])
     code, _, err = bucket("-i", source, "-o", tmp_path / "b")
     assert (code, "say with --format custom what it has where" in err) == (1, True)
+
+
+@pytest.mark.parametrize("flags", [(), ("--group-by", "prompt")])
+def test_a_prompt_that_says_the_group_is_not_shortened_like_a_uid(
+    tmp_path: Path, bucket: Script, flags: tuple[str, ...]
+) -> None:
+    step = {"step": 1} if flags else {}
+    dump = [
+        {"input": f"solve x_1 + {name}_2", "output": "o", "score": score, **step}
+        for name, score in (("y", 1), ("z", 0), ("y", 1), ("z", 0))
+    ]
+    source = write_jsonl(tmp_path / "d.jsonl", dump)
+    assert bucket("-i", source, "-o", tmp_path / "b", *flags)[0] == 0
+    found = {r["prompt"]: [e["score"] for e in r["reward"]] for r in held(tmp_path / "b")}
+    assert found == {"solve x_1 + y_2": [1, 1], "solve x_1 + z_2": [0, 0]}

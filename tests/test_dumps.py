@@ -318,6 +318,16 @@ def test_fields_of_the_second_script_stay_with_the_rollout(tmp_path: Path, bucke
     ]
 
 
+def test_two_groups_with_one_hash_are_not_put_together(
+    tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_jsonl(tmp_path / "d.jsonl", step_dump(2))
+    monkeypatch.setattr("curriculum.dump_index.mix", lambda _, hashes: np.ones_like(hashes[0]))
+    code, _, err = bucket("-i", source, "-o", tmp_path / "b", "--workers", 1)
+    assert (code, "internal error: two groups have one hash: " in err) == (1, True)
+    assert not (tmp_path / "b/easy.jsonl").exists()
+
+
 def test_a_dump_that_changes_meanwhile_is_told(
     tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:

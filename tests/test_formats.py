@@ -243,11 +243,13 @@ def test_instructions_of_nemo_gym_are_the_system_message(tmp_path: Path, bucket:
     plain = {"input": "3+3?", "instructions": "Be brief."}
     dump = [{**GYM, "responses_create_params": asked}]
     dump += [{**GYM, "_ng_task_index": 1, "responses_create_params": plain}]
+    nothing = {"input": [], "instructions": "Be brief."}
+    dump += [{**GYM, "_ng_task_index": 2, "responses_create_params": nothing}]
     source = write_jsonl(tmp_path / "d.jsonl", dump)
     assert bucket("-i", source, "-o", tmp_path / "b", "-n", 1)[0] == 0
     system = {"role": "system", "content": "Be brief."}
     prompts = [json.loads(line)["prompt"] for line in lines(tmp_path / "b/level_1.jsonl")]
-    assert prompts == [[system, user("2+2?")], [system, user("3+3?")]]
+    assert prompts == [[system, user("2+2?")], [system, user("3+3?")], []]
 
 
 def test_parts_that_are_no_text_stay_what_they_are(tmp_path: Path, bucket: Script) -> None:
