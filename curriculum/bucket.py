@@ -92,7 +92,9 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
     with (
         Progress(work, show_progress) as progress,
         Outputs(output, options.sync) as outputs,
-        Workers(options.workers) as workers,  # ended before what they stage is removed
+        Workers(
+            options.workers, options.engine, options.ray_address
+        ) as workers,  # ended before what they stage is removed
     ):
         previous = load_manifest(output, BucketingManifest)
         old = previous.files() if previous else []

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from curriculum.errors import CurriculumError, FinishedInterrupt
+from curriculum.processes import SIGNALS
 from curriculum.version import __version__
-from curriculum.workers import SIGNALS
 
 _FIX = "free space or mend permissions, then run again"
 _FIXES = {errno.EMFILE: "use fewer buckets, or raise the limit of open files (ulimit -n)"}
@@ -36,11 +36,22 @@ def add_common_flags(parser: argparse.ArgumentParser) -> None:
     )
     engine = parser.add_argument_group("engine")
     engine.add_argument(
+        "--engine",
+        metavar="NAME",
+        help="local: processes of this machine; ray: a Ray cluster (default: local). The output is "
+        "the same",
+    )
+    engine.add_argument(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="the cluster (default: the one that runs here, else one started for this run)",
+    )
+    engine.add_argument(
         "--workers",
         type=int,
         metavar="N",
-        help="processes to work in, twice as many for a moment where large files are written; the "
-        "output is the same for any N (default: one per core)",
+        help="processes to work in, twice as many for a moment where large files are written, or "
+        "with Ray tasks at a time; the output is the same for any N (default: one per core)",
     )
     engine.add_argument(
         "--no-sync",

@@ -17,6 +17,7 @@ from curriculum.filters import FILTERS
 from curriculum.formats import FORMATS, OWN, Steps
 from curriculum.metrics import METRICS, Metric, MetricParameters
 from curriculum.text import plural
+from curriculum.workers import check_engine
 
 DEFAULT_BUCKETS = 3
 ORDERS = ("input", "easy-to-hard")
@@ -53,6 +54,8 @@ class BucketOptions:
     group_by: str | None = None
     steps: str | None = None
     workers: int | None = None
+    engine: str = "local"
+    ray_address: str | None = None
     sync: bool = True
 
     def __post_init__(self) -> None:
@@ -74,6 +77,7 @@ class BucketOptions:
         _check_at_least_one("--num-buckets", self.num_buckets)
         _check_at_least_one("--k", self.k)
         _check_at_least_one("--workers", self.workers)
+        check_engine(self.engine, self.ray_address)
         _check_finite("--pass-threshold", self.pass_threshold)
         _check_score_field(self.score_field)
         if self.thresholds is not None:
@@ -167,6 +171,8 @@ class PreprocessOptions:
     best_response: bool = True
     on_malformed: str = "stop"
     workers: int | None = None
+    engine: str = "local"
+    ray_address: str | None = None
     sync: bool = True
 
     def __post_init__(self) -> None:
@@ -180,6 +186,7 @@ class PreprocessOptions:
         _check_text("--data-source", self.data_source)
         _check_text("--ability", self.ability)
         _check_at_least_one("--workers", self.workers)
+        check_engine(self.engine, self.ray_address)
         if not 0 <= self.val_ratio < 1:
             raise UsageError(
                 f"the ratio is {self.val_ratio}",

@@ -25,7 +25,7 @@ from curriculum.manifests import (
     PreprocessingManifest,
     encode_manifest,
 )
-from curriculum.workers import SIGNALS
+from curriculum.processes import SIGNALS
 
 
 def check_writable(directory: Path) -> None:

@@ -37,7 +37,8 @@ class StagedShard:
 class PlaceTask:
     """A set: its staged shards in order, and by side where to write, the rows of each row group
     and their order (places among the side's staged rows; None: as they are); a side without rows
-    has no path. `data_source` is that of all rows, None where each has its own."""
+    has no path. `data_source` is that of all rows, None where each has its own. Staged rows are
+    removed as they are read, unless they are to `stay` in case the task is run again."""
 
     shards: Sequence[StagedShard]
     form: RowForm
@@ -46,6 +47,7 @@ class PlaceTask:
     groups: Sequence[Sequence[int]]
     data_source: str | None
     orders: Sequence[IntArray | None]
+    stay: bool
 
 
 @dataclass
@@ -63,7 +65,7 @@ class Placed:
 
 
 def place_set(task: PlaceTask) -> list[Placed]:
-    """Write the files of a set, and say by side what went into them. Staged rows are removed."""
+    """Write the files of a set, and say by side what went into them."""
     placed = [Placed() for _ in SPLITS]
     digests = [hashlib.blake2b() for _ in SPLITS]
     schema = task.form.schema()
@@ -94,7 +96,7 @@ def place_set(task: PlaceTask) -> list[Placed]:
 
 def _as_staged(task: PlaceTask) -> Iterator[tuple[int, pa.RecordBatch, HashArray]]:
     """Rows in the order in which they are staged, each batch with its side and prompt hashes."""
-    for batch, shard in _read(task.shards):
+    for batch, shard in _read(task):
         val = task.split.is_val(_hashes(batch))
         for side, chosen in enumerate((~val, val)):
             if chosen.any():
@@ -105,7 +107,7 @@ def _as_staged(task: PlaceTask) -> Iterator[tuple[int, pa.RecordBatch, HashArray
 def _sorted(task: PlaceTask) -> Iterator[tuple[int, pa.RecordBatch, HashArray]]:
     """The same in the order of the task. Staged files stay mapped meanwhile: of what lies in them,
     only the rows of one row group are in memory at a time."""
-    staged = list(_read(task.shards))
+    staged = list(_read(task))
     hashes = [_hashes(batch) for batch, _ in staged]
     batches = np.repeat(np.arange(len(staged)), list(map(len, hashes)))
     rows = np.concatenate([np.arange(len(part)) for part in hashes])
@@ -150,14 +152,15 @@ def digest_hashes(parts: Sequence[HashArray]) -> bytes:
     return digest.digest()
 
 
-def _read(shards: Sequence[StagedShard]) -> Iterator[tuple[pa.RecordBatch, StagedShard]]:
+def _read(task: PlaceTask) -> Iterator[tuple[pa.RecordBatch, StagedShard]]:
     # These files are this run's own, so nobody cuts them short under the map.
-    for shard in shards:
+    for shard in task.shards:
         for path in shard.paths:
             with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
                 for batch in stream:
                     yield batch, shard
-            path.unlink()
+            if not task.stay:
+                path.unlink()
 
 
 def _characters(prompts: pa.ListArray) -> LengthArray:

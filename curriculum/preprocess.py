@@ -64,7 +64,9 @@ def preprocess_buckets(
     with (
         Progress(sum(file.size for file in work), show_progress) as progress,
         Outputs(output, options.sync) as outputs,
-        Workers(options.workers) as workers,  # ended before what they stage is removed
+        Workers(
+            options.workers, options.engine, options.ray_address
+        ) as workers,  # ended before what they stage is removed
     ):
         previous = load_manifest(output, PreprocessingManifest)
         _check_outputs(options, sets, previous.files() if previous else [])

@@ -1,74 +1,60 @@
-"""A function over shards, in this process or in several: results in order, the first error wins.
+"""A function over shards, in this process, in several, or on a Ray cluster: results in order, the
+first error wins.
 
-Whatever the number of workers, the results are the same.
+Whatever does the work, the results are the same.
 """
 
 from __future__ import annotations
 
 import gc
-import os
+import logging
 import pickle
+import platform
 import signal
-import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
 from itertools import chain, islice
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
-from curriculum.errors import InputError
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future, ProcessPoolExecutor
-    from multiprocessing.connection import Connection
-    from multiprocessing.process import BaseProcess
+from curriculum.errors import InputError, UsageError
+from curriculum.processes import CROWD, SIGNALS, TASKS_PER_WORKER, TICK_SECONDS, Processes
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-TASKS_PER_WORKER = 3
-CROWD = 2  # processes per worker, at most, for few tasks
-TICK_SECONDS = 0.2
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # those that end a run
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+ENGINES = ("local", "ray")
+RETRIES = 3  # of a task whose node or process is gone
+CANCEL_SECONDS = 10.0
+_SIZE_SECONDS = 5.0
 
 
 class Workers:
-    """Processes that run a function over tasks; with `count` 1, this process alone.
+    """What runs a function over tasks: processes of this machine (with `count` 1 this one alone),
+    or the CPUs of a Ray cluster.
 
-    A context manager: leaving it ends the processes, at once after an error. They also end when
-    this process does, however it dies. They are started when there is more than one task to run,
-    and tasks that cannot be sent to another process run in this one.
+    A context manager: leaving it ends the work, at once after an error. `again` says that a task
+    may be run again where its node is gone, so it has to leave what it reads.
     """
 
-    def __init__(self, count: int | None = None) -> None:
-        self._count = count or usable_cores()
-        self._pool: ProcessPoolExecutor | None = None
-        self._lifeline: Connection | None = None
-        self._processes = 0
-        self._crew: list[BaseProcess] = []
+    def __init__(
+        self, count: int | None = None, engine: str = "local", address: str | None = None
+    ) -> None:
+        self.again = engine == "ray"
+        self._engine = _Ray(count, address) if engine == "ray" else Processes(count)
 
     def __enter__(self) -> Workers:
+        if isinstance(self._engine, _Ray):
+            self._engine.connect()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        self._stop(at_once=kind is not None)
-
-    def _stop(self, at_once: bool) -> None:
-        if self._pool is None or self._lifeline is None:
-            return
-        if at_once:
-            self._lifeline.close()
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._lifeline.close()
-        self._pool, self._crew = None, []
+        self._engine.stop(at_once=kind is not None)
 
     def map(
         self,
@@ -81,106 +67,26 @@ class Workers:
 
         A few tasks per worker are under way at once, so what waits stays small; `tasks` are taken
         only as they are needed. With `crowd` all tasks, if they are few, share the cores from the
-        start, up to CROWD for each worker. `tick` is called several times a second while other
-        processes work, and else after each task.
+        start, up to CROWD for each worker. `tick` is called several times a second while others
+        work, and else after each task.
         """
-        todo = iter(tasks)
-        first = list(islice(todo, TASKS_PER_WORKER * self._count))
-        if self._count == 1 or len(first) < 2 or not _can_travel(function, first[0]):
+        engine, todo = self._engine, iter(tasks)
+        run = partial(_run, function)
+        first = list(islice(todo, engine.at_once()))
+        if not engine.takes(run, first):
             for task in chain(first, todo):
-                result = _run(function, task)
+                result = run(task)
                 if tick is not None:
                     tick()
                 yield task, result
             return
-        most = CROWD * self._count if crowd else self._count
-        with _killed_workers_told():
-            pool, running = self._start(min(len(first), most), function, first)
+        running = deque(zip(first, engine.begin(run, first, crowd), strict=True))
         while running:
-            task, future = running.popleft()
-            with _killed_workers_told():
-                result = self._result(future, tick)
-                more = islice(todo, 1)
-                running.extend((task, pool.submit(_run, function, task)) for task in more)
+            task, handle = running.popleft()
+            result = engine.result(handle, tick)
+            more = islice(todo, max(engine.at_once() - len(running), 0))
+            running.extend((task, engine.submit(run, task)) for task in more)
             yield task, result
-
-    def _result(self, future: Future[Result], tick: Callable[[], None] | None) -> Result:
-        from concurrent.futures import wait
-
-        while not wait([future], TICK_SECONDS).done:
-            if not all(process.is_alive() for process in self._crew) and self._lifeline:
-                # It may have died in the middle of a result, for whose rest the pool would wait
-                # as long as any other worker lives.
-                self._lifeline.close()
-            if tick is not None:
-                tick()
-        return future.result()
-
-    def _start(
-        self, count: int, function: Callable[[Task], Result], tasks: Sequence[Task]
-    ) -> tuple[ProcessPoolExecutor, deque[tuple[Task, Future[Result]]]]:
-        """A pool of `count` processes, those it had already if they are as many; and the tasks
-        that it works on."""
-        from multiprocessing import active_children
-
-        if self._processes != count:
-            self._stop(at_once=False)
-        others = active_children()
-        with _signals_blocked():  # until every new process knows how to take them
-            pool = self._pool = self._pool or self._new_pool(count)
-            running = deque((task, pool.submit(_run, function, task)) for task in tasks)
-        if not self._crew:
-            self._crew = [child for child in active_children() if child not in others]
-            _close_own_end_of_results(pool)
-        return pool, running
-
-    def _new_pool(self, count: int) -> ProcessPoolExecutor:
-        from concurrent.futures import ProcessPoolExecutor
-        from multiprocessing import get_context
-
-        # A fork shares the modules that are loaded, so workers start at once. Where other threads
-        # run (numpy keeps some, idle) Python warns of it; ours hold no lock.
-        context = get_context("fork" if sys.platform == "linux" else None)
-        driver, self._lifeline = context.Pipe(duplex=False)
-        self._processes, self._crew = count, []
-        return ProcessPoolExecutor(
-            count,
-            mp_context=context,
-            initializer=_start_worker,
-            initargs=(driver, self._lifeline),
-        )
-
-
-def _close_own_end_of_results(pool: ProcessPoolExecutor) -> None:
-    """Leave the pipe of results to the workers, so that it ends when they do."""
-    writer = getattr(getattr(pool, "_result_queue", None), "_writer", None)
-    if sys.platform == "linux" and writer is not None:  # all workers are forked already
-        writer.close()
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Let signals that would end the run wait; what is started meanwhile inherits that."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _killed_workers_told() -> Iterator[None]:
-    """Say what it means that a process of the pool is gone."""
-    from concurrent.futures.process import BrokenProcessPool
-
-    try:
-        yield
-    except BrokenProcessPool as error:
-        raise InputError(
-            "a worker process was killed",
-            expected="it to run to its end",
-            fix="nothing was written; if memory ran out, try again with fewer --workers",
-        ) from error
 
 
 def _run(function: Callable[[Task], Result], task: Task) -> Result:
@@ -195,24 +101,148 @@ def _run(function: Callable[[Task], Result], task: Task) -> Result:
             gc.enable()
 
 
-def _can_travel(function: Callable[[Task], Result], task: Task) -> bool:
-    """Whether a task can be sent to another process; a metric made on the spot, say, cannot."""
+def check_engine(engine: str, address: str | None) -> None:
+    """Raise UsageError unless this engine can be had."""
+    if engine not in ENGINES:
+        raise UsageError(
+            f"there is no {engine!r}",
+            where="--engine",
+            expected="one of " + ", ".join(ENGINES),
+            fix="choose one of them",
+        )
+    if engine == "ray" and find_spec("ray") is None:
+        raise UsageError(
+            "Ray is not installed here",
+            where="--engine",
+            expected="the extra that brings it",
+            fix="pip install 'rollout-curriculum[ray]', or in a clone pip install -e '.[ray]'",
+        )
+    if engine != "ray" and address is not None:
+        raise UsageError(
+            "it names a Ray cluster, and Ray is not asked for",
+            where="--ray-address",
+            expected="--engine ray beside it",
+            fix="add --engine ray, or leave out --ray-address",
+        )
+
+
+class _Ray:
+    """A Ray cluster: the one at `address`, else the one that runs here, else one started here.
+
+    At most `count` tasks are under way, or a few for each CPU of the cluster, as many as it has
+    by then. A task whose process or node is gone is run again. The package goes to the nodes with
+    the tasks; what it needs has to be there.
+    """
+
+    def __init__(self, count: int | None, address: str | None) -> None:
+        self._count, self._address = count, address
+        self._size, self._sized = 1, 0.0
+        self._ours = False
+        self._ray: Any = None
+        self._running: list[Any] = []
+
+    def connect(self) -> None:
+        """Raise InputError where there is no such cluster."""
+        with _signals_kept():
+            import ray
+        self._ray = ray
+        if ray.is_initialized():
+            return
+        try:
+            ray.init(
+                self._address,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"py_modules": [str(Path(__file__).parent)]},
+            )
+        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"no connection to the Ray cluster ({error})",
+                where="--ray-address",
+                expected="a cluster with this version of Ray and Python",
+                fix="start one with `ray start --head`, or leave the flag out for one of this "
+                "machine's own; nothing was written",
+            ) from error
+        self._ours = True
+
+    def at_once(self) -> int:
+        """How many tasks should be under way; a cluster may grow and shrink."""
+        if self._count is not None:
+            return self._count
+        if time.monotonic() - self._sized > _SIZE_SECONDS:
+            self._size = int(self._ray.cluster_resources().get("CPU", 1))
+            self._sized = time.monotonic()
+        return TASKS_PER_WORKER * max(self._size, 1)
+
+    def takes(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> bool:
+        """Whether there is a first task."""
+        return bool(tasks)
+
+    def begin(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task], crowd: bool
+    ) -> list[Any]:
+        """Start the first tasks; of a crowd, several share a CPU."""
+        self._remote = self._ray.remote(_run_away).options(
+            num_cpus=1 / CROWD if crowd else 1, max_retries=RETRIES
+        )
+        return [self.submit(function, task) for task in tasks]
+
+    def submit(self, function: Callable[[Task], Result], task: Task) -> Any:
+        """Start one more."""
+        self._running.append(self._remote.remote(function, task))
+        return self._running[-1]
+
+    def result(self, reference: Any, tick: Callable[[], None] | None) -> Any:
+        """What a task gives, once it has; meanwhile `tick` is called several times a second."""
+        while not self._ray.wait([reference], timeout=TICK_SECONDS)[0]:
+            if tick is not None:
+                tick()
+        try:
+            packed = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except self._ray.exceptions.RayError as error:
+            raise InputError(
+                f"a task was killed {RETRIES + 1} times, or its node ({type(error).__name__})",
+                expected="it to run to its end",
+                fix="nothing was written; if memory ran out, try again with fewer --workers",
+            ) from error
+        self._running.remove(reference)
+        return pickle.loads(packed)
+
+    def stop(self, at_once: bool) -> None:
+        """Cancel what is under way, wait until it has ended, and leave the cluster."""
+        for reference in self._running:
+            self._ray.cancel(reference, force=True)
+        if self._running:
+            self._ray.wait(self._running, num_returns=len(self._running), timeout=CANCEL_SECONDS)
+        if self._ours:
+            self._ray.shutdown()
+
+
+def _run_away(function: Callable[[Task], Result], task: Task) -> bytes:
+    """Run a task on a node. Packed, its arrays are ours on arrival, not those of Ray's store."""
     try:
-        pickle.dumps((function, task))
-    except (pickle.PicklingError, AttributeError, TypeError):
-        return False
-    return True
+        return pickle.dumps(function(task))
+    except (FileNotFoundError, InputError) as error:
+        missing = error.__cause__ if isinstance(error, InputError) else error
+        if not isinstance(missing, FileNotFoundError):
+            raise
+        raise InputError(
+            f"the node {platform.node()} of the Ray cluster has no such file",
+            where=str(missing.filename),
+            expected="files that all nodes see",
+            fix="use a file system that the nodes share, or an object store (s3://, gs://); "
+            "nothing was written",
+        ) from error
 
 
-def _start_worker(driver: Connection, lifeline: Connection) -> None:
-    """Leave signals, which may reach every process of a terminal or a job, to the driver; end when
-    it closes its end of the lifeline, as it does when it dies."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    lifeline.close()
-    threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
-
-
-def _end_with(driver: Connection) -> None:
-    driver.poll(None)
-    os._exit(1)
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray answers some signals itself as soon as it is loaded; how we do it stays."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from curriculum.directory import BucketDirectory
 from curriculum.errors import InternalError
@@ -50,6 +51,8 @@ def write_sets(run: PreprocessRun, plan: RowPlan, form: RowForm) -> list[SetFact
     done = run.workers.map(place_set, tasks.values(), crowd=True, tick=tick)
     for name, (task, placed) in zip(tasks, done, strict=True):
         _check_placed(plan, name, task, placed)
+        for path in _staged(task):
+            path.unlink(missing_ok=True)
         facts[name] = _weigh(run, plan, name, placed)
     tick()
     return [
@@ -84,14 +87,13 @@ def _place_task(run: PreprocessRun, plan: RowPlan, form: RowForm, name: str) -> 
     options = run.options
     source = None if options.keep_data_source else options.data_source
     orders = [plan.order(name, side) for side in range(len(SPLITS))]
-    return PlaceTask(shards, form, plan.split, paths, groups, source, orders)
+    stay = run.workers.again
+    return PlaceTask(shards, form, plan.split, paths, groups, source, orders, stay)
 
 
 def _staged_progress(run: PreprocessRun, tasks: Iterable[PlaceTask]) -> Callable[[], None]:
     """What tells the progress how much has been written: staged rows are removed as they are."""
-    sizes = {
-        path: path.stat().st_size for task in tasks for shard in task.shards for path in shard.paths
-    }
+    sizes = {path: path.stat().st_size for task in tasks for path in _staged(task)}
     work = sum(run.directory.files[i].size for places in run.sets.values() for i in places)
     share = work / max(sum(sizes.values()), 1)
 
@@ -100,6 +102,11 @@ def _staged_progress(run: PreprocessRun, tasks: Iterable[PlaceTask]) -> Callable
         run.progress.add(round(share * sum(sizes.pop(path) for path in gone)))
 
     return tick
+
+
+def _staged(task: PlaceTask) -> list[Path]:
+    """The files of a set's staged rows."""
+    return [path for shard in task.shards for path in shard.paths]
 
 
 def _check_placed(plan: RowPlan, name: str, task: PlaceTask, placed: Sequence[Placed]) -> None:

@@ -16,7 +16,8 @@ import pytest
 
 from curriculum.errors import InputError
 from curriculum.preprocess import _convert_again
-from curriculum.workers import Workers, usable_cores
+from curriculum.processes import usable_cores
+from curriculum.workers import Workers
 from tests.support import Script, rollout, tree, write_jsonl
 
 
