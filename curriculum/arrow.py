@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from curriculum.arrays import BoolArray, FloatArray, IntArray
+from curriculum.blocks import Block
 from curriculum.errors import InternalError
-from curriculum.inputs import Block
 from curriculum.shapes import Plan
 
 

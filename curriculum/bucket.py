@@ -10,12 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curriculum.arrays import Array, IntArray, LengthArray, PlaceArray, compact_places
+from curriculum.arrays import Array, PlaceArray, compact_places
 from curriculum.bucket_errors import mend_lines, nothing_scored
 from curriculum.bucket_record import Written, output_files, record_bucketing
 from curriculum.bucket_summary import BucketFacts, BucketingReport
@@ -27,11 +26,12 @@ from curriculum.bucketers import (
     rank_cuts,
     split_at,
 )
-from curriculum.copying import copy_shard, copy_tasks
+from curriculum.copying import Lines
 from curriculum.dump_find import Dump, find_dump
-from curriculum.errors import InputError, InternalError
+from curriculum.errors import InputError
 from curriculum.formats import OWN
-from curriculum.inputs import InputFile, Shard, check_unchanged, cut_shards, find_files
+from curriculum.inputs import InputFile, check_unchanged, cut_shards, find_files
+from curriculum.line_files import Copier, LineFile
 from curriculum.manifests import (
     MALFORMED_FILE,
     REASONS_FILE,
@@ -56,6 +56,7 @@ from curriculum.scan import (
     ScanTask,
     scan_shard,
 )
+from curriculum.stores import AnyPath, any_in_store, to_path
 from curriculum.text import plural
 from curriculum.workers import Workers
 
@@ -84,17 +85,17 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
     rollout, and for an output directory that cannot be used.
     """
     files = find_files(options.inputs)
-    output = Path(options.output_dir)
+    output = to_path(options.output_dir)
     check_writable(output)
     score_field = options.score_field or DEFAULT_SCORE_FIELD
     dump = find_dump(files, options.dump_flags, score_field)
     work = (4 if dump else 2) * sum(file.size for file in files)
+    fork = not any_in_store([*options.inputs, options.output_dir])
+    engine = Workers(options.workers, options.engine, options.ray_address, fork)
     with (
         Progress(work, show_progress) as progress,
         Outputs(output, options.sync) as outputs,
-        Workers(
-            options.workers, options.engine, options.ray_address
-        ) as workers,  # ended before what they stage is removed
+        engine as workers,  # ended before what they stage is removed
     ):
         previous = load_manifest(output, BucketingManifest)
         old = previous.files() if previous else []
@@ -104,10 +105,10 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
             run = _gather(run, dump)
         scanned, kinds = _scan(run)
         buckets, distinct = _cut(options, scanned)
-        sizes = _copy(run, scanned, buckets)
+        bucket_files = _copy(run, scanned, buckets)
         check_unchanged(files)
         facts = [_facts(scanned, buckets, i) for i in range(len(options.names))]
-        written = Written(facts, sizes.tolist(), outputs.rejected, run.gathered)
+        written = Written(facts, bucket_files, outputs.rejected, run.gathered)
         manifest = record_bucketing(options, files, scanned, written)
         outputs.commit(manifest, old)
     return BucketingReport(
@@ -125,13 +126,14 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
         ),
         malformed_kinds=kinds,
         dump=run.gathered.dump if run.gathered else None,
+        warnings=outputs.warnings,
     )
 
 
 def _check_outputs(options: BucketOptions, files: Sequence[InputFile], old: Sequence[str]) -> None:
     """Refuse to write over the input, next to it, or over files that are not the toolkit's."""
-    output = Path(options.output_dir)
-    if output.resolve() in {Path(given).resolve() for given in options.inputs}:
+    output = to_path(options.output_dir)
+    if output.resolve() in {to_path(given).resolve() for given in options.inputs}:
         raise InputError(
             "the output directory is an input directory, so the next run would read these "
             "buckets as rollouts",
@@ -139,7 +141,7 @@ def _check_outputs(options: BucketOptions, files: Sequence[InputFile], old: Sequ
             expected="another directory",
             fix="choose another -o",
         )
-    read = {Path(file.path).resolve() for file in files}
+    read = {to_path(file.path).resolve() for file in files}
     for name in (*output_files(options), *old):
         if (output / name).resolve() in read:
             raise InputError(
@@ -198,7 +200,7 @@ def _scan(run: _Run) -> tuple[Scanned, Counter[str]]:
     return scanned, run.gathered.problems.kinds if run.gathered else problems.kinds
 
 
-def _reason_files(run: _Run, scanned: Scanned) -> list[Path | None]:
+def _reason_files(run: _Run, scanned: Scanned) -> list[AnyPath | None]:
     """Per shard, where the reasons of malformed lines are kept that are to be set aside."""
     if run.options.on_malformed == "stop":
         return [None] * len(scanned.shards)
@@ -226,9 +228,8 @@ def _cut(options: BucketOptions, scanned: Scanned) -> tuple[list[PlaceArray], in
     return [compact_places(part, parts) for part in places], distinct
 
 
-def _copy(run: _Run, scanned: Scanned, buckets: Sequence[PlaceArray]) -> IntArray:
-    """Second pass: write the bucket files and the rejected lines; the size of each bucket file in
-    bytes."""
+def _copy(run: _Run, scanned: Scanned, buckets: Sequence[PlaceArray]) -> list[LineFile]:
+    """Second pass: write the bucket files and the rejected lines; what became of each bucket."""
     run.progress.step("copy")
     names = output_files(run.options)
     rejected = {
@@ -236,34 +237,27 @@ def _copy(run: _Run, scanned: Scanned, buckets: Sequence[PlaceArray]) -> IntArra
         MALFORMED_FILE: scanned.count(MALFORMED),
     }
     destinations = {name: i for i, name in enumerate((*names, *+Counter(rejected)))}
-    paths = [run.outputs.stage(name) for name in destinations]
-    for path in paths:
-        path.touch()
     places = {
         NO_SCORE: destinations.get(UNSCORED_FILE, -1),
         UNDEFINED: destinations.get(UNSCORED_FILE, -1),
         MALFORMED: destinations.get(MALFORMED_FILE, -1),
     }
-    sizes = np.zeros(len(paths), dtype=np.int64)
-    tasks = copy_tasks(_destinations(scanned, buckets, places), paths, sizes)
-    for task, _ in run.workers.map(copy_shard, tasks):
-        run.progress.add(task.shard.stop - task.shard.start)
+    copier = Copier(run.outputs, run.workers)
+    written = copier.copy(
+        list(destinations),
+        _destinations(scanned, buckets, places),
+        lambda shard: run.progress.add(shard.stop - shard.start),
+    )
     if run.gathered and run.gathered.malformed:
-        path = run.outputs.stage(MALFORMED_FILE)
-        path.touch()
-        for _ in run.workers.map(copy_shard, run.gathered.malformed_tasks(path)):
-            pass
-    for path, size in zip(paths, sizes.tolist(), strict=True):
-        if path.stat().st_size != size:
-            raise InternalError(f"{path} has {path.stat().st_size:,} bytes instead of {size:,}")
+        copier.copy([MALFORMED_FILE], run.gathered.malformed_lines())
     if any(rejected.values()) or (run.gathered and run.gathered.malformed):
         _write_reasons(run, scanned)
-    return sizes[: len(names)]
+    return written[: len(names)]
 
 
 def _destinations(
     scanned: Scanned, buckets: Sequence[PlaceArray], places: Mapping[int, int]
-) -> Iterator[tuple[Shard, LengthArray, PlaceArray]]:
+) -> Iterator[Lines]:
     """Per shard, its lines' lengths and where they go: to their bucket, or as `places` has it for
     their kind."""
     for shard, scan, bucket in zip(scanned.shards, scanned.scans, buckets, strict=True):

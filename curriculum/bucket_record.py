@@ -10,6 +10,7 @@ from curriculum.bucket_summary import BucketFacts
 from curriculum.errors import InternalError
 from curriculum.formats import OWN
 from curriculum.inputs import InputFile
+from curriculum.line_files import LineFile
 from curriculum.manifests import (
     BucketingManifest,
     BucketRecord,
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Written:
-    """What a run wrote: by bucket its facts and the size of its file in bytes; the files of
+    """What a run wrote: by bucket its facts and its file; the files of
     rejected lines; and the dump that its rollouts were gathered from, if they were."""
 
     facts: Sequence[BucketFacts]
-    sizes: Sequence[int]
+    bucket_files: Sequence[LineFile]
     rejected: tuple[str, ...]
     gathered: Gathered | None
 
@@ -63,10 +64,11 @@ def record_bucketing(
     )
     if counts.read != counts.bucketed + counts.unscored + counts.malformed:
         raise InternalError(f"the counts do not add up: {counts}")
-    buckets = zip(options.names, output_files(options), written.facts, written.sizes, strict=True)
+    placed = zip(output_files(options), written.bucket_files, strict=True)
+    buckets = zip(options.names, placed, written.facts, strict=True)
     records = (
-        BucketRecord(name, i, file, fact.count, size, fact.lowest, fact.highest)
-        for i, (name, file, fact, size) in enumerate(buckets)
+        BucketRecord(name, i, file, fact.count, of.bytes, fact.lowest, fact.highest, parts=of.parts)
+        for i, (name, (file, of), fact) in enumerate(buckets)
     )
     return BucketingManifest(
         __version__,

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from curriculum.dump_find import Dump
 from curriculum.dump_summary import dump_lines, dump_warnings
 from curriculum.manifests import UNSCORED_FILE, BucketingManifest, BucketRecord
 from curriculum.rejected import set_aside
+from curriculum.stores import to_path
 from curriculum.text import number, plural, share, size, table
 
 # A bucket is lopsided when its share is off its equal part by more than this factor.
@@ -78,6 +78,7 @@ class BucketingReport:
     malformed: dict[str, int] = field(default_factory=dict)
     malformed_kinds: Counter[str] = field(default_factory=Counter)
     dump: Dump | None = None
+    warnings: Sequence[str] = ()
 
 
 def bucketing_summary(report: BucketingReport) -> str:
@@ -88,7 +89,7 @@ def bucketing_summary(report: BucketingReport) -> str:
     direction = "higher is easier" if metric.higher_is_easier else "higher is harder"
     rows = [["bucket", "file", "rollouts", "share", label, "mean score"]]
     for bucket, facts in zip(manifest.buckets, report.facts, strict=True):
-        path = str(Path(report.output_dir, bucket.file))
+        path = str(to_path(report.output_dir) / _shown(bucket))
         spread = "empty" if facts.count == 0 else _range(facts)
         row = [bucket.name, path, f"{facts.count:,}", share(facts.count, counts.bucketed)]
         rows.append([*row, spread, number(facts.mean_score)])
@@ -103,6 +104,10 @@ def bucketing_summary(report: BucketingReport) -> str:
             *_read_lines(report),
         ]
     )
+
+
+def _shown(bucket: BucketRecord) -> str:
+    return bucket.file.replace(".", f"-*-of-{bucket.parts:05}.") if bucket.parts else bucket.file
 
 
 def _read_lines(report: BucketingReport) -> list[str]:
@@ -145,7 +150,7 @@ def _method(report: BucketingReport) -> str:
 def bucketing_warnings(report: BucketingReport) -> list[str]:
     """What a person should know before using the buckets, each with a remedy."""
     warnings = dump_warnings(report.dump, report.manifest) if report.dump else []
-    warnings += [*_score_warnings(report), *_size_warnings(report)]
+    warnings += [*report.warnings, *_score_warnings(report), *_size_warnings(report)]
     first, last = report.facts[0], report.facts[-1]
     first_name, last_name = report.manifest.buckets[0].name, report.manifest.buckets[-1].name
     if report.manifest.metric.name == "variance":
@@ -181,7 +186,7 @@ def _score_warnings(report: BucketingReport) -> list[str]:
         warnings.append(
             f"{counts.unscored:,} of {plural(rollouts, 'rollout')} unscored and in no bucket: "
             f"{_by_file(report.unscored)}. They are in "
-            f"{Path(report.output_dir, UNSCORED_FILE)}, the reasons beside "
+            f"{to_path(report.output_dir) / UNSCORED_FILE}, the reasons beside "
             "them."
         )
     if report.malformed:

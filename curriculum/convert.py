@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -26,18 +25,20 @@ from curriculum.arrays import (
     compact_lengths,
 )
 from curriculum.arrow import integers, is_utf8
+from curriculum.blocks import Block, read_blocks
 from curriculum.bucketers import difficulty
 from curriculum.columns import Columns, Notes
 from curriculum.errors import InternalError
 from curriculum.filters import FILTERS
 from curriculum.infer import FormGuess, Shapes
-from curriculum.inputs import Block, Shard, read_blocks
+from curriculum.inputs import Shard
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
 from curriculum.prompts import Messages, hash_prompts
 from curriculum.rejected import ProblemLog, Problems
 from curriculum.rollouts import Reason, invalid_utf8, is_blank
 from curriculum.rows import ReadOptions, RowReader
 from curriculum.shapes import Place
+from curriculum.stores import AnyPath, open_sink
 from curriculum.verl import Measures, RowForm, build_rows
 
 # What a line is.
@@ -72,10 +73,10 @@ class ConvertTask:
     metrics: MetricChoice
     filter: str
     seed: int
-    directory: Path | None
+    directory: AnyPath | None
     known: Shapes
     form: RowForm | None = None
-    reasons: Path | None = None
+    reasons: AnyPath | None = None
     rank: bool = False
 
 
@@ -84,7 +85,7 @@ class Part:
     """Staged rows of one form: `hash` and `ordinal` (a rollout's place in its shard) beside the
     columns of `build_rows`."""
 
-    path: Path
+    path: AnyPath
     form: RowForm
 
 
@@ -218,7 +219,8 @@ class _Converter:
             self._end_part()
             name = f"{self._task.number:06}-{len(self._parts)}.arrow"
             self._parts.append(Part(directory / name, form))
-            self._writer = pa.ipc.new_stream(str(self._parts[-1].path), batch.schema)
+            self._file = open_sink(self._parts[-1].path)
+            self._writer = pa.ipc.new_stream(self._file, batch.schema)
         self._writer.write_batch(batch)
 
     def close(self) -> None:
@@ -229,6 +231,7 @@ class _Converter:
     def _end_part(self) -> None:
         if self._writer is not None:
             self._writer.close()
+            self._file.close()
 
     def result(self) -> Converted:
         self._convert()

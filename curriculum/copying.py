@@ -1,4 +1,5 @@
-"""A shard's lines → bytes in their output files, each line to the place known beforehand.
+"""A shard's lines → bytes in their output files, each line to the place known beforehand, or to
+a file that is written from beginning to end.
 
 Lines are copied as they stand; only a last line without a newline gets one.
 """
@@ -10,14 +11,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from curriculum.arrays import IntArray, LengthArray, PlaceArray
-from curriculum.inputs import Block, Shard, changed, read_blocks
+from curriculum.blocks import Block, read_blocks
+from curriculum.inputs import Shard, changed
+from curriculum.stores import AnyPath
 
 NEWLINE = 0x0A
 PIECES_PER_CALL = 1024  # the most that POSIX systems take at once
+
+
+# A shard, its lines' lengths, and by number the file each goes to (-1: none).
+Lines: TypeAlias = tuple[Shard, LengthArray, PlaceArray]
+Pieces: TypeAlias = list["memoryview | bytes"]
 
 
 @dataclass(frozen=True)
@@ -32,52 +41,83 @@ class CopyTask:
     offsets: IntArray
 
 
+@dataclass(frozen=True)
+class PartTask:
+    """Shards whose lines go to new files, written from beginning to end; None where none goes."""
+
+    shards: Sequence[Lines]
+    paths: Sequence[AnyPath | None]
+
+
+def copied_bytes(lines: Lines, count: int) -> IntArray:
+    """How many bytes of a shard, with a newline after each line, go to each of `count` files."""
+    _, lengths, destinations = lines
+    copied = destinations >= 0
+    whole = lengths[copied].astype(np.int64) + 1
+    return np.bincount(destinations[copied], whole, minlength=count).astype(np.int64)
+
+
 def copy_tasks(
-    shards: Iterable[tuple[Shard, LengthArray, PlaceArray]], paths: Sequence[Path], sizes: IntArray
+    shards: Iterable[Lines], paths: Sequence[Path], sizes: IntArray
 ) -> Iterator[CopyTask]:
     """Per shard, with its lines' lengths and destinations, the copy of its lines.
 
     Each line is followed by a newline, so where it goes is known before anything is written;
     `sizes`, of what goes to each path before the first shard, grow to those of the files.
     """
-    for shard, lengths, destinations in shards:
-        yield CopyTask(shard, lengths, destinations, paths, sizes.copy())
-        copied = destinations >= 0
-        whole = lengths[copied].astype(np.int64) + 1
-        sizes += np.bincount(destinations[copied], whole, minlength=len(paths)).astype(np.int64)
+    for lines in shards:
+        yield CopyTask(*lines, paths, sizes.copy())
+        sizes += copied_bytes(lines, len(paths))
 
 
 def copy_shard(task: CopyTask) -> None:
     """Copy each line, with a newline, to its place. Raises InputError if the file changed."""
-    ends = np.cumsum(task.lengths.astype(np.int64) + 1)
     offsets = task.offsets.tolist()
-    start = first = 0  # of the block: its place among the bytes, and its first line
     with ExitStack() as stack:
         files = [stack.enter_context(path.open("r+b", buffering=0)) for path in task.paths]
         descriptors = [file.fileno() for file in files]
-        for block in read_blocks(task.shard):
-            stop = start + block.size + (block.buffer[block.size - 1] != NEWLINE)
-            after = int(np.searchsorted(ends, stop)) + 1
-            if after > len(ends) or ends[after - 1] != stop:
-                raise changed(task.shard.file)
-            lines = slice(first, after)
-            _copy_lines(block, ends[lines] - start, task.destinations[lines], descriptors, offsets)
-            start, first = stop, after
-        if first != len(ends):
-            raise changed(task.shard.file)
+        for pieces in _pieces((task.shard, task.lengths, task.destinations), len(files)):
+            for i, descriptor in enumerate(descriptors):
+                offsets[i] += _write(descriptor, pieces[i], offsets[i])
 
 
-def _copy_lines(
-    block: Block,
-    ends: IntArray,
-    destinations: PlaceArray,
-    descriptors: Sequence[int],
-    offsets: list[int],
-) -> None:
-    """Write each run of lines with one destination; moves `offsets` past what was written."""
+def write_parts(task: PartTask) -> list[int]:
+    """Write each line, with a newline, to the end of its file; the sizes of the files in bytes, as
+    they stand there. Raises InputError if an input changed."""
+    with ExitStack() as stack:
+        streams = [
+            None if path is None else stack.enter_context(path.open("wb")) for path in task.paths
+        ]
+        for lines in task.shards:
+            for pieces in _pieces(lines, len(streams)):
+                for stream, some in zip(streams, pieces, strict=True):
+                    if stream is not None and some:
+                        stream.write(b"".join(some))
+    return [path.stat().st_size if path else 0 for path in task.paths]
+
+
+def _pieces(lines: Lines, count: int) -> Iterator[list[Pieces]]:
+    """Block by block what goes to each of `count` files; valid until the next block."""
+    shard, lengths, destinations = lines
+    ends = np.cumsum(lengths.astype(np.int64) + 1)
+    start = first = 0  # of the block: its place among the bytes, and its first line
+    for block in read_blocks(shard):
+        stop = start + block.size + (block.buffer[block.size - 1] != NEWLINE)
+        after = int(np.searchsorted(ends, stop)) + 1
+        if after > len(ends) or ends[after - 1] != stop:
+            raise changed(shard.file)
+        some = slice(first, after)
+        yield _sort(block, ends[some] - start, destinations[some], count)
+        start, first = stop, after
+    if first != len(ends):
+        raise changed(shard.file)
+
+
+def _sort(block: Block, ends: IntArray, destinations: PlaceArray, count: int) -> list[Pieces]:
+    """Each run of lines with one destination."""
     last_of_run = np.flatnonzero(np.append(destinations[1:] != destinations[:-1], True))
     stops = ends[last_of_run].tolist()
-    pieces: list[list[memoryview | bytes]] = [[] for _ in descriptors]
+    pieces: list[Pieces] = [[] for _ in range(count)]
     text, start = block.text, 0
     for stop, destination in zip(stops, destinations[last_of_run].tolist(), strict=True):
         if destination >= 0:
@@ -85,8 +125,7 @@ def _copy_lines(
         start = stop
     if stops[-1] > block.size and destinations[-1] >= 0:
         pieces[destinations[-1]].append(b"\n")
-    for i, descriptor in enumerate(descriptors):
-        offsets[i] += _write(descriptor, pieces[i], offsets[i])
+    return pieces
 
 
 def _write(descriptor: int, pieces: Sequence[memoryview | bytes], offset: int) -> int:

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from curriculum.bucketers import name_problem, vocabulary_rank
 from curriculum.errors import InputError
-from curriculum.inputs import InputFile, find_file
-from curriculum.manifests import BucketingManifest, encode_manifest, load_manifest
+from curriculum.inputs import InputFile, find_each
+from curriculum.manifests import (
+    BucketingManifest,
+    encode_manifest,
+    load_manifest,
+    part_names,
+    whole_name,
+)
+from curriculum.stores import AnyPath, StorePath, names_in, to_path
 
 SUFFIX = ".jsonl"
 
 
 @dataclass(frozen=True)
 class BucketDirectory:
-    """The buckets of a directory, easiest first, each a name and a file; `warnings` tell what
-    there is beside them. Without a manifest the order is a guess from the names. `state`
-    identifies the bucketing: two directories, or two times, with the same one hold the same."""
+    """The buckets of a directory, easiest first, each a name and its file, or the parts that are
+    it one after another; `warnings` tell what there is beside them. Without a manifest the order
+    is a guess from the names. `state` identifies the bucketing: two directories, or two times,
+    with the same one hold the same."""
 
-    path: Path
+    path: AnyPath
     manifest: BucketingManifest | None
     state: str
     names: tuple[str, ...]
-    files: tuple[InputFile, ...]
+    files: tuple[Sequence[InputFile], ...]
     warnings: tuple[str, ...]
 
     def choose(self, names: Sequence[str] | None) -> list[int]:
@@ -40,6 +47,11 @@ class BucketDirectory:
                 )
         return [i for i, name in enumerate(self.names) if names is None or name in names]
 
+    def bytes(self, places: Sequence[int] | None = None) -> int:
+        """The size of these buckets, or of all."""
+        some = self.files if places is None else [self.files[i] for i in places]
+        return sum(file.size for files in some for file in files)
+
     def check_unchanged(self) -> None:
         """Raise InputError if the directory was bucketed again since it was opened."""
         if _state(load_manifest(self.path, BucketingManifest), self.files) != self.state:
@@ -51,7 +63,7 @@ class BucketDirectory:
             )
 
 
-def open_bucket_directory(path: Path) -> BucketDirectory:
+def open_bucket_directory(path: AnyPath) -> BucketDirectory:
     """Find the buckets of a directory. Raises InputError where there is none."""
     if not path.is_dir():
         raise InputError(
@@ -62,32 +74,56 @@ def open_bucket_directory(path: Path) -> BucketDirectory:
         )
     manifest = load_manifest(path, BucketingManifest)
     there = sorted(
-        entry.name.removesuffix(SUFFIX)
-        for entry in path.iterdir()
-        if entry.name.endswith(SUFFIX) and not entry.name.startswith(".")
+        name for name in names_in(path) if name.endswith(SUFFIX) and not name.startswith(".")
     )
     if manifest is not None:
-        names = tuple(bucket.name for bucket in manifest.buckets)
-        warnings = _unknown_files(path, there, names)
+        wanted = {bucket.name: bucket.files() for bucket in manifest.buckets}
+        warnings = _unknown_files(path, there, wanted)
+    elif isinstance(path, StorePath):
+        raise _unfinished(path)
     else:
-        names = tuple(sorted(there, key=_guessed_order))
-        warnings = _guessed(path, names)
-    for name in names:
+        wanted = _guess_files(there)
+        warnings = _guessed(path, list(wanted))
+    for name, names in wanted.items():
         _check_name(path, name)
-        if name not in there:
+        for missing in sorted(set(names).difference(there))[:1]:
             raise InputError(
-                f"{BucketingManifest.file_name} names this bucket file, and it is not there",
-                where=str(path / (name + SUFFIX)),
+                f"{BucketingManifest.file_name if manifest else 'the number of parts'} names this "
+                "bucket file, and it is not there",
+                where=str(path / missing),
                 expected="every bucket's file, empty ones too",
                 fix="bring it back, or bucket again",
             )
-    files = tuple(find_file(path / (name + SUFFIX)) for name in names)
-    return BucketDirectory(path, manifest, _state(manifest, files), names, files, tuple(warnings))
+    found = iter(find_each([path / name for names in wanted.values() for name in names]))
+    files = tuple([next(found) for _ in names] for names in wanted.values())
+    state = _state(manifest, files)
+    return BucketDirectory(path, manifest, state, tuple(wanted), files, tuple(warnings))
 
 
-def _state(manifest: BucketingManifest | None, files: Sequence[InputFile]) -> str:
+def _unfinished(path: StorePath) -> InputError:
+    return InputError(
+        f"there is no {BucketingManifest.file_name} here",
+        where=str(path),
+        expected="the output of a run that has finished: in a store its manifest comes last",
+        fix="check the path given with -i, or bucket again",
+    )
+
+
+def _guess_files(there: Sequence[str]) -> dict[str, list[str]]:
+    """The files of each bucket, in an order guessed from the names."""
+    found: dict[str, list[str]] = {}
+    for file in there:
+        whole = whole_name(file)
+        parts = int(file.rpartition("-of-")[2].removesuffix(SUFFIX)) if whole != file else 0
+        found[whole.removesuffix(SUFFIX)] = part_names(whole, parts) if parts else [file]
+    return {name: found[name] for name in sorted(found, key=_guessed_order)}
+
+
+def _state(manifest: BucketingManifest | None, files: Sequence[Sequence[InputFile]]) -> str:
     known = encode_manifest(manifest) if manifest else b""
-    sizes = "".join(f"{Path(file.path).name} {file.size}\n" for file in files)
+    sizes = "".join(
+        f"{to_path(file.path).name} {file.size}\n" for bucket in files for file in bucket
+    )
     return hashlib.blake2b(known + sizes.encode(), digest_size=8).hexdigest()
 
 
@@ -96,7 +132,7 @@ def _guessed_order(name: str) -> tuple[bool, int, str]:
     return rank is None, rank or 0, name
 
 
-def _guessed(path: Path, names: Sequence[str]) -> list[str]:
+def _guessed(path: AnyPath, names: Sequence[str]) -> list[str]:
     if not names:
         raise InputError(
             "there are no bucket files here",
@@ -111,8 +147,11 @@ def _guessed(path: Path, names: Sequence[str]) -> list[str]:
     ]
 
 
-def _unknown_files(path: Path, there: Sequence[str], known: Sequence[str]) -> list[str]:
-    unknown = [name + SUFFIX for name in there if name not in known]
+def _unknown_files(
+    path: AnyPath, there: Sequence[str], known: Mapping[str, Sequence[str]]
+) -> list[str]:
+    named = {file for files in known.values() for file in files}
+    unknown = [file for file in there if file not in named]
     if not unknown:
         return []
     return [
@@ -121,7 +160,7 @@ def _unknown_files(path: Path, there: Sequence[str], known: Sequence[str]) -> li
     ]
 
 
-def _check_name(path: Path, name: str) -> None:
+def _check_name(path: AnyPath, name: str) -> None:
     problem = name_problem(name)
     if problem:
         raise InputError(

@@ -13,10 +13,11 @@ from typing import Any
 
 import msgspec
 
+from curriculum.blocks import read_blocks
 from curriculum.dump_values import Fields
 from curriculum.errors import InputError
 from curriculum.formats import FORMATS, OWN, Format, Steps, adapt, fitting, own_form
-from curriculum.inputs import InputFile, Shard, read_blocks
+from curriculum.inputs import InputFile, Shard
 from curriculum.rollouts import REFUSALS, Line, Malformed, load_object
 
 AUTO = "auto"

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -21,6 +20,7 @@ from curriculum.formats import OWN, Disagreement, Format
 from curriculum.inputs import InputFile, changed, check_unchanged
 from curriculum.merge import merge
 from curriculum.rollouts import REFUSALS
+from curriculum.stores import AnyPath, to_path
 
 FILES_OPEN = 64
 
@@ -42,15 +42,16 @@ class GatherTask:
     offsets: IntArray
     lengths: LengthArray
     counts: IntArray
-    output: Path
+    output: AnyPath
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the lines of a task show: those that disagree, and which two, by the first of their
-    group (all are numbers in the dump); how many prompts were left unread; and how many rollouts
-    have several prompts where they may."""
+    """What was written, in bytes, and what the lines of a task show: those that disagree, and
+    which two, by the first of their group (all are numbers in the dump); how many prompts were left
+    unread; and how many rollouts have several prompts where they may."""
 
+    bytes: int
     refused: dict[int, tuple[str, int, int]]
     unread_prompts: int
     several_prompts: int
@@ -64,12 +65,12 @@ def gather_rollouts(task: GatherTask) -> Found:
     if task.form.name == OWN:
         assemble = partial(merge, score_field=task.form.score)
     refused: dict[int, tuple[str, int, int]] = {}
-    first = 0
+    first = size = 0
     with task.output.open("wb") as output:
         for count in task.counts.tolist():
             some = list(islice(lines, count))
             try:
-                output.write(assemble(some))
+                size += output.write(assemble(some))
             except Disagreement as error:
                 numbers = task.responses[first : first + count].tolist()
                 one, other = error.pair
@@ -78,7 +79,7 @@ def gather_rollouts(task: GatherTask) -> Found:
                 check_unchanged(task.files)  # every line was readable the first time
                 raise
             first += count
-    return Found(refused, assembler.unread, assembler.several_prompts)
+    return Found(size, refused, assembler.unread, assembler.several_prompts)
 
 
 def _read_lines(task: GatherTask) -> Iterator[bytes]:
@@ -121,7 +122,7 @@ class _Files:
         if number not in self._open:
             if len(self._open) == FILES_OPEN:
                 self._open.pop(next(iter(self._open))).close()
-            self._open[number] = Path(self._paths[number]).open("rb")  # noqa: SIM115, closed above
+            self._open[number] = to_path(self._paths[number]).open("rb")
         stream = self._open[number]
         stream.seek(offset)
         return stream.read(size)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,14 +21,16 @@ from curriculum.arrays import (
     compact_lengths,
     join_lengths,
 )
+from curriculum.blocks import Block, read_blocks
 from curriculum.dump_read import Columns, LineReader, column_at
 from curriculum.dump_values import Fields, ends_with_answer, find, is_number, written_number
 from curriculum.formats import OWN, Format, Steps
 from curriculum.hashes import NOTHING, hash_column, hash_value, mix
-from curriculum.inputs import Block, Shard, read_blocks
+from curriculum.inputs import Shard
 from curriculum.merge import RolloutReader
 from curriculum.rejected import ProblemLog, Problems
 from curriculum.rollouts import Malformed, Reason, describe, is_blank
+from curriculum.stores import AnyPath
 
 # What a line is. SKIPPED is of a step that was not asked for, CONFLICT a response whose group turns
 # out to have several ground truths, or prompts.
@@ -50,8 +51,8 @@ class IndexTask:
     shard: Shard
     form: Format
     steps: Steps
-    reasons: Path | None = None
-    text: Path | None = None
+    reasons: AnyPath | None = None
+    text: AnyPath | None = None
 
 
 @dataclass(frozen=True)

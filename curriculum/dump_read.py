@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 import msgspec
 
 from curriculum.arrow import is_utf8
+from curriculum.blocks import Block
 from curriculum.dump_values import Fields, top, tops, within
 from curriculum.formats import Format
-from curriculum.inputs import Block
 from curriculum.raw_json import from_json
 from curriculum.rollouts import REFUSALS, Line, Malformed, decode_block, invalid_utf8, load_object
 

@@ -10,12 +10,11 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
 from curriculum.arrays import ByteArray, IntArray
-from curriculum.copying import CopyTask
+from curriculum.copying import Lines
 from curriculum.dump_find import Dump
 from curriculum.dump_gather import GatherTask, gather_rollouts
 from curriculum.dump_index import (
@@ -29,7 +28,7 @@ from curriculum.dump_index import (
     index_shard,
 )
 from curriculum.dump_responses import Responses
-from curriculum.inputs import InputFile, Shard, cut_shards, find_file
+from curriculum.inputs import InputFile, Shard, cut_shards
 from curriculum.manifests import DumpRecord
 from curriculum.outputs import Outputs
 from curriculum.progress import Progress
@@ -40,8 +39,9 @@ from curriculum.rejected import (
     own_reasons,
     reason_line,
     reason_lines,
-    rejected_tasks,
+    rejected_lines,
 )
+from curriculum.stores import AnyPath
 from curriculum.workers import Workers
 
 
@@ -54,7 +54,7 @@ class Gathered:
 
     dump: Dump
     shards: list[Shard]
-    reasons: Sequence[Path | None]
+    reasons: Sequence[AnyPath | None]
     indexes: list[Index] = field(default_factory=list)
     problems: ProblemReport = field(default_factory=ProblemReport)
     files: list[InputFile] = field(default_factory=list)
@@ -105,9 +105,9 @@ class Gathered:
             kinds = np.where(index.kinds == CONFLICT, MALFORMED, index.kinds)
             yield RejectedLines(shard, index.lengths, kinds, reasons)
 
-    def malformed_tasks(self, path: Path) -> Iterator[CopyTask]:
-        """The copies of all malformed lines to a file."""
-        return rejected_tasks(self._rejected(), {MALFORMED: path})
+    def malformed_lines(self) -> Iterator[Lines]:
+        """The shards with malformed lines, which go to one file."""
+        return rejected_lines(self._rejected(), [MALFORMED])
 
     def reason_lines(self, kinds: ByteArray, reasons: Mapping[int, str]) -> Iterator[bytes]:
         """The lines of `rejected/reasons.jsonl`: of the malformed lines, then of the rollouts
@@ -196,7 +196,7 @@ class Gatherer:
             gathered.several_files = len(np.setdiff1d(several, gathered.left_out))
         return gathered
 
-    def _index(self, gathered: Gathered, scratch: Path) -> None:
+    def _index(self, gathered: Gathered, scratch: AnyPath) -> None:
         """Read every line; take the better score if all responses have it."""
         self.progress.step("group")
         shards = enumerate(zip(gathered.shards, gathered.reasons, strict=True))
@@ -212,17 +212,17 @@ class Gatherer:
         if form.better_score and gathered.better_scores == gathered.count(RESPONSE):
             gathered.dump = replace(self.dump, form=replace(form, score=form.better_score))
 
-    def _assemble(self, gathered: Gathered, scratch: Path) -> None:
+    def _assemble(self, gathered: Gathered, scratch: AnyPath) -> None:
         self.progress.step("gather")
         tasks = self._gather_tasks(gathered, scratch)
         for task, found in self.workers.map(gather_rollouts, tasks):
             gathered.pairs |= found.refused
             gathered.unread_prompts += found.unread_prompts
             gathered.several_prompts += found.several_prompts
-            gathered.files.append(find_file(task.output))
+            gathered.files.append(InputFile(str(task.output), found.bytes, 0, None, 0))
             self.progress.add(int(task.lengths.sum(dtype=np.int64)))
 
-    def _gather_tasks(self, gathered: Gathered, scratch: Path) -> Iterator[GatherTask]:
+    def _gather_tasks(self, gathered: Gathered, scratch: AnyPath) -> Iterator[GatherTask]:
         responses, shards = gathered.responses, gathered.shards
         if responses is None:
             return
@@ -289,6 +289,6 @@ def _keep_reasons(gathered: Gathered) -> None:
         path.write_bytes(b"".join(json.dumps(reason).encode() + b"\n" for reason in reasons))
 
 
-def _text(shard: Shard, scratch: Path, number: int) -> Path | None:
+def _text(shard: Shard, scratch: AnyPath, number: int) -> AnyPath | None:
     """Where the text of a compressed file goes; None for another file."""
     return scratch / f"text-{number:06}.jsonl" if shard.file.codec else None

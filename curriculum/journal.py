@@ -7,7 +7,6 @@ import contextlib
 import errno
 import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +15,7 @@ import msgspec
 from curriculum.errors import InputError
 from curriculum.lock import LOCK, DirectoryLock, refuse_if_held
 from curriculum.manifests import REJECTED, is_inside
+from curriculum.stores import AnyPath, StorePath, each, move, names_in, remove_tree
 
 JOURNAL = ".curriculum-journal.json"
 STAGING = ".curriculum-staging"
@@ -32,15 +32,15 @@ class Journal(msgspec.Struct, frozen=True):
     remove: tuple[str, ...]
     sync: bool
 
-    def begin(self, directory: Path) -> None:
+    def begin(self, directory: AnyPath) -> None:
         """Write it down; from here on the commit will be finished, by whomever."""
         staged = directory / self.staging / JOURNAL
         staged.write_bytes(msgspec.json.encode(self))
         if self.sync:
             sync([staged])
-        staged.replace(directory / JOURNAL)
+        move(staged, directory / JOURNAL)
 
-    def finish(self, directory: Path) -> None:
+    def finish(self, directory: AnyPath) -> None:
         """Do all that is not done yet, and cross it off. Raises InputError where the disk refuses;
         what is left can be finished later."""
         try:
@@ -48,24 +48,28 @@ class Journal(msgspec.Struct, frozen=True):
             (directory / JOURNAL).unlink()
         except OSError as error:
             raise _half_done(error, directory) from error
-        shutil.rmtree(directory / self.staging, ignore_errors=True)
+        remove_tree(directory / self.staging)
 
-    def _move(self, directory: Path) -> None:
+    def _move(self, directory: AnyPath) -> None:
         staging, rejected = directory / self.staging, directory / REJECTED
         if self.sync:
             sync([directory])
-        waiting = [name for name in self.files if (staging / name).exists()]
+        staged, there = files_in(staging), files_in(directory)
+        waiting = [name for name in self.files if name in staged]
         for name in self.files:
-            if name not in waiting and not (directory / name).exists():
+            if name not in staged and name not in there:
                 raise _gone(directory, name)
-        if self.files[-1] in waiting:  # until all is in place, no manifest says that it is
-            (directory / self.files[-1]).unlink(missing_ok=True)
-        for name in self.remove:
-            (directory / name).unlink(missing_ok=True)
+        *others, manifest = self.files
+        if manifest in staged:  # until all is in place, no manifest says that it is
+            (directory / manifest).unlink(missing_ok=True)
+        in_store = isinstance(directory, StorePath)
+        list(each(lambda name: (directory / name).unlink(missing_ok=True), self.remove, in_store))
         if any(map(_is_rejected, waiting)):
             rejected.mkdir(exist_ok=True)
-        for name in waiting:
-            (staging / name).replace(directory / name)
+        moved = [name for name in others if name in staged]
+        list(each(lambda name: move(staging / name, directory / name), moved, in_store))
+        if manifest in staged:
+            move(staging / manifest, directory / manifest)
         if any(map(_is_rejected, self.remove)):  # else it is the user's own
             with contextlib.suppress(OSError):  # others' files are in it
                 rejected.rmdir()
@@ -73,22 +77,34 @@ class Journal(msgspec.Struct, frozen=True):
             sync(path for path in (rejected, directory) if path.is_dir())
 
 
-def recover(directory: Path) -> None:
-    """Finish what a dead run began to commit, and clear what it staged; the lock must be held."""
+def files_in(directory: AnyPath) -> set[str]:
+    """The names, as a journal has them, of what is there."""
+    rejected = {f"{REJECTED}/{name}" for name in names_in(directory / REJECTED)}
+    return names_in(directory) | rejected
+
+
+def recover(directory: AnyPath) -> None:
+    """Finish what a dead run began to commit, and clear what it staged; the lock must be held.
+
+    A store has no locks, so there a run that has staged files may be alive: they stay."""
     journal = directory / JOURNAL
     if journal.is_file():
         _load(journal).finish(directory)
-    for staging in _stagings(directory):
-        shutil.rmtree(staging, ignore_errors=True)
+    if isinstance(directory, Path):
+        for staging in stagings(directory):
+            remove_tree(staging)
 
 
-def recover_to_read(directory: Path) -> None:
+def recover_to_read(directory: AnyPath) -> None:
     """Make sure that a directory to be read holds one complete set of outputs.
 
     Raises InputError where a run is writing into it, and where a dead run left it half done and
     it cannot be written to.
     """
-    left = [path for path in (directory / JOURNAL, *_stagings(directory)) if path.exists()]
+    if isinstance(directory, StorePath):
+        recover(directory)
+        return
+    left = [path for path in (directory / JOURNAL, *stagings(directory)) if path.exists()]
     if not left and not (directory / LOCK).exists():
         return
     if not os.access(directory, os.W_OK | os.X_OK):
@@ -105,9 +121,11 @@ def recover_to_read(directory: Path) -> None:
         recover(directory)
 
 
-def sync(paths: Iterable[Path]) -> None:
+def sync(paths: Iterable[AnyPath]) -> None:
     """Wait until files and directories are on the disk, where a full one shows at the latest."""
     for path in paths:
+        if isinstance(path, StorePath):  # what is written there is safe
+            continue
         with _directories_excused(path):
             descriptor = os.open(path, os.O_RDONLY)
             try:
@@ -126,16 +144,16 @@ def _directories_excused(path: Path) -> Iterator[None]:
             raise
 
 
-def _stagings(directory: Path) -> list[Path]:
+def stagings(directory: AnyPath) -> list[AnyPath]:
     """The staging directories of runs, dead or alive."""
-    return [path for path in directory.glob(STAGING + "-*") if _STAGING_NAME.match(path.name)]
+    return [directory / name for name in sorted(names_in(directory)) if _STAGING_NAME.match(name)]
 
 
 def _is_rejected(name: str) -> bool:
     return PurePosixPath(name).parent.name == REJECTED
 
 
-def _gone(directory: Path, name: str) -> InputError:
+def _gone(directory: AnyPath, name: str) -> InputError:
     return InputError(
         f"a run was stopped while it moved its files here, and {name} is gone since",
         where=str(directory),
@@ -144,16 +162,16 @@ def _gone(directory: Path, name: str) -> InputError:
     )
 
 
-def _half_done(error: OSError, directory: Path) -> InputError:
+def _half_done(error: OSError, directory: AnyPath) -> InputError:
     return InputError(
-        f"the finished files could not all be moved into place ({error.strerror})",
+        f"the finished files could not all be moved into place ({error.strerror or error})",
         where=str(error.filename2 or error.filename or directory),
         expected="a directory with room, that only this run writes to",
         fix="mend the cause and run again: whatever opens the directory next first moves the rest",
     )
 
 
-def _load(path: Path) -> Journal:
+def _load(path: AnyPath) -> Journal:
     try:
         journal = msgspec.json.decode(path.read_bytes(), type=Journal)
         names = (*journal.files, *journal.remove, journal.staging)

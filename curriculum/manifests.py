@@ -6,18 +6,24 @@ the run finished.
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+import re
+from contextlib import suppress
+from pathlib import PurePosixPath
 from typing import ClassVar, TypeVar
 
 import msgspec
 
 from curriculum.errors import InputError
+from curriculum.stores import AnyPath
 
 REJECTED = "rejected"  # the directory of rejected lines
 UNSCORED_FILE = f"{REJECTED}/unscored.jsonl"
 MALFORMED_FILE = f"{REJECTED}/malformed.jsonl"
 REASONS_FILE = f"{REJECTED}/reasons.jsonl"
 REJECTED_FILES = (UNSCORED_FILE, MALFORMED_FILE, REASONS_FILE)
+
+
+_PART = re.compile(r"-\d{5,}-of-\d{5,}\.(?=[^./]+$)")
 
 
 class MetricRecord(msgspec.Struct, frozen=True):
@@ -58,8 +64,9 @@ class CountRecord(msgspec.Struct, frozen=True):
     blank: int
 
 
-class BucketRecord(msgspec.Struct, frozen=True):
-    """One bucket: its order (0 the easiest), its file, and the metric values it holds."""
+class BucketRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One bucket: its order (0 the easiest), its file, and the metric values it holds. In a store
+    it has `parts`, named after the file, which are the file one after another."""
 
     name: str
     order: int
@@ -68,6 +75,11 @@ class BucketRecord(msgspec.Struct, frozen=True):
     bytes: int
     lowest: float | None
     highest: float | None
+    parts: int = 0
+
+    def files(self) -> list[str]:
+        """The file, or its parts."""
+        return part_names(self.file, self.parts) if self.parts else [self.file]
 
 
 class DumpRecord(msgspec.Struct, frozen=True):
@@ -110,7 +122,8 @@ class BucketingManifest(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def files(self) -> list[str]:
         """The files that the run wrote beside this one."""
-        return [*(bucket.file for bucket in self.buckets), *self.rejected]
+        files = (file for bucket in self.buckets for file in bucket.files())
+        return [*files, *self.rejected]
 
 
 class MovedPrompt(msgspec.Struct, frozen=True):
@@ -174,7 +187,7 @@ def is_inside(name: str) -> bool:
 Manifest = TypeVar("Manifest", BucketingManifest, PreprocessingManifest)
 
 
-def load_manifest(directory: Path, kind: type[Manifest]) -> Manifest | None:
+def load_manifest(directory: AnyPath, kind: type[Manifest]) -> Manifest | None:
     """The manifest in a directory, or None without one. Raises InputError if it is not one."""
     path = directory / kind.file_name
     try:
@@ -191,6 +204,26 @@ def load_manifest(directory: Path, kind: type[Manifest]) -> Manifest | None:
             fix="restore it, or move it away to go on without it",
         ) from error
     return manifest
+
+
+def read_manifests(directory: AnyPath) -> list[bytes]:
+    """What the manifests in a directory say, as it stands there."""
+    found = []
+    for kind in (BucketingManifest, PreprocessingManifest):
+        with suppress(FileNotFoundError):
+            found.append((directory / kind.file_name).read_bytes())
+    return found
+
+
+def part_names(name: str, count: int) -> list[str]:
+    """What the parts are called in which a store has a file."""
+    stem, dot, suffix = name.rpartition(".")
+    return [f"{stem}-{i:05}-of-{count:05}{dot}{suffix}" for i in range(count)]
+
+
+def whole_name(name: str) -> str:
+    """The file that a part is of; of a whole file its own name."""
+    return _PART.sub(".", name)
 
 
 def encode_manifest(manifest: BucketingManifest | PreprocessingManifest) -> bytes:

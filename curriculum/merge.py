@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
+from curriculum.blocks import Block
 from curriculum.dump_values import Fields
 from curriculum.formats import SEVERAL_TRUTHS, Disagreement
-from curriculum.inputs import Block
 from curriculum.prompts import read_prompt
 from curriculum.raw_json import (
     NULL,

@@ -8,28 +8,35 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
+import platform
 import signal
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from curriculum.errors import FinishedInterrupt, InputError
-from curriculum.journal import JOURNAL, STAGING, Journal, recover, sync
+from curriculum.journal import JOURNAL, STAGING, Journal, files_in, recover, stagings, sync
 from curriculum.lock import DirectoryLock
 from curriculum.manifests import (
     REJECTED_FILES,
     BucketingManifest,
     PreprocessingManifest,
     encode_manifest,
+    read_manifests,
+    whole_name,
 )
 from curriculum.processes import SIGNALS
+from curriculum.stores import AnyPath, StorePath, check_bucket, make_directory, remove_tree
+
+OWNER = "owner"  # says whose a staging directory in a store is
 
 
-def check_writable(directory: Path) -> None:
+def check_writable(directory: AnyPath) -> None:
     """Raise InputError if the directory could not be made or written to. Makes nothing."""
+    if isinstance(directory, StorePath):
+        check_bucket(directory)
+        return
     path = directory.absolute()
     there = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
     if not there.is_dir():
@@ -44,7 +51,7 @@ def check_writable(directory: Path) -> None:
 
 
 def check_targets(
-    directory: Path, files: Iterable[str], ours: Iterable[str], other_manifest: str
+    directory: AnyPath, files: Iterable[str], ours: Iterable[str], other_manifest: str
 ) -> None:
     """Raise InputError unless `files`, and the rejected ones, can be written.
 
@@ -59,6 +66,9 @@ def check_targets(
             fix="choose another -o",
         )
     known = set(ours)
+    if isinstance(directory, StorePath):
+        _check_objects(directory, {*files, *REJECTED_FILES}, known)
+        return
     for name in (*files, *REJECTED_FILES):
         path = directory / name
         if path.parent != directory and (
@@ -73,7 +83,16 @@ def check_targets(
             )
 
 
-def _in_the_way(path: Path, found: str) -> InputError:
+def _check_objects(directory: StorePath, wanted: set[str], known: set[str]) -> None:
+    for name in sorted(files_in(directory) - known):
+        if whole_name(name) in wanted:
+            raise _in_the_way(
+                directory / name,
+                "this file is there already, and no manifest says that the toolkit wrote it",
+            )
+
+
+def _in_the_way(path: AnyPath, found: str) -> InputError:
     return InputError(
         found,
         where=str(path),
@@ -90,26 +109,55 @@ class Outputs:
     gone if it was not there. Without `sync` the commit does not wait for the disk.
     """
 
-    def __init__(self, directory: Path, sync: bool = True) -> None:
+    def __init__(self, directory: AnyPath, sync: bool = True) -> None:
         self._directory = directory
         self._sync = sync
-        self._staging: Path | None = None
+        self._staging: AnyPath | None = None
         self._staged: list[str] = []
         self._made: list[Path] = []
+        self._before: list[bytes] = []
+        self.warnings: list[str] = []
         self._open = ExitStack()
         self._committed = False
 
     def __enter__(self) -> Outputs:
-        parents = (self._directory, *self._directory.parents)
-        self._made = [path for path in parents if not path.exists()]
+        directory = self._directory
         with ExitStack() as stack:
-            stack.callback(self._remove_made)
-            self._directory.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(DirectoryLock(self._directory))
-            recover(self._directory)
+            if isinstance(directory, StorePath):
+                recover(directory)
+                self._look(directory)
+            else:
+                parents = (directory, *directory.parents)
+                self._made = [path for path in parents if not path.exists()]
+                stack.callback(self._remove_made)
+                directory.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(DirectoryLock(directory))
+                recover(directory)
             stack.callback(self._remove_staging)
             self._open = stack.pop_all()
         return self
+
+    def _look(self, directory: StorePath) -> None:
+        """Nothing locks a directory of a store: note what is there, and stage something at once,
+        which fails where nothing may be written."""
+        self._before = read_manifests(directory)
+        others = ", ".join(map(str, stagings(directory)))
+        if others:
+            self.warnings.append(
+                f"{others}: files of a run that was stopped, or is still at work; they are left "
+                "alone. Remove them if no run is at work there."
+            )
+        try:
+            (self._staging_directory() / OWNER).write_bytes(
+                f"{os.getpid()}\n{platform.node()}\n".encode()
+            )
+        except OSError as error:
+            raise InputError(
+                f"this cannot be written to ({error})",
+                where=str(directory),
+                expected="permission to write there",
+                fix="mend the permissions, or choose another -o; nothing was written",
+            ) from error
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._open.close()
@@ -119,7 +167,7 @@ class Outputs:
     def _remove_staging(self) -> None:
         # A journal needs what is staged, whatever went wrong after it was written.
         if self._staging is not None and not (self._directory / JOURNAL).exists():
-            shutil.rmtree(self._staging, ignore_errors=True)
+            remove_tree(self._staging)
 
     def _remove_made(self) -> None:
         """Remove the directories that were made for this run and are empty."""
@@ -127,13 +175,13 @@ class Outputs:
             with contextlib.suppress(OSError):
                 directory.rmdir()
 
-    def _staging_directory(self) -> Path:
+    def _staging_directory(self) -> AnyPath:
         # Every run has one of its own: what a dead run's last process still writes hurts nobody.
         if self._staging is None:
-            self._staging = Path(tempfile.mkdtemp(prefix=STAGING + "-", dir=self._directory))
+            self._staging = make_directory(self._directory, STAGING + "-")
         return self._staging
 
-    def stage(self, name: str) -> Path:
+    def stage(self, name: str) -> AnyPath:
         """The path at which to write the file `name` until the commit."""
         path = self._staging_directory() / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +189,18 @@ class Outputs:
             self._staged.append(name)
         return path
 
-    def scratch_directory(self) -> Path:
+    @property
+    def in_store(self) -> bool:
+        """Whether the directory is in a store, where files are written from beginning to end."""
+        return isinstance(self._directory, StorePath)
+
+    def stage_file(self, name: str) -> Path:
+        """The same on a disk."""
+        path = self.stage(name)
+        assert isinstance(path, Path)
+        return path
+
+    def scratch_directory(self) -> AnyPath:
         """A directory for files that the run needs for itself; the commit leaves it behind."""
         path = self._staging_directory() / "scratch"
         path.mkdir(exist_ok=True)
@@ -150,7 +209,7 @@ class Outputs:
     @property
     def rejected(self) -> tuple[str, ...]:
         """The staged files of rejected lines."""
-        return tuple(name for name in REJECTED_FILES if name in self._staged)
+        return tuple(name for name in self._staged if whole_name(name) in REJECTED_FILES)
 
     def commit(
         self, manifest: BucketingManifest | PreprocessingManifest, old: Iterable[str]
@@ -168,10 +227,22 @@ class Outputs:
             sync({(staging / name).parent for name in self._staged})
         removed = tuple(sorted(set(old).difference(self._staged)))
         journal = Journal(staging.name, tuple(self._staged), removed, self._sync)
+        if isinstance(self._directory, StorePath):
+            self._check_alone(self._directory)
         with _signals_later():
             journal.begin(self._directory)
             journal.finish(self._directory)
             self._committed = True
+
+    def _check_alone(self, directory: StorePath) -> None:
+        """Raise InputError if another run wrote here since this one began."""
+        if (directory / JOURNAL).exists() or read_manifests(directory) != self._before:
+            raise InputError(
+                "another run wrote into this directory while this one was at work",
+                where=str(directory),
+                expected="one run at a time, which a store cannot see to",
+                fix="run again, or use another -o; nothing was written",
+            )
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 
 from curriculum.arrays import IntArray
 from curriculum.errors import InternalError
+from curriculum.stores import AnyPath, open_sink
 
 GROUP_ROWS = 1_000
 GROUP_BYTES = 64_000_000
@@ -55,13 +55,14 @@ class GroupWriter:
     end.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, groups: Sequence[int]) -> None:
+    def __init__(self, path: AnyPath, schema: pa.Schema, groups: Sequence[int]) -> None:
         self._schema = schema
         self._groups = iter(groups)
         self._wanted = next(self._groups, 0)
         self._waiting: list[pa.RecordBatch] = []
+        self._file = open_sink(path)
         self._writer = pq.ParquetWriter(
-            str(path),
+            self._file,
             schema,
             compression="zstd",
             compression_level=1,
@@ -74,6 +75,7 @@ class GroupWriter:
 
     def __exit__(self, *error: object) -> None:
         self._writer.close()
+        self._file.close()
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take some more rows; every row group is written once it is full."""
@@ -88,11 +90,12 @@ class GroupWriter:
                 self._waiting, self._wanted = [], next(self._groups, 0)
 
 
-def read_footer(path: Path) -> tuple[int, Counter[str]]:
+def read_footer(path: AnyPath) -> tuple[int, Counter[str]]:
     """How many rows a file has, and the compressed bytes of each column; extra_info counts field
     by field."""
     sizes: Counter[str] = Counter()
-    metadata = pq.read_metadata(str(path))
+    with path.open("rb") as file:
+        metadata = pq.read_metadata(file)
     for group in range(metadata.num_row_groups):
         for i in range(metadata.num_columns):
             column = metadata.row_group(group).column(i)

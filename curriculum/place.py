@@ -7,11 +7,14 @@ is counted from the rows themselves.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
+from tempfile import NamedTemporaryFile
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,14 +24,17 @@ from curriculum.arrays import HashArray, IntArray, LengthArray, compact_lengths
 from curriculum.arrow import int64_values, integers, truths
 from curriculum.parquet import GroupWriter, read_footer
 from curriculum.prompts import SPLITS, VAL, Split
+from curriculum.stores import RANGE_BYTES, AnyPath, StorePath, each
 from curriculum.verl import RowForm, Stage, place_rows
+
+FILES_AHEAD = 3  # of staged rows that lie in a store
 
 
 @dataclass(frozen=True)
 class StagedShard:
     """A shard's staged rows, the bucket they are of, and the index of its first rollout."""
 
-    paths: Sequence[Path]
+    paths: Sequence[AnyPath]
     stage: Stage
     first_index: int
 
@@ -43,7 +49,7 @@ class PlaceTask:
     shards: Sequence[StagedShard]
     form: RowForm
     split: Split
-    paths: Sequence[Path | None]
+    paths: Sequence[AnyPath | None]
     groups: Sequence[Sequence[int]]
     data_source: str | None
     orders: Sequence[IntArray | None]
@@ -154,13 +160,31 @@ def digest_hashes(parts: Sequence[HashArray]) -> bytes:
 
 def _read(task: PlaceTask) -> Iterator[tuple[pa.RecordBatch, StagedShard]]:
     # These files are this run's own, so nobody cuts them short under the map.
-    for shard in task.shards:
-        for path in shard.paths:
-            with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
-                for batch in stream:
-                    yield batch, shard
-            if not task.stay:
-                path.unlink()
+    paths = [(path, shard) for shard in task.shards for path in shard.paths]
+    in_store = any(isinstance(path, StorePath) for path, _ in paths)
+    stays_open = any(order is not None for order in task.orders)
+    fetch = partial(_fetch, to_disk=stays_open) if in_store else _map
+    files = each(fetch, (path for path, _ in paths), in_store, FILES_AHEAD)
+    for (path, shard), file in zip(paths, files, strict=True):
+        with file, pa.ipc.open_stream(file) as stream:
+            for batch in stream:
+                yield batch, shard
+        if not task.stay:
+            path.unlink()
+
+
+def _map(path: AnyPath) -> Any:
+    return pa.memory_map(str(path))
+
+
+def _fetch(path: AnyPath, to_disk: bool) -> Any:
+    """A file of a store, in memory or, where all have to stay open, on this machine's disk."""
+    if not to_disk:
+        return pa.BufferReader(path.read_bytes())
+    with NamedTemporaryFile() as copy, path.open("rb") as source:
+        shutil.copyfileobj(source, copy, RANGE_BYTES)
+        copy.flush()
+        return pa.memory_map(copy.name)
 
 
 def _characters(prompts: pa.ListArray) -> LengthArray:

@@ -10,18 +10,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
+from itertools import chain
 
 import numpy as np
 
 from curriculum.convert import BLANK, MALFORMED, ROW, UNSCORED, ConvertTask, Found, convert_shard
-from curriculum.copying import copy_shard
 from curriculum.directory import BucketDirectory, open_bucket_directory
 from curriculum.errors import InputError, InternalError
 from curriculum.filters import FILTERS
 from curriculum.infer import choose_form
 from curriculum.inputs import changed, check_unchanged, cut_shards
 from curriculum.journal import recover_to_read
+from curriculum.line_files import Copier
 from curriculum.manifests import (
     MALFORMED_FILE,
     REASONS_FILE,
@@ -36,10 +36,11 @@ from curriculum.plan import RowPlan
 from curriculum.preprocess_summary import PreprocessingReport, SetFacts
 from curriculum.progress import Progress
 from curriculum.prompts import SPLITS, split_prompts
-from curriculum.rejected import ProblemReport, RejectedLines, reason_lines, rejected_tasks
+from curriculum.rejected import ProblemReport, RejectedLines, reason_lines, rejected_lines
 from curriculum.sets import add_sets, name_sets, record_set, replaced_files, set_file
 from curriculum.settings import Settings, settle
 from curriculum.shapes import Conflict
+from curriculum.stores import AnyPath, any_in_store, to_path
 from curriculum.verl import RowForm
 from curriculum.workers import Workers
 from curriculum.write_sets import PreprocessRun, write_sets
@@ -53,20 +54,20 @@ def preprocess_buckets(
     Raises InputError, with nothing written, for malformed lines, ground truths of no one type,
     a run that would write no row, and an output directory that cannot be used.
     """
-    recover_to_read(Path(options.input_dir))
-    directory = open_bucket_directory(Path(options.input_dir))
+    recover_to_read(to_path(options.input_dir))
+    directory = open_bucket_directory(to_path(options.input_dir))
     settings = settle(options, directory.manifest)
     _check_order(options, settings)
     sets = name_sets(options, directory)
-    output = Path(options.output_dir)
+    output = to_path(options.output_dir)
     check_writable(output)
-    work = [*directory.files, *(directory.files[i] for places in sets.values() for i in places)]
+    work = directory.bytes() + sum(directory.bytes(places) for places in sets.values())
+    fork = not any_in_store([options.input_dir, options.output_dir])
+    engine = Workers(options.workers, options.engine, options.ray_address, fork)
     with (
-        Progress(sum(file.size for file in work), show_progress) as progress,
+        Progress(work, show_progress) as progress,
         Outputs(output, options.sync) as outputs,
-        Workers(
-            options.workers, options.engine, options.ray_address
-        ) as workers,  # ended before what they stage is removed
+        engine as workers,  # ended before what they stage is removed
     ):
         previous = load_manifest(output, PreprocessingManifest)
         _check_outputs(options, sets, previous.files() if previous else [])
@@ -81,7 +82,7 @@ def preprocess_buckets(
         facts = write_sets(run, plan, form)
         _check_counts(run, found, facts)
         _write_rejected(run, found)
-        check_unchanged(directory.files)
+        check_unchanged(chain.from_iterable(directory.files))
         directory.check_unchanged()
         moved = plan.moved_prompts()
         records = {
@@ -100,7 +101,13 @@ def preprocess_buckets(
         malformed=malformed,
         responses=sum(part.responses for part in found.converted),
         missing_scores=sum(part.missing_scores for part in found.converted),
-        warnings=[*directory.warnings, *settings.warnings, *_edited(directory, found), *notes],
+        warnings=[
+            *outputs.warnings,
+            *directory.warnings,
+            *settings.warnings,
+            *_edited(directory, found),
+            *notes,
+        ],
     )
 
 
@@ -117,8 +124,8 @@ def _check_order(options: PreprocessOptions, settings: Settings) -> None:
 def _check_outputs(
     options: PreprocessOptions, sets: Mapping[str, Sequence[int]], ours: Sequence[str]
 ) -> None:
-    output = Path(options.output_dir)
-    if output.resolve() == Path(options.input_dir).resolve():
+    output = to_path(options.output_dir)
+    if output.resolve() == to_path(options.input_dir).resolve():
         raise InputError(
             "the output directory is the input directory",
             where=options.output_dir,
@@ -135,7 +142,7 @@ def _convert(run: PreprocessRun) -> tuple[Found, Counter[str]]:
     and where no rollout has a score."""
     run.progress.step("convert")
     files = run.directory.files
-    shards = [(i, shard) for i, file in enumerate(files) for shard in cut_shards([file])]
+    shards = [(i, shard) for i, some in enumerate(files) for shard in cut_shards(some)]
     found = Found([shard for _, shard in shards], [bucket for bucket, _ in shards])
     problems = ProblemReport()
     tasks = (_convert_task(run, found, number) for number in range(len(shards)))
@@ -168,7 +175,7 @@ def _convert_task(run: PreprocessRun, found: Found, number: int) -> ConvertTask:
     )
 
 
-def _reason_file(run: PreprocessRun, number: int) -> Path | None:
+def _reason_file(run: PreprocessRun, number: int) -> AnyPath | None:
     """Where the reasons of a shard's malformed lines are kept, if they are to be set aside."""
     if run.options.on_malformed == "stop":
         return None
@@ -202,13 +209,14 @@ def _edited(directory: BucketDirectory, found: Found) -> list[str]:
     """A warning for each bucket file that is not what its manifest says."""
     warnings = []
     records = directory.manifest.buckets if directory.manifest else ()
-    for i, (record, file) in enumerate(zip(records, directory.files, strict=False)):
+    for i, record in enumerate(records):
         count = sum(found.count(kind, i) for kind in (ROW, UNSCORED, MALFORMED))
-        if (record.bytes, record.count) != (file.size, count):
+        size = directory.bytes([i])
+        if (record.bytes, record.count) != (size, count):
             warnings.append(
-                f"{file.path} was edited since bucketing: it has {count:,} rollouts in "
-                f"{file.size:,} bytes, the manifest says {record.count:,} in {record.bytes:,}. It "
-                "is used as it is; bucket again if that was not meant."
+                f"{directory.path / record.file} was edited since bucketing: it has {count:,} "
+                f"rollouts in {size:,} bytes, the manifest says {record.count:,} in "
+                f"{record.bytes:,}. It is used as it is; bucket again if that was not meant."
             )
     return warnings
 
@@ -280,17 +288,15 @@ def _check_counts(run: PreprocessRun, found: Found, facts: Sequence[SetFacts]) -
 def _write_rejected(run: PreprocessRun, found: Found) -> None:
     """Copy the rejected lines of the whole directory, and say why."""
     files = {UNSCORED: UNSCORED_FILE, MALFORMED: MALFORMED_FILE}
-    paths = {kind: run.outputs.stage(file) for kind, file in files.items() if found.count(kind)}
-    if not paths:
+    names = {kind: file for kind, file in files.items() if found.count(kind)}
+    if not names:
         return
-    for path in paths.values():
-        path.touch()
     lines = [
         RejectedLines(shard, converted.lengths, converted.kinds, _reason_file(run, number))
         for number, (shard, converted) in enumerate(zip(found.shards, found.converted, strict=True))
     ]
-    for _ in run.workers.map(copy_shard, rejected_tasks(lines, paths)):
-        pass
+    copier = Copier(run.outputs, run.workers)
+    copier.copy(list(names.values()), rejected_lines(lines, list(names)))
     reasons = {UNSCORED: "unscored: no score is present"}
     with run.outputs.stage(REASONS_FILE).open("wb") as stream:
         stream.writelines(reason_lines(lines, MALFORMED, reasons))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from curriculum.manifests import UNSCORED_FILE, PreprocessingManifest, SetRecord
 from curriculum.options import DEFAULT_DATA_SOURCE
 from curriculum.prompts import repeated_prompts, shared_prompts
 from curriculum.rejected import set_aside
+from curriculum.stores import to_path
 from curriculum.text import plural, share, size, table
 
 
@@ -173,7 +173,7 @@ def _set_row(facts: SetFacts) -> list[str]:
 
 def _paths(report: PreprocessingReport) -> list[str]:
     files = [file for facts in report.sets for file in facts.files.values() if file]
-    return [str(Path(report.output_dir, file)) for file in files]
+    return [str(to_path(report.output_dir) / file) for file in files]
 
 
 def preprocessing_warnings(report: PreprocessingReport) -> list[str]:
@@ -225,7 +225,7 @@ def _score_warnings(report: PreprocessingReport) -> list[str]:
             "infinite or absent) and left out: a failed grader is not a wrong answer."
         )
     if report.unscored:
-        where = Path(report.output_dir, UNSCORED_FILE)
+        where = to_path(report.output_dir) / UNSCORED_FILE
         warnings.append(
             f"{plural(report.unscored, 'rollout')} without any score became no row; see {where} "
             "and the reasons beside it."

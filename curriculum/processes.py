@@ -37,10 +37,12 @@ def usable_cores() -> int:
 class Processes:
     """A pool of at most `count` processes, started when there is work for more than one.
 
-    They end with this process, however it dies.
+    They end with this process, however it dies. Without `fork` they start anew, as they must where
+    this one has connections open.
     """
 
-    def __init__(self, count: int | None = None) -> None:
+    def __init__(self, count: int | None = None, fork: bool = True) -> None:
+        self._fork = fork and sys.platform == "linux"
         self._count = count or usable_cores()
         self._pool: ProcessPoolExecutor | None = None
         self._lifeline: Connection | None = None
@@ -114,7 +116,8 @@ class Processes:
             running = [pool.submit(function, task) for task in tasks]
         if not self._crew:
             self._crew = [child for child in active_children() if child not in others]
-            _close_own_end_of_results(pool)
+            if self._fork:
+                _close_own_end_of_results(pool)
         return running
 
     def _new_pool(self, count: int) -> ProcessPoolExecutor:
@@ -123,7 +126,7 @@ class Processes:
 
         # A fork shares the modules that are loaded, so workers start at once. Where other threads
         # run (numpy keeps some, idle) Python warns of it; ours hold no lock.
-        context = get_context("fork" if sys.platform == "linux" else None)
+        context = get_context("fork" if self._fork else "spawn")
         driver, self._lifeline = context.Pipe(duplex=False)
         self._processes, self._crew = count, []
         return ProcessPoolExecutor(
@@ -135,9 +138,9 @@ class Processes:
 
 
 def _close_own_end_of_results(pool: ProcessPoolExecutor) -> None:
-    """Leave the pipe of results to the workers, so that it ends when they do."""
+    """Leave the pipe of results to the workers, who all have it, so that it ends when they do."""
     writer = getattr(getattr(pool, "_result_queue", None), "_writer", None)
-    if sys.platform == "linux" and writer is not None:  # all workers are forked already
+    if writer is not None:
         writer.close()
 
 

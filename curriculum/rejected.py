@@ -9,17 +9,17 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from curriculum.arrays import ByteArray, LengthArray, PlaceArray
-from curriculum.copying import CopyTask, copy_tasks
+from curriculum.arrays import ByteArray, LengthArray
+from curriculum.copying import Lines
 from curriculum.errors import InputError, InternalError
 from curriculum.inputs import Shard
 from curriculum.manifests import MALFORMED_FILE, printable
 from curriculum.rollouts import Reason
+from curriculum.stores import AnyPath, to_path
 from curriculum.text import plural
 
 SHOWN = 10
@@ -40,7 +40,7 @@ class ProblemLog:
     no file without a reason, and none without a `path`.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: AnyPath | None = None) -> None:
         self.problems = Problems()
         self._path = path
         self._stream: BinaryIO | None = None
@@ -102,8 +102,8 @@ def set_aside(kinds: Counter[str], output_dir: str) -> str:
     """The warning about malformed lines that were set aside."""
     return (
         f"{plural(kinds.total(), 'malformed line')} set aside ({by_kind(kinds)}): in "
-        f"{Path(output_dir, MALFORMED_FILE)}, the reasons beside them. Mend them and run again if "
-        "they should count."
+        f"{to_path(output_dir) / MALFORMED_FILE}, the reasons beside them. Mend them and run "
+        "again if they should count."
     )
 
 
@@ -115,7 +115,7 @@ class RejectedLines:
     shard: Shard
     lengths: LengthArray
     kinds: ByteArray
-    reasons: Path | None
+    reasons: AnyPath | None
 
 
 def reason_lines(
@@ -146,17 +146,8 @@ def reason_line(path: str, line: int, offset: int, reason: str) -> bytes:
     return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
-def rejected_tasks(
-    shards: Iterable[RejectedLines], paths: Mapping[int, Path]
-) -> Iterator[CopyTask]:
-    """The copies of all shards with rejected lines; `paths` says by kind where they go."""
-    chosen = _destinations(shards, list(paths))
-    return copy_tasks(chosen, list(paths.values()), np.zeros(len(paths), dtype=np.int64))
-
-
-def _destinations(
-    shards: Iterable[RejectedLines], kinds: Sequence[int]
-) -> Iterator[tuple[Shard, LengthArray, PlaceArray]]:
+def rejected_lines(shards: Iterable[RejectedLines], kinds: Sequence[int]) -> Iterator[Lines]:
+    """The shards with rejected lines, which go to files numbered as `kinds` are."""
     for lines in shards:
         where = np.full(len(lines.kinds), -1, dtype=np.int32)
         for place, kind in enumerate(kinds):
@@ -165,7 +156,7 @@ def _destinations(
             yield lines.shard, lines.lengths, where
 
 
-def own_reasons(path: Path | None) -> Iterator[str]:
+def own_reasons(path: AnyPath | None) -> Iterator[str]:
     """The reasons that a ProblemLog kept. Raises InternalError where there is no further one."""
     if path is not None and path.exists():
         with path.open("rb") as stream:

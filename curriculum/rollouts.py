@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from curriculum.arrays import FloatArray, IntArray
-from curriculum.inputs import Block
+from curriculum.blocks import Block
 
 Line: TypeAlias = bytes | memoryview  # without its newline
 Score: TypeAlias = float | bool | None  # None, NaN and ±Infinity all are a missing score

@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from curriculum.blocks import Block
 from curriculum.columns import Columns, Notes, Topic
 from curriculum.ground_truth import OTHER_IDS, as_string, read_ground_truth
-from curriculum.inputs import Block
 from curriculum.prompts import Message, has_text, read_prompt, strip_answers
 from curriculum.rollouts import (
     REFUSALS,

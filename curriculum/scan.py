@@ -9,7 +9,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -21,10 +20,12 @@ from curriculum.arrays import (
     compact_lengths,
     join_lengths,
 )
-from curriculum.inputs import Block, Shard, read_blocks
+from curriculum.blocks import Block, read_blocks
+from curriculum.inputs import Shard
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
 from curriculum.rejected import ProblemLog, Problems
 from curriculum.rollouts import ScoreReader, is_blank
+from curriculum.stores import AnyPath
 
 # What a line is. A scored one has its bit and says whether any response passes and whether its
 # scores differ.
@@ -46,7 +47,7 @@ class ScanTask:
     metric: Metric
     parameters: MetricParameters
     hash_lines: bool
-    reasons: Path | None = None
+    reasons: AnyPath | None = None
 
 
 @dataclass(frozen=True)

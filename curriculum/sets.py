@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from curriculum.directory import BucketDirectory
 from curriculum.errors import InputError
@@ -11,6 +10,7 @@ from curriculum.manifests import MovedPrompt, PreprocessingManifest, SetRecord, 
 from curriculum.options import PreprocessOptions
 from curriculum.preprocess_summary import SetFacts
 from curriculum.settings import Settings
+from curriculum.stores import AnyPath
 from curriculum.version import __version__
 
 COMBINED = "combined"
@@ -68,7 +68,7 @@ def record_set(
 
 
 def add_sets(
-    output: Path,
+    output: AnyPath,
     previous: PreprocessingManifest | None,
     records: Mapping[str, SetRecord],
     rejected: tuple[str, ...],

@@ -39,14 +39,19 @@ class Workers:
     or the CPUs of a Ray cluster.
 
     A context manager: leaving it ends the work, at once after an error. `again` says that a task
-    may be run again where its node is gone, so it has to leave what it reads.
+    may be run again where its node is gone, so it has to leave what it reads. Without `fork` no
+    process is a copy of this one.
     """
 
     def __init__(
-        self, count: int | None = None, engine: str = "local", address: str | None = None
+        self,
+        count: int | None = None,
+        engine: str = "local",
+        address: str | None = None,
+        fork: bool = True,
     ) -> None:
         self.again = engine == "ray"
-        self._engine = _Ray(count, address) if engine == "ray" else Processes(count)
+        self._engine = _Ray(count, address) if engine == "ray" else Processes(count, fork)
 
     def __enter__(self) -> Workers:
         if isinstance(self._engine, _Ray):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from curriculum.directory import BucketDirectory
 from curriculum.errors import InternalError
@@ -19,6 +18,7 @@ from curriculum.progress import Progress
 from curriculum.prompts import SPLITS, TRAIN, VAL, shared_prompts
 from curriculum.sets import set_file
 from curriculum.settings import Settings
+from curriculum.stores import AnyPath
 from curriculum.verl import RowForm, Stage
 from curriculum.workers import Workers
 
@@ -94,7 +94,7 @@ def _place_task(run: PreprocessRun, plan: RowPlan, form: RowForm, name: str) -> 
 def _staged_progress(run: PreprocessRun, tasks: Iterable[PlaceTask]) -> Callable[[], None]:
     """What tells the progress how much has been written: staged rows are removed as they are."""
     sizes = {path: path.stat().st_size for task in tasks for path in _staged(task)}
-    work = sum(run.directory.files[i].size for places in run.sets.values() for i in places)
+    work = sum(run.directory.bytes(places) for places in run.sets.values())
     share = work / max(sum(sizes.values()), 1)
 
     def tick() -> None:
@@ -104,7 +104,7 @@ def _staged_progress(run: PreprocessRun, tasks: Iterable[PlaceTask]) -> Callable
     return tick
 
 
-def _staged(task: PlaceTask) -> list[Path]:
+def _staged(task: PlaceTask) -> list[AnyPath]:
     """The files of a set's staged rows."""
     return [path for shard in task.shards for path in shard.paths]
 

@@ -14,13 +14,14 @@ ROOMS = (
         "metrics", "bucketers", "filters", "prompts", "ground_truth", "shapes", "arrow", "verl",
         "inputs", "rollouts", "columns", "rows", "directory", "manifests", "lock", "dump_values",
         "formats", "raw_json", "hashes", "dump_read", "processes",
+        "stores", "blocks",
     ),
     ("scan", "copying", "infer", "convert", "parquet", "place", "workers", "progress", "rejected",
      "journal", "merge", "dump_index", "dump_responses", "dump_assemble", "dump_gather",
      "dump_find"),
     ("outputs", "options", "plan", "settings", "sets", "dump_summary", "bucket_summary",
      "preprocess_summary", "cli"),
-    ("write_sets", "dumps", "bucket_record", "bucket_errors"),
+    ("write_sets", "dumps", "line_files", "bucket_record", "bucket_errors"),
     ("bucket", "preprocess"),
 )  # fmt: skip
 FLOOR = {module: floor for floor, room in enumerate(ROOMS) for module in room}

@@ -139,7 +139,7 @@ def test_place_of_a_conflict_in_a_later_block_of_a_batch(
     truths = ["a"] * 31 + [3] + ["a"] * 9
     rollouts = [rollout(1, prompt=f"{i}", ground_truth=truth) for i, truth in enumerate(truths)]
     write_jsonl(tmp_path / "b/only.jsonl", rollouts)
-    monkeypatch.setattr("curriculum.inputs.BLOCK_BYTES", 700)
+    monkeypatch.setattr("curriculum.blocks.BLOCK_BYTES", 700)
     code, _, err = preprocess("-i", tmp_path / "b", "-o", tmp_path / "out")
     assert code == 1
     assert f"string at {tmp_path}/b/only.jsonl:1, integer at {tmp_path}/b/only.jsonl:32" in err
@@ -172,7 +172,7 @@ def test_rows_have_their_own_values_whatever_the_batches(
     assert preprocess(*flags, "-o", tmp_path / "one", *aside)[0] == 0
     monkeypatch.setattr("curriculum.convert.BATCH_BYTES", batch_bytes)
     monkeypatch.setattr("curriculum.inputs.SHARD_BYTES", shard_bytes)
-    monkeypatch.setattr("curriculum.inputs.BLOCK_BYTES", 600)
+    monkeypatch.setattr("curriculum.blocks.BLOCK_BYTES", 600)
     told.append(preprocess(*flags, "-o", tmp_path / "two"))
     assert told[0] == told[1]
     assert "malformed lines" in told[0][2]

@@ -457,7 +457,7 @@ def test_malformed_line_has_its_number_in_later_blocks_and_shards(
 ) -> None:
     (tmp_path / "a.jsonl").write_bytes(b'{"reward": [1]}\n\n' * 20 + b"{}\n")
     monkeypatch.setattr("curriculum.inputs.SHARD_BYTES", shard_bytes)
-    monkeypatch.setattr("curriculum.inputs.BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("curriculum.blocks.BLOCK_BYTES", block_bytes)
     _, _, err = bucket("-i", tmp_path / "a.jsonl", "-o", tmp_path / "out")
     assert f'{tmp_path}/a.jsonl:41: no "reward"' in err
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import curriculum.dump_responses
 import curriculum.dumps
+import curriculum.blocks
 import curriculum.inputs
 from curriculum import BucketOptions, bucket_rollouts
 from curriculum.hashes import NOTHING, hash_column, hash_value, mix
@@ -248,7 +249,7 @@ def test_bytes_do_not_depend_on_workers_shards_or_compression(
 
     expected = run(tmp_path / "plain", 1, "")
     monkeypatch.setattr(curriculum.inputs, "SHARD_BYTES", 1000)
-    monkeypatch.setattr(curriculum.inputs, "BLOCK_BYTES", 300)
+    monkeypatch.setattr(curriculum.blocks, "BLOCK_BYTES", 300)
     monkeypatch.setattr(curriculum.dump_responses, "BATCH_BYTES", 2000)
     assert run(tmp_path / "cut", workers, codec) == expected
 

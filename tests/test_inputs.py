@@ -12,14 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curriculum.blocks import read_blocks
 from curriculum.errors import InputError
-from curriculum.inputs import (
-    check_unchanged,
-    cut_shards,
-    find_file,
-    find_files,
-    read_blocks,
-)
+from curriculum.inputs import check_unchanged, cut_shards, find_file, find_files
 
 
 def names(files: list) -> list[str]:

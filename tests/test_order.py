@@ -45,7 +45,7 @@ def test_order_equals_the_plain_one(
         patched.setattr("curriculum.parquet.GROUP_ROWS", 4)
         patched.setattr("curriculum.inputs.SHARD_BYTES", 3_000)
         patched.setattr("curriculum.convert.BATCH_BYTES", block_bytes)
-        patched.setattr("curriculum.inputs.BLOCK_BYTES", block_bytes)
+        patched.setattr("curriculum.blocks.BLOCK_BYTES", block_bytes)
         source = bucketed(directory, bucket, rollouts, "-m", metric, "-n", 2)
         flags = ("-i", source, "--workers", 1, "--combine")
         assert preprocess(*flags, "-o", directory / "read")[0] == 0

@@ -331,7 +331,7 @@ def test_files_do_not_depend_on_shards(
     source = bucketed(tmp_path, bucket, rollouts)
     assert preprocess("-i", source, "-o", tmp_path / "one")[0] == 0
     monkeypatch.setattr("curriculum.inputs.SHARD_BYTES", shard_bytes)
-    monkeypatch.setattr("curriculum.inputs.BLOCK_BYTES", 300)
+    monkeypatch.setattr("curriculum.blocks.BLOCK_BYTES", 300)
     assert preprocess("-i", source, "-o", tmp_path / "two")[0] == 0
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
 

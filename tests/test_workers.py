@@ -175,7 +175,7 @@ def test_outputs_do_not_depend_on_workers_and_shards(
     expected = run("one", "--workers", 1)
     assert "rejected/unscored.jsonl" in expected[0]
     monkeypatch.setattr("curriculum.inputs.SHARD_BYTES", shard_bytes)
-    monkeypatch.setattr("curriculum.inputs.BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("curriculum.blocks.BLOCK_BYTES", block_bytes)
     assert run("two", "--workers", workers) == expected
 
 

@@ -1,0 +1,358 @@
+"""Files in an object store (`s3://`, `gs://`, whatever pyarrow opens), by those methods of
+pathlib's paths that the toolkit uses.
+
+Objects are written from beginning to end, appear when they are complete, and cannot be renamed,
+only copied within the store. Requests take long, so many are under way at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import io
+import re
+import secrets
+import shutil
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Literal, NamedTuple, TypeAlias, TypeVar, cast
+from urllib.parse import unquote
+
+from curriculum.errors import InputError
+
+AnyPath: TypeAlias = "Path | StorePath"
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+REQUESTS_AT_ONCE = 32
+RANGE_BYTES = 16 << 20
+COPY_BYTES = 5_000_000_000  # what S3 copies in one request, at most
+
+# s3://bucket/key, and perhaps ?region=… for pyarrow; a mere ? is part of a glob.
+_URL = re.compile(r"(?P<root>[a-z][a-z0-9+.-]+://[^/?]*)/?(?P<key>.*?)(?P<query>\?\w+=.*)?", re.S)
+
+
+def to_path(text: str) -> AnyPath:
+    """The path that a person wrote: of the local disk, also as file://, or of an object store."""
+    if text.startswith("file://"):
+        return Path(unquote(text.removeprefix("file://").removeprefix("localhost")))
+    parts = _URL.fullmatch(text)
+    if parts is None:
+        return Path(text)
+    if "@" in parts["root"]:
+        raise InputError(
+            "there are keys in this URL, and what is written names its paths",
+            where=parts["root"].split("://")[0] + "://…",
+            expected="keys where the store's own tools look for them",
+            fix="take them out of the URL; for S3 set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        )
+    key = re.sub("/+", "/", parts["key"]).strip("/")
+    return StorePath(parts["root"], key, parts["query"] or "")
+
+
+def any_in_store(paths: Iterable[str]) -> bool:
+    """Whether one of them is of an object store."""
+    return any(isinstance(to_path(path), StorePath) for path in paths)
+
+
+class _Status(NamedTuple):
+    st_size: int
+    st_mtime_ns: int
+
+
+@dataclass(frozen=True, order=True)
+class StorePath:
+    """A file or directory of an object store: `key` in the bucket `root`, such as s3://bucket;
+    `query` says to pyarrow how to reach it, `listed` is what a listing said of it. A directory is
+    what keys begin with."""
+
+    root: str
+    key: str
+    query: str = ""
+    listed: Any = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.root}/{self.key}{self.query}"
+
+    def __truediv__(self, name: str) -> StorePath:
+        return StorePath(self.root, f"{self.key}/{name}".lstrip("/"), self.query)
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+        return PurePosixPath(self.key).name
+
+    @property
+    def suffix(self) -> str:
+        """What ends the name, from its last dot."""
+        return PurePosixPath(self.key).suffix
+
+    @property
+    def parent(self) -> StorePath:
+        """The directory that it is in."""
+        return StorePath(self.root, self.key.rpartition("/")[0], self.query)
+
+    def resolve(self) -> StorePath:
+        """The path: there are no links."""
+        return self
+
+    @property
+    def files(self) -> Any:
+        """The file system of pyarrow, and in `place` what it is called there."""
+        return _file_system(self.root, self.query)
+
+    @property
+    def place(self) -> str:
+        """What pyarrow calls it."""
+        return f"{self.root.partition('://')[2]}/{self.key}".rstrip("/")
+
+    def _info(self) -> Any:
+        return self.listed or self.files.get_file_info(self.place)
+
+    @property
+    def _kind(self) -> str:
+        return str(self._info().type.name)
+
+    def exists(self) -> bool:
+        """Whether there is such a file or directory."""
+        return self._kind != "NotFound"
+
+    def is_dir(self) -> bool:
+        """Whether there is such a directory."""
+        return self._kind == "Directory"
+
+    def is_file(self) -> bool:
+        """Whether there is such a file."""
+        return self._kind == "File"
+
+    def is_symlink(self) -> bool:
+        """Whether it is a link: there are none."""
+        return False
+
+    def stat(self) -> _Status:
+        """The size in bytes of a file, and when it was written. Raises FileNotFoundError."""
+        info = self._info()
+        if info.type.name != "File":
+            raise FileNotFoundError(2, "No such file", str(self))
+        return _Status(info.size, info.mtime_ns)
+
+    def iterdir(self) -> Iterator[StorePath]:
+        """What is in the directory, directly."""
+        from pyarrow.fs import FileSelector
+
+        for info in self.files.get_file_info(FileSelector(self.place, allow_not_found=True)):
+            if info.path.strip("/") != self.place:
+                yield replace(self / info.base_name, listed=info)
+
+    def glob(self) -> list[StorePath]:
+        """What there is that this path, as a pattern, matches; * and the like match no slash."""
+        paths = [StorePath(self.root, "", self.query)]
+        for part in PurePosixPath(self.key).parts:
+            if glob.has_magic(part):
+                entries = (entry for path in paths for entry in path.iterdir())
+                paths = [entry for entry in entries if fnmatchcase(entry.name, part)]
+            else:
+                paths = [path / part for path in paths]
+        return [path for path in paths if path.exists()]
+
+    def open(self, mode: Literal["rb", "wb"]) -> BinaryIO:
+        """Read it, in ranges, or write it; what is written appears when it is closed."""
+        if mode == "wb":
+            return cast(BinaryIO, self.files.open_output_stream(self.place))
+        return cast(BinaryIO, io.BufferedReader(self.open_range()))
+
+    def open_range(self, step: int = RANGE_BYTES, stop: int | None = None) -> RangeReader:
+        """Read it in ranges, of which the first has `step` bytes, and nothing from `stop` on."""
+        try:
+            file = self.files.open_input_file(self.place)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(2, "No such file", str(self)) from error
+        return RangeReader(file, step, stop)
+
+    def read_bytes(self) -> bytes:
+        """All of it."""
+        with self.open_range(sys.maxsize) as stream:
+            return stream.readall()
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write it as a whole."""
+        with self.open("wb") as stream:
+            stream.write(data)
+
+    def open_compressed(self, codec: str) -> BinaryIO:
+        """Read what it holds, compressed by that codec."""
+        import pyarrow as pa
+
+        packed = self.files.open_input_stream(self.place, buffer_size=RANGE_BYTES)
+        return cast(BinaryIO, pa.CompressedInputStream(packed, codec))
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Remove the file."""
+        try:
+            self.files.delete_file(self.place)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def replace(self, target: StorePath) -> None:
+        """Make it that file. A large one goes through this machine: stores copy only so much."""
+        if self.stat().st_size > COPY_BYTES:
+            with self.open("rb") as source, target.open("wb") as copy:
+                shutil.copyfileobj(source, copy, RANGE_BYTES)
+            self.unlink()
+        else:
+            self.files.move(self.place, target.place)
+
+    def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
+        """Nothing: what is written makes the directory."""
+
+    def rmdir(self) -> None:
+        """Nothing: a directory goes with its last file."""
+
+
+@lru_cache
+def _file_system(root: str, query: str) -> Any:
+    import pyarrow as pa  # only URLs need it, and it takes long to load
+    import pyarrow.fs
+
+    try:
+        return pa.fs.FileSystem.from_uri(f"{root}/{query}")[0]
+    except (OSError, ValueError) as error:  # pyarrow's errors are among them
+        raise InputError(
+            f"pyarrow cannot open this ({error})",
+            where=f"{root}{query}",
+            expected="s3://bucket/…, gs://bucket/… or a path of the local disk",
+            fix="check the URL; pyarrow says what else it takes after a ?",
+        ) from error
+
+
+def check_bucket(path: StorePath) -> None:
+    """Raise InputError unless the bucket is there, and can be reached."""
+    bucket = StorePath(path.root, "", path.query)
+    try:
+        if bucket.is_dir():
+            return
+        found = "there is no such bucket"
+    except OSError as error:
+        found = f"it cannot be reached ({error})"
+    raise InputError(
+        found,
+        where=str(bucket),
+        expected="a bucket of yours",
+        fix="check the URL and the keys; for S3 also AWS_REGION and AWS_ENDPOINT_URL",
+    )
+
+
+class RangeReader(io.RawIOBase):
+    """A file that is read in ranges, up to `stop`: a request each. The first has `step` bytes,
+    each other twice as many, up to RANGE_BYTES."""
+
+    def __init__(self, file: Any, step: int, stop: int | None) -> None:
+        self._file, self._step = file, step
+        self.size: int = file.size()
+        self._stop = self.size if stop is None else stop
+        self._position = self._first = 0
+        self._range = memoryview(b"")
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a byte, from the beginning or the end."""
+        self._position = offset + (self.size if whence == io.SEEK_END else 0)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what there is of the range, which is asked for where there is none."""
+        start = self._position - self._first
+        if not 0 <= start < len(self._range):
+            size = min(self._step, self._stop - self._position)
+            data = self._file.read_at(size, self._position) if size > 0 else b""
+            self._range, self._first, start = memoryview(data), self._position, 0
+            self._step = min(2 * self._step, RANGE_BYTES)
+        count = min(len(buffer), len(self._range) - start)
+        buffer[:count] = self._range[start : start + count]
+        self._position += count
+        return count
+
+    def close(self) -> None:
+        """Let go of it."""
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], most: int = REQUESTS_AT_ONCE
+) -> Iterator[Result]:
+    """What a function that mostly waits gives for each item, in order, with a few under way."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    todo = iter(items)
+    with ThreadPoolExecutor(most) as threads:
+        running = deque(threads.submit(function, item) for item in islice(todo, most))
+        while running:
+            result = running.popleft().result()
+            running.extend(threads.submit(function, item) for item in islice(todo, 1))
+            yield result
+
+
+def each(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    in_store: bool,
+    most: int = REQUESTS_AT_ONCE,
+) -> Iterator[Result]:
+    """What a function gives for each item, in order; in a store, where it mostly waits, with `most`
+    under way at a time."""
+    return ahead(function, items, most) if in_store else map(function, items)
+
+
+def names_in(directory: AnyPath) -> set[str]:
+    """What is in a directory, which need not be there."""
+    try:
+        return {path.name for path in directory.iterdir()}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+
+
+def make_directory(directory: AnyPath, prefix: str) -> AnyPath:
+    """A new directory, with a name of its own."""
+    if isinstance(directory, StorePath):
+        return directory / (prefix + secrets.token_hex(4))
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=directory))
+
+
+def open_sink(path: AnyPath) -> Any:
+    """A new file for pyarrow to write to."""
+    import pyarrow as pa
+
+    if isinstance(path, StorePath):
+        return path.open("wb")
+    return pa.OSFile(str(path), "wb")
+
+
+def move(source: AnyPath, target: AnyPath) -> None:
+    """Make a file another one of the same disk or store."""
+    source.replace(target)  # type: ignore[arg-type]
+
+
+def remove_tree(directory: AnyPath) -> None:
+    """Remove a directory with all that is in it, as far as that goes."""
+    if isinstance(directory, StorePath):
+        with contextlib.suppress(OSError):
+            directory.files.delete_dir(directory.place)
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
