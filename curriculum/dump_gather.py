@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import BinaryIO
 
 import numpy as np
 
@@ -20,9 +19,9 @@ from curriculum.formats import OWN, Disagreement, Format
 from curriculum.inputs import InputFile, changed, check_unchanged
 from curriculum.merge import merge
 from curriculum.rollouts import REFUSALS
-from curriculum.stores import AnyPath, to_path
+from curriculum.stores import AnyPath, StorePath, ahead, to_path
 
-FILES_OPEN = 64
+RUNS_AT_ONCE = 8  # that are read of a file in a store
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Found:
 def gather_rollouts(task: GatherTask) -> Found:
     """Write the rollouts of a task, one a line, in their order, but those whose lines disagree.
     Raises InputError if a file changed."""
-    lines, assembler = _read_lines(task), Assembler(task.form)
+    lines, assembler = iter(_read_lines(task)), Assembler(task.form)
     assemble: Callable[[Sequence[bytes]], bytes] = assembler
     if task.form.name == OWN:
         assemble = partial(merge, score_field=task.form.score)
@@ -82,47 +81,38 @@ def gather_rollouts(task: GatherTask) -> Found:
     return Found(size, refused, assembler.unread, assembler.several_prompts)
 
 
-def _read_lines(task: GatherTask) -> Iterator[bytes]:
-    """The lines in their order; those that follow one another in a file are read at once."""
-    lengths, offsets = task.lengths.astype(np.int64), task.offsets
-    goes_on = offsets[1:] == offsets[:-1] + lengths[:-1] + 1
-    goes_on &= task.numbers[1:] == task.numbers[:-1]
-    first = np.flatnonzero(np.append(True, ~goes_on))
-    counts = np.diff(first, append=len(lengths))
-    last = first + counts - 1
-    sizes = offsets[last] + lengths[last] - offsets[first]
-    columns = (task.numbers[first], offsets[first], sizes, counts)
-    left = iter(lengths.tolist())
-    with _Files(task.paths) as files:
-        for number, offset, size, count in zip(*(c.tolist() for c in columns), strict=True):
-            text, start = files.read(number, offset, size), 0
+def _read_lines(task: GatherTask) -> list[bytes]:
+    """The lines in their order. They are read file by file in the order in which they lie there,
+    and those that follow one another at once."""
+    lines = [b""] * len(task.offsets)
+    for number, (path, file) in enumerate(zip(task.paths, task.files, strict=True)):
+        mine = np.flatnonzero(task.numbers == number)
+        mine = mine[np.argsort(task.offsets[mine], kind="stable")]
+        lengths, offsets = task.lengths[mine].astype(np.int64), task.offsets[mine]
+        first = np.flatnonzero(np.append(True, offsets[1:] != (offsets + lengths + 1)[:-1]))
+        counts = np.diff(first, append=len(mine))
+        last = first + counts - 1
+        sizes = offsets[last] + lengths[last] - offsets[first]
+        left = zip(mine.tolist(), lengths.tolist(), strict=True)
+        texts = _read_runs(to_path(path), offsets[first].tolist(), sizes.tolist())
+        for text, size, count in zip(texts, sizes.tolist(), counts.tolist(), strict=True):
             if len(text) != size:
-                raise changed(task.files[number])
-            for length in islice(left, count):
-                yield text[start : start + length]
+                raise changed(file)
+            start = 0
+            for place, length in islice(left, count):
+                lines[place] = text[start : start + length]
                 start += length + 1
+    return lines
 
 
-class _Files:
-    """Files to read from in any order, of which a few are open at a time."""
-
-    def __init__(self, paths: Sequence[str]) -> None:
-        self._paths = paths
-        self._open: dict[int, BinaryIO] = {}
-
-    def __enter__(self) -> _Files:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for stream in self._open.values():
-            stream.close()
-
-    def read(self, number: int, offset: int, size: int) -> bytes:
-        """What stands at a place of a file; less where the file ends before."""
-        if number not in self._open:
-            if len(self._open) == FILES_OPEN:
-                self._open.pop(next(iter(self._open))).close()
-            self._open[number] = to_path(self._paths[number]).open("rb")
-        stream = self._open[number]
-        stream.seek(offset)
-        return stream.read(size)
+def _read_runs(path: AnyPath, offsets: Sequence[int], sizes: Sequence[int]) -> Iterator[bytes]:
+    """What stands at places of a file; less where it ends before."""
+    if isinstance(path, StorePath):
+        with path.open_range() as ranges:
+            runs = zip(offsets, sizes, strict=True)
+            yield from ahead(lambda run: ranges.read_at(*run), runs, RUNS_AT_ONCE)
+        return
+    with path.open("rb") as stream:
+        for offset, size in zip(offsets, sizes, strict=True):
+            stream.seek(offset)
+            yield stream.read(size)

@@ -82,7 +82,7 @@ def index_shard(task: IndexTask) -> Index:
         stack.callback(indexer.close)
         text = stack.enter_context(task.text.open("wb")) if task.text else None
         if text:
-            text.seek(task.shard.first_offset)  # as in the file itself
+            text.write(bytes(task.shard.first_offset))  # as in the file itself
         for block in read_blocks(task.shard):
             indexer.add_block(block)
             if text:

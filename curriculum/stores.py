@@ -188,10 +188,8 @@ class StorePath:
 
     def open_compressed(self, codec: str) -> BinaryIO:
         """Read what it holds, compressed by that codec."""
-        import pyarrow as pa
-
-        packed = self.files.open_input_stream(self.place, buffer_size=RANGE_BYTES)
-        return cast(BinaryIO, pa.CompressedInputStream(packed, codec))
+        stream = self.files.open_input_stream(self.place, codec, buffer_size=RANGE_BYTES)
+        return cast(BinaryIO, stream)
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the file."""
@@ -270,8 +268,9 @@ class RangeReader(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a byte, from the beginning or the end."""
-        self._position = offset + (self.size if whence == io.SEEK_END else 0)
+        """Go to a byte."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}
+        self._position = start[whence] + offset
         return self._position
 
     def readinto(self, buffer: Any) -> int:
@@ -286,6 +285,11 @@ class RangeReader(io.RawIOBase):
         buffer[:count] = self._range[start : start + count]
         self._position += count
         return count
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """What stands at a place: one request; less where the file ends before."""
+        data: bytes = self._file.read_at(size, offset)
+        return data
 
     def close(self) -> None:
         """Let go of it."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, settings
 
 import bucket_rollouts_by_difficulty
 import preprocess_bucketed_rollouts
+from tests.stores import Store, s3_server
 from tests.support import Script
 
 # The clock decides nothing, and what fails once fails again.
@@ -24,3 +30,47 @@ def bucket(capsys: pytest.CaptureFixture[str]) -> Script:
 @pytest.fixture
 def preprocess(capsys: pytest.CaptureFixture[str]) -> Script:
     return Script(preprocess_bucketed_rollouts.main, capsys)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of an S3 server."""
+    pytest.importorskip("moto", reason="`make test-engines` installs a server")
+    with s3_server() as endpoint:
+        yield endpoint
+
+
+_NUMBERS = count()
+
+
+@pytest.fixture
+def store(s3: str) -> Iterator[Store]:
+    """A new bucket on a server that works."""
+    bucket = Store(s3, f"bucket-{next(_NUMBERS)}")
+    bucket.counts()
+    bucket.request("PUT", bucket.bucket)
+    yield bucket
+    bucket.counts()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Any]:
+    """A Ray cluster of one node, to which tests add another."""
+    pytest.importorskip("ray", reason="`make test-engines` installs Ray")
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # it stays on loopback
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 << 20}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture
+def node(cluster: Any) -> Iterator[Any]:
+    """A second node of the cluster, which a test may take away."""
+    added = cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
+    yield added
+    if added in cluster.worker_nodes:
+        cluster.remove_node(added)

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import curriculum.blocks
 import curriculum.dump_responses
 import curriculum.dumps
-import curriculum.blocks
 import curriculum.inputs
 from curriculum import BucketOptions, bucket_rollouts
 from curriculum.hashes import NOTHING, hash_column, hash_value, mix

@@ -1,0 +1,146 @@
+"""The same bytes, whatever does the work and wherever the files are."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curriculum.manifests import whole_name
+from tests.stores import Store, store_tree
+from tests.support import Script, rollout, tree, write_jsonl
+
+ENGINES = {"one": ("--workers", 1), "pool": ("--workers", 2)}
+Files = dict[str, bytes]
+
+
+@pytest.fixture(params=["one", "pool", "ray"])
+def engine(request: pytest.FixtureRequest) -> tuple[Any, ...]:
+    """The flags of an engine; Ray has two nodes."""
+    if request.param in ENGINES:
+        return ENGINES[request.param]
+    cluster = request.getfixturevalue("cluster")
+    request.getfixturevalue("node")
+    return ("--engine", "ray", "--ray-address", cluster.address)
+
+
+def hostile(directory: Path) -> None:
+    """Rollouts of all sizes in three files, with every kind of line that is in no bucket."""
+    rng = random.Random(5)
+    rollouts = [
+        rollout(
+            *rng.choices([0, 0.25, 0.5, 1, None], k=rng.randrange(7)),
+            prompt=f"{'long ' * rng.choice([1, 1, 300])}{i % 130}",
+            extra_info={"i": i, "x": [{f"k{i % 3}": i}]},
+        )
+        for i in range(160)
+    ]
+    write_jsonl(directory / "a.jsonl", rollouts[:80])
+    path = write_jsonl(directory / "b.jsonl", rollouts[80:120])
+    path.write_bytes(b"\xef\xbb\xbf\n \n" + path.read_bytes()[:-1])
+    more = "".join(json.dumps(r) + "\n" for r in rollouts[120:])
+    (directory / "c.jsonl.gz").write_bytes(gzip.compress(f"{more}no json\n[]\n{more}".encode()))
+
+
+def dump(directory: Path) -> None:
+    """verl's dump, samples apart, with lines that are none and groups that disagree."""
+    rng = random.Random(6)
+    lines = [
+        json.dumps(
+            {
+                "input": f"user\nquestion {i % 40}\nassistant\n",
+                "output": f"answer {i} " + "so " * rng.choice([1, 50]),
+                "gts": str(i % 40 + (i == 87)),
+                "score": rng.choice([0.0, 1.0]),
+                "step": 1 + i // 120,
+            }
+        )
+        for i in range(240)
+    ]
+    lines[50] = "{"
+    directory.mkdir()
+    (directory / "1.jsonl").write_text("\n".join(lines[:150]))
+    text = "\n".join(lines[150:]).encode()
+    (directory / "2.jsonl.gz").write_bytes(gzip.compress(text))
+
+
+def whole(files: Files) -> Files:
+    """Files with their parts put together, without what says where files are."""
+    found: Files = {}
+    for name, data in sorted(files.items()):
+        found[whole_name(name)] = found.get(whole_name(name), b"") + data
+    for name in found:
+        if name.endswith((".json", "reasons.jsonl")):
+            text = re.sub(rb',\s*"parts": \d+|"(input_dir|bucketing)": "[^"]*"', b"", found[name])
+            text = re.sub(rb'[^\s"]*/', b"", text)
+            found[name] = re.sub(rb'"rejected": \[[^\]]*\]', b"", text)
+    return found
+
+
+def run_both(
+    bucket: Script,
+    preprocess: Script,
+    where: Callable[[str], str],
+    source: str,
+    flags: tuple[Any, ...],
+) -> list[str]:
+    """Both scripts, the second in all its ways; what they print, without paths."""
+    aside = ("--on-malformed", "set-aside", *flags)
+    b, p = where("bucketed"), where("preprocessed")
+    printed = [
+        bucket("-i", source, "-o", b, "--ties", "split", *aside),
+        preprocess("-i", b, "-o", p, *flags),
+        preprocess("-i", b, "-o", p, "--combine", "--order", "easy-to-hard", *flags),
+    ]
+    assert [code for code, _, _ in printed] == [0, 0, 0], printed
+    texts = ["\n".join(text) for _, *text in printed]
+    return [" ".join(re.sub(r"\S*/\S+|-+", "", text).split()) for text in texts]
+
+
+@pytest.mark.parametrize("storage", ["disk", "store"])
+@pytest.mark.parametrize("make", [hostile, dump])
+def test_engine_and_storage_change_no_byte(
+    tmp_path: Path,
+    bucket: Script,
+    preprocess: Script,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    engine: tuple[Any, ...],
+    storage: str,
+    make: Callable[[Path], None],
+) -> None:
+    make(tmp_path / "in")
+    one = ("--workers", 1)
+    expected = run_both(
+        bucket, preprocess, lambda name: str(tmp_path / name), str(tmp_path / "in"), one
+    )
+    files = {name: whole(tree(tmp_path / name)) for name in ("bucketed", "preprocessed")}
+    assert "rejected/malformed.jsonl" in files["bucketed"]
+    monkeypatch.setattr("curriculum.inputs.SHARD_BYTES", 3_000)
+    monkeypatch.setattr("curriculum.inputs.STORE_SHARD_BYTES", 12_000)
+    monkeypatch.setattr("curriculum.line_files.PART_BYTES", 30_000)
+    if storage == "disk":
+        there = tmp_path / "there"
+        found = run_both(
+            bucket, preprocess, lambda name: str(there / name), str(tmp_path / "in"), engine
+        )
+        again = {name: whole(tree(there / name)) for name in files}
+    else:
+        store: Store = request.getfixturevalue("store")
+        for path in sorted((tmp_path / "in").iterdir()):
+            store.put(f"in/{path.name}", path.read_bytes())
+        found = run_both(bucket, preprocess, lambda name: store / name, store / "in", engine)
+        again = {name: whole(store_tree(store / name)) for name in files}
+        parts = [name for name in store_tree(store / "bucketed") if name.startswith("easy")]
+        assert len(parts) > 1
+    assert found == expected
+    for name, expected_files in files.items():
+        assert list(again[name]) == list(expected_files)
+        for file, data in expected_files.items():
+            assert again[name][file] == data, file
