@@ -15,6 +15,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,7 @@ Result = TypeVar("Result")
 
 REQUESTS_AT_ONCE = 32
 RANGE_BYTES = 16 << 20
+WAIT_SECONDS = (0.1, 0.3, 1.0, 3.0)
 COPY_BYTES = 5_000_000_000  # what S3 copies in one request, at most
 
 # s3://bucket/key, and perhaps ?region=… for pyarrow; a mere ? is part of a glob.
@@ -114,7 +116,7 @@ class StorePath:
         return f"{self.root.partition('://')[2]}/{self.key}".rstrip("/")
 
     def _info(self) -> Any:
-        return self.listed or self.files.get_file_info(self.place)
+        return self.listed or _persist(self.files.get_file_info, self.place)
 
     @property
     def _kind(self) -> str:
@@ -147,7 +149,8 @@ class StorePath:
         """What is in the directory, directly."""
         from pyarrow.fs import FileSelector
 
-        for info in self.files.get_file_info(FileSelector(self.place, allow_not_found=True)):
+        everything = FileSelector(self.place, allow_not_found=True)
+        for info in _persist(self.files.get_file_info, everything):
             if info.path.strip("/") != self.place:
                 yield replace(self / info.base_name, listed=info)
 
@@ -165,13 +168,13 @@ class StorePath:
     def open(self, mode: Literal["rb", "wb"]) -> BinaryIO:
         """Read it, in ranges, or write it; what is written appears when it is closed."""
         if mode == "wb":
-            return cast(BinaryIO, self.files.open_output_stream(self.place))
+            return cast(BinaryIO, _persist(self.files.open_output_stream, self.place))
         return cast(BinaryIO, io.BufferedReader(self.open_range()))
 
     def open_range(self, step: int = RANGE_BYTES, stop: int | None = None) -> RangeReader:
         """Read it in ranges, of which the first has `step` bytes, and nothing from `stop` on."""
         try:
-            file = self.files.open_input_file(self.place)
+            file = _persist(self.files.open_input_file, self.place)
         except FileNotFoundError as error:
             raise FileNotFoundError(2, "No such file", str(self)) from error
         return RangeReader(file, step, stop)
@@ -188,13 +191,14 @@ class StorePath:
 
     def open_compressed(self, codec: str) -> BinaryIO:
         """Read what it holds, compressed by that codec."""
-        stream = self.files.open_input_stream(self.place, codec, buffer_size=RANGE_BYTES)
-        return cast(BinaryIO, stream)
+        import pyarrow as pa
+
+        return cast(BinaryIO, pa.input_stream(self.open_range(), compression=codec))
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the file."""
         try:
-            self.files.delete_file(self.place)
+            _persist(self.files.delete_file, self.place)
         except FileNotFoundError:
             if not missing_ok:
                 raise
@@ -204,9 +208,9 @@ class StorePath:
         if self.stat().st_size > COPY_BYTES:
             with self.open("rb") as source, target.open("wb") as copy:
                 shutil.copyfileobj(source, copy, RANGE_BYTES)
-            self.unlink()
         else:
-            self.files.move(self.place, target.place)
+            _persist(self.files.copy_file, self.place, target.place)
+        self.unlink(missing_ok=True)
 
     def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
         """Nothing: what is written makes the directory."""
@@ -248,6 +252,19 @@ def check_bucket(path: StorePath) -> None:
     )
 
 
+def _persist(request: Callable[..., Any], *what: Any) -> Any:
+    """What a request gives, which is made again where it fails. pyarrow does so itself, but an
+    answer to S3 that is longer than what was asked for, as errors are, ends that."""
+    for seconds in WAIT_SECONDS:
+        try:
+            return request(*what)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            raise
+        except OSError:  # noqa: PERF203, it is the requests that take time
+            time.sleep(seconds)
+    return request(*what)
+
+
 class RangeReader(io.RawIOBase):
     """A file that is read in ranges, up to `stop`: a request each. The first has `step` bytes,
     each other twice as many, up to RANGE_BYTES."""
@@ -278,7 +295,7 @@ class RangeReader(io.RawIOBase):
         start = self._position - self._first
         if not 0 <= start < len(self._range):
             size = min(self._step, self._stop - self._position)
-            data = self._file.read_at(size, self._position) if size > 0 else b""
+            data = self.read_at(self._position, size) if size > 0 else b""
             self._range, self._first, start = memoryview(data), self._position, 0
             self._step = min(2 * self._step, RANGE_BYTES)
         count = min(len(buffer), len(self._range) - start)
@@ -288,7 +305,7 @@ class RangeReader(io.RawIOBase):
 
     def read_at(self, offset: int, size: int) -> bytes:
         """What stands at a place: one request; less where the file ends before."""
-        data: bytes = self._file.read_at(size, offset)
+        data: bytes = _persist(self._file.read_at, size, offset)
         return data
 
     def close(self) -> None:
@@ -357,6 +374,6 @@ def remove_tree(directory: AnyPath) -> None:
     """Remove a directory with all that is in it, as far as that goes."""
     if isinstance(directory, StorePath):
         with contextlib.suppress(OSError):
-            directory.files.delete_dir(directory.place)
+            _persist(directory.files.delete_dir, directory.place)
     else:
         shutil.rmtree(directory, ignore_errors=True)

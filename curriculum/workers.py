@@ -10,7 +10,9 @@ import gc
 import logging
 import pickle
 import platform
+import re
 import signal
+import socket
 import threading
 import time
 from collections import deque
@@ -31,6 +33,7 @@ Result = TypeVar("Result")
 ENGINES = ("local", "ray")
 RETRIES = 3  # of a task whose node or process is gone
 CANCEL_SECONDS = 10.0
+KNOCK_SECONDS = 10.0
 _SIZE_SECONDS = 5.0
 
 
@@ -148,20 +151,22 @@ class _Ray:
 
     def connect(self) -> None:
         """Raise InputError where there is no such cluster."""
-        with _signals_kept():
-            import ray
-        self._ray = ray
-        if ray.is_initialized():
-            return
         try:
-            ray.init(
-                self._address,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"py_modules": [str(Path(__file__).parent)]},
-            )
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+            _knock(self._address)
+            with _signals_kept():
+                import ray
+
+                self._ray = ray
+                if ray.is_initialized():
+                    return
+                ray.init(
+                    self._address,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    runtime_env={"py_modules": [str(Path(__file__).parent)]},
+                )
+        except (OSError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"no connection to the Ray cluster ({error})",
                 where="--ray-address",
@@ -243,11 +248,20 @@ def _run_away(function: Callable[[Task], Result], task: Task) -> bytes:
         ) from error
 
 
+def _knock(address: str | None) -> None:
+    """Raise OSError where nobody answers at HOST:PORT; Ray itself would try for minutes."""
+    place = re.fullmatch(r"(?:ray://)?(.+):(\d+)", address or "")
+    if place:
+        socket.create_connection((place[1].strip("[]"), int(place[2])), KNOCK_SECONDS).close()
+
+
 @contextmanager
 def _signals_kept() -> Iterator[None]:
     """Ray answers some signals itself as soon as it is loaded; how we do it stays."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
-    if threading.current_thread() is threading.main_thread():
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -38,13 +38,12 @@ class Unreliable:
         with self._lock:
             self._counts[method] += 1
             fails, how = self._random.random() < self._ratio, self._random.randrange(3)
-        environ["wsgi.input"].read() if fails else None
         if method == self._denied:
-            return self._refuse(start, "403 Forbidden", "AccessDenied")
+            return self._refuse(environ, start, "403 Forbidden", "AccessDenied")
         if fails and how == 0:
-            return self._refuse(start, "500 Internal Server Error", "InternalError")
+            return self._refuse(environ, start, "500 Internal Server Error", "InternalError")
         if fails and how == 1:
-            return self._refuse(start, "503 Slow Down", "SlowDown")
+            return self._refuse(environ, start, "503 Slow Down", "SlowDown")
         body = b"".join(self._app(environ, start))
         return self._broken(body) if fails and method == "GET" else [body]
 
@@ -59,7 +58,10 @@ class Unreliable:
         start("200 OK", [("Content-Type", "application/json")])
         return [json.dumps(counts).encode()]
 
-    def _refuse(self, start: Callable[..., Any], status: str, code: str) -> Iterable[bytes]:
+    def _refuse(
+        self, environ: dict[str, Any], start: Callable[..., Any], status: str, code: str
+    ) -> Iterable[bytes]:
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         start(status, [("Content-Type", "application/xml")])
         return [ERROR.format(code).encode()]
 
