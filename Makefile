@@ -4,11 +4,12 @@ VENV ?= .venv
 BIN = $(CURDIR)/$(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-verl verl-environments check torture bench format clean
+.PHONY: help demo test engines test-verl verl-environments check torture bench format clean
 
 help:
 	@echo "make demo    the main job on sample rollouts, in ./demo"
 	@echo "make test    all tests"
+	@echo "make engines  what the tests of Ray and of object stores need; make test has them then"
 	@echo "make test-verl  what the scripts write, read by the real verl (2 GB of packages)"
 	@echo "make check   format, lint, types, the shell script, then all tests"
 	@echo "make torture  both scripts killed, out of disk and fed broken lines, many times"
@@ -25,6 +26,10 @@ $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --editable '.[test]'
+	@touch $@
+
+$(VENV)/.engines: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --editable '.[engines]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
@@ -54,6 +59,8 @@ demo: $(VENV)/.run
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q
+
+engines: $(VENV)/.engines
 
 verl-environments: $(VENV)-verl/.made $(VENV)-datasets/.made
 

@@ -35,11 +35,11 @@ def build_parser() -> argparse.ArgumentParser:
     files.add_argument(
         "-i", "--input", "--input-dir", dest="inputs", nargs="+", action="extend", required=True,
         metavar="PATH", help="directories, files or globs of rollouts (.jsonl, .ndjson; also .gz, "
-        ".zst, .bz2, .lz4)",
+        ".zst, .bz2, .lz4), here or in a store (s3://, gs://)",
     )  # fmt: skip
     files.add_argument(
         "-o", "--output-dir", required=True, metavar="DIR",
-        help="where the bucket files and bucketing.json go",
+        help="where the bucket files and bucketing.json go, here or in a store",
     )  # fmt: skip
     add_dump_flags(parser)
     how = parser.add_argument_group("difficulty")

@@ -258,9 +258,9 @@ def _persist(request: Callable[..., Any], *what: Any) -> Any:
     for seconds in WAIT_SECONDS:
         try:
             return request(*what)
-        except (FileNotFoundError, NotADirectoryError, PermissionError):
+        except (FileNotFoundError, NotADirectoryError, PermissionError):  # noqa: PERF203
             raise
-        except OSError:  # noqa: PERF203, it is the requests that take time
+        except OSError:
             time.sleep(seconds)
     return request(*what)
 

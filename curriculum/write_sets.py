@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from curriculum.directory import BucketDirectory
 from curriculum.errors import InternalError
@@ -18,7 +19,6 @@ from curriculum.progress import Progress
 from curriculum.prompts import SPLITS, TRAIN, VAL, shared_prompts
 from curriculum.sets import set_file
 from curriculum.settings import Settings
-from curriculum.stores import AnyPath
 from curriculum.verl import RowForm, Stage
 from curriculum.workers import Workers
 
@@ -51,7 +51,9 @@ def write_sets(run: PreprocessRun, plan: RowPlan, form: RowForm) -> list[SetFact
     done = run.workers.map(place_set, tasks.values(), crowd=True, tick=tick)
     for name, (task, placed) in zip(tasks, done, strict=True):
         _check_placed(plan, name, task, placed)
-        for path in _staged(task):
+        if run.outputs.in_store:
+            run.progress.add(run.directory.bytes(run.sets[name]))
+        for path in _staged_on_disk(task):
             path.unlink(missing_ok=True)
         facts[name] = _weigh(run, plan, name, placed)
     tick()
@@ -87,13 +89,14 @@ def _place_task(run: PreprocessRun, plan: RowPlan, form: RowForm, name: str) -> 
     options = run.options
     source = None if options.keep_data_source else options.data_source
     orders = [plan.order(name, side) for side in range(len(SPLITS))]
-    stay = run.workers.again
+    stay = run.workers.again or run.outputs.in_store  # all of it is removed at once there
     return PlaceTask(shards, form, plan.split, paths, groups, source, orders, stay)
 
 
 def _staged_progress(run: PreprocessRun, tasks: Iterable[PlaceTask]) -> Callable[[], None]:
-    """What tells the progress how much has been written: staged rows are removed as they are."""
-    sizes = {path: path.stat().st_size for task in tasks for path in _staged(task)}
+    """What tells the progress how much has been written: staged rows are removed as they are, but
+    in a store, where a set counts when it is done."""
+    sizes = {path: path.stat().st_size for task in tasks for path in _staged_on_disk(task)}
     work = sum(run.directory.bytes(places) for places in run.sets.values())
     share = work / max(sum(sizes.values()), 1)
 
@@ -104,9 +107,9 @@ def _staged_progress(run: PreprocessRun, tasks: Iterable[PlaceTask]) -> Callable
     return tick
 
 
-def _staged(task: PlaceTask) -> list[AnyPath]:
+def _staged_on_disk(task: PlaceTask) -> list[Path]:
     """The files of a set's staged rows."""
-    return [path for shard in task.shards for path in shard.paths]
+    return [path for shard in task.shards for path in shard.paths if isinstance(path, Path)]
 
 
 def _check_placed(plan: RowPlan, name: str, task: PlaceTask, placed: Sequence[Placed]) -> None:

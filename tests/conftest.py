@@ -35,7 +35,7 @@ def preprocess(capsys: pytest.CaptureFixture[str]) -> Script:
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """The address of an S3 server."""
-    pytest.importorskip("moto", reason="`make test-engines` installs a server")
+    pytest.importorskip("moto", reason="`make engines` installs a server")
     with s3_server() as endpoint:
         yield endpoint
 
@@ -58,12 +58,14 @@ def cluster() -> Iterator[Any]:
     """A Ray cluster of one node, to which tests add another."""
     # Ray reads this when it is loaded, and then stays on loopback.
     os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-    pytest.importorskip("ray", reason="`make test-engines` installs Ray")
+    pytest.importorskip("ray", reason="`make engines` installs Ray")
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 << 20}
     cluster = Cluster(initialize_head=True, head_node_args=node)
+    os.environ["RAY_ADDRESS"] = cluster.address  # for commands that name none
     yield cluster
+    del os.environ["RAY_ADDRESS"]
     cluster.shutdown()
 
 

@@ -81,3 +81,31 @@ def test_streams_that_take_nothing_change_no_exit_code(
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert (tmp_path / "out/bucketing.json").exists() == (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--engine", "spark"), "--engine: there is no 'spark', expected one of local, ray;"),
+        (
+            ("--ray-address", "a:1"),
+            "--ray-address: it names a Ray cluster, and Ray is not asked for",
+        ),
+        (
+            ("--engine", "ray"),
+            "--engine: Ray is not installed here, expected the extra that brings",
+        ),
+    ],
+)
+def test_engine_that_cannot_be_had(
+    bucket: Script,
+    preprocess: Script,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...],
+    told: str,
+) -> None:
+    monkeypatch.setattr("curriculum.workers.find_spec", lambda name: None)
+    for script in (bucket, preprocess):
+        code, out, err = script("-i", "in", "-o", "out", *flags)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"error: {told}")

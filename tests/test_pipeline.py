@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.stores import Store
 from tests.support import PYTHON, ROOT, SHARED, rollout, rows, write_jsonl
 
 GUIDE = SHARED / "CURRICULUM_PIPELINE_GUIDE.md"
@@ -100,8 +101,16 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_of_our_pages_run_and_print_what_is_shown(scratch: Path, page: Path) -> None:
+def test_commands_of_our_pages_run_and_print_what_is_shown(
+    scratch: Path, page: Path, request: pytest.FixtureRequest
+) -> None:
     run(scratch, "python", "generate_rollouts.py")
+    if page.name == "CLUSTERS.md":
+        request.getfixturevalue("cluster")
+        store = Store(request.getfixturevalue("s3"), "my-bucket")
+        store.request("PUT", store.bucket)
+        for path in (scratch / "rollouts").iterdir():
+            store.put(f"rollouts/{path.name}", path.read_bytes())
     printed = ""
     for block in blocks(page):
         out, err = run(scratch, "bash", "-euo", "pipefail", "-c", block)

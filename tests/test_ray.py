@@ -199,6 +199,7 @@ def test_script_starts_a_cluster_of_its_own_and_prints_nothing_of_it(tmp_path: P
     environment |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
     there = tempfile.mkdtemp(dir="/tmp")  # where no cluster is written down; Ray wants it short
     environment |= {"RAY_TMPDIR": there}
+    environment.pop("RAY_ADDRESS", None)
 
     def run(name: str, *flags: str) -> tuple[int, str, str]:
         command = [sys.executable, script, "-i", "in", "-o", name, *flags]
