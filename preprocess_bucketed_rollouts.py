@@ -31,8 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
     files = parser.add_argument_group("files")
     files.add_argument(
         "-i", "--input-dir", required=True, metavar="DIR",
-        help="directory of bucket files, as bucket_rollouts_by_difficulty.py wrote it, here or in a "
-        "store (s3://, gs://)",
+        help="directory of bucket files, as bucket_rollouts_by_difficulty.py wrote it, here or in "
+        "a store (s3://, gs://)",
     )  # fmt: skip
     files.add_argument(
         "-o", "--output-dir", required=True, metavar="DIR",

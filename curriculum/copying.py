@@ -6,6 +6,7 @@ Lines are copied as they stand; only a last line without a newline gets one.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -32,13 +33,15 @@ Pieces: TypeAlias = list["memoryview | bytes"]
 @dataclass(frozen=True)
 class CopyTask:
     """A shard's lines, each with the file to copy it to (-1: none), and where in each file the
-    shard's first line goes."""
+    shard's first line goes; whether to lock what is written, which NFS needs where several machines
+    write to one file: else it may write whole pages, with zeros where others' bytes are."""
 
     shard: Shard
     lengths: LengthArray
     destinations: PlaceArray
     paths: Sequence[Path]
     offsets: IntArray
+    locked: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def copied_bytes(lines: Lines, count: int) -> IntArray:
 
 
 def copy_tasks(
-    shards: Iterable[Lines], paths: Sequence[Path], sizes: IntArray
+    shards: Iterable[Lines], paths: Sequence[Path], sizes: IntArray, locked: bool = False
 ) -> Iterator[CopyTask]:
     """Per shard, with its lines' lengths and destinations, the copy of its lines.
 
@@ -66,17 +69,22 @@ def copy_tasks(
     `sizes`, of what goes to each path before the first shard, grow to those of the files.
     """
     for lines in shards:
-        yield CopyTask(*lines, paths, sizes.copy())
+        yield CopyTask(*lines, paths, sizes.copy(), locked)
         sizes += copied_bytes(lines, len(paths))
 
 
 def copy_shard(task: CopyTask) -> None:
     """Copy each line, with a newline, to its place. Raises InputError if the file changed."""
-    offsets = task.offsets.tolist()
+    lines, offsets = (task.shard, task.lengths, task.destinations), task.offsets.tolist()
     with ExitStack() as stack:
         files = [stack.enter_context(path.open("r+b", buffering=0)) for path in task.paths]
         descriptors = [file.fileno() for file in files]
-        for pieces in _pieces((task.shard, task.lengths, task.destinations), len(files)):
+        if task.locked:  # until they are closed
+            sizes = copied_bytes(lines, len(files)).tolist()
+            for descriptor, offset, size in zip(descriptors, offsets, sizes, strict=True):
+                if size:
+                    fcntl.lockf(descriptor, fcntl.LOCK_EX, size, offset)
+        for pieces in _pieces(lines, len(files)):
             for i, descriptor in enumerate(descriptors):
                 offsets[i] += _write(descriptor, pieces[i], offsets[i])
 

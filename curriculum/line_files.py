@@ -53,7 +53,8 @@ class Copier:
         for path in paths:
             path.touch()
         sizes = np.zeros(len(paths), dtype=np.int64)
-        for task, _ in self.workers.map(copy_shard, copy_tasks(shards, paths, sizes)):
+        tasks = copy_tasks(shards, paths, sizes, locked=self.workers.on_nodes)
+        for task, _ in self.workers.map(copy_shard, tasks):
             done(task.shard)
         for path, size in zip(paths, sizes.tolist(), strict=True):
             _check(str(path), path.stat().st_size, size)

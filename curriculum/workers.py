@@ -41,8 +41,9 @@ class Workers:
     """What runs a function over tasks: processes of this machine (with `count` 1 this one alone),
     or the CPUs of a Ray cluster.
 
-    A context manager: leaving it ends the work, at once after an error. `again` says that a task
-    may be run again where its node is gone, so it has to leave what it reads. Without `fork` no
+    A context manager: leaving it ends the work, at once after an error. `on_nodes` says that tasks
+    run on several machines: one may be run again, so it has to leave what it reads, and two that
+    write to one file have to lock what they write. Without `fork` no
     process is a copy of this one.
     """
 
@@ -53,7 +54,7 @@ class Workers:
         address: str | None = None,
         fork: bool = True,
     ) -> None:
-        self.again = engine == "ray"
+        self.on_nodes = engine == "ray"
         self._engine = _Ray(count, address) if engine == "ray" else Processes(count, fork)
 
     def __enter__(self) -> Workers:

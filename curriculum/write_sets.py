@@ -89,7 +89,7 @@ def _place_task(run: PreprocessRun, plan: RowPlan, form: RowForm, name: str) -> 
     options = run.options
     source = None if options.keep_data_source else options.data_source
     orders = [plan.order(name, side) for side in range(len(SPLITS))]
-    stay = run.workers.again or run.outputs.in_store  # all of it is removed at once there
+    stay = run.workers.on_nodes or run.outputs.in_store  # all of it is removed at once there
     return PlaceTask(shards, form, plan.split, paths, groups, source, orders, stay)
 
 

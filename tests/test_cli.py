@@ -11,7 +11,7 @@ import pytest
 
 from curriculum.cli import _cleaning_up_first, run
 from curriculum.errors import FinishedInterrupt
-from tests.support import ROOT, rollout, write_jsonl
+from tests.support import ROOT, Script, rollout, write_jsonl
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

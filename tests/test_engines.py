@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import json
+import os
 import random
 import re
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from curriculum.manifests import whole_name
+from curriculum.workers import Workers
 from tests.stores import Store, store_tree
 from tests.support import Script, rollout, tree, write_jsonl
 
@@ -144,3 +147,36 @@ def test_engine_and_storage_change_no_byte(
         assert list(again[name]) == list(expected_files)
         for file, data in expected_files.items():
             assert again[name][file] == data, file
+
+
+def test_writers_on_several_machines_lock_what_they_write(
+    tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked: dict[int, list[tuple[int, int]]] = {}
+
+    def lock(descriptor: int, how: int, size: int, start: int) -> None:
+        assert how == fcntl.LOCK_EX
+        locked.setdefault(os.fstat(descriptor).st_ino, []).append((start, start + size))
+
+    monkeypatch.setattr("curriculum.copying.fcntl.lockf", lock)
+    monkeypatch.setattr("curriculum.inputs.SHARD_BYTES", 3_000)
+    hostile(tmp_path / "in")
+    flags = ("-i", tmp_path / "in", "--workers", 1, "--on-malformed", "set-aside")
+    assert bucket(*flags, "-o", tmp_path / "one")[0] == 0
+    assert locked == {}
+    own_init = Workers.__init__
+
+    def on_nodes(self: Workers, *how: Any) -> None:
+        own_init(self, *how)
+        self.on_nodes = True
+
+    monkeypatch.setattr(Workers, "__init__", on_nodes)
+    assert bucket(*flags, "-o", tmp_path / "two")[0] == 0
+    assert tree(tmp_path / "two") == tree(tmp_path / "one")
+    for path in (tmp_path / "two").rglob("*.jsonl"):
+        if path.name != "reasons.jsonl":
+            ranges = sorted(locked.pop(path.stat().st_ino))
+            assert len(ranges) > 1
+            assert [start for start, _ in ranges] == [0, *(stop for _, stop in ranges[:-1])]
+            assert ranges[-1][1] == path.stat().st_size
+    assert locked == {}
