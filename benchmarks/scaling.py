@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
-import resource
+import re
 import shutil
 import subprocess
 import sys
@@ -66,6 +66,12 @@ def moved() -> tuple[int, int]:
     return int(counts["rchar"]), int(counts["wchar"])
 
 
+def peak_memory() -> int:
+    """The most bytes of memory that this process has held."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])  # type: ignore[index]
+
+
 def weigh(function: Callable[[Any], Any], task: Any) -> tuple[Any, float, int, int]:
     """A task's result, and what it cost."""
     (read, written), cpu = moved(), time.process_time()
@@ -108,7 +114,7 @@ def measure_script(which: str, source: str, target: str) -> Costs:
         options = PreprocessOptions(source, target, workers=WORKERS, sync=False)
         costs.rollouts = preprocess_buckets(options).rows
     costs.driver_cpu = time.process_time() - started - costs.measuring
-    costs.driver_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    costs.driver_memory = peak_memory()
     return costs
 
 

@@ -22,6 +22,7 @@ SUFFIXES = tuple(stem + codec for stem in (".jsonl", ".ndjson") for codec in COD
 
 SHARD_BYTES = 16 << 20
 STORE_SHARD_BYTES = 64 << 20  # each costs a few requests
+MOST_SHARDS = 20_000  # each costs the driver a millisecond or two
 _PROBE_BYTES = 1 << 16
 _BOM = b"\xef\xbb\xbf"
 _LFS_POINTER = b"version https://git-lfs"
@@ -161,34 +162,39 @@ def unreadable(path: str, error: OSError) -> InputError:
     )
 
 
-def cut_shards(files: Iterable[InputFile], shard_bytes: int | None = None) -> Iterator[Shard]:
-    """Cut each file into shards of about `shard_bytes` (SHARD_BYTES, or STORE_SHARD_BYTES in a
-    store), reading only at the cuts.
+def cut_shards(files: Sequence[InputFile], shard_bytes: int | None = None) -> Iterator[Shard]:
+    """Cut each file into shards of about `shard_bytes`, reading only at the cuts.
 
-    A line longer than that makes its shard as long as it needs; an empty file has no shard.
+    By default that is SHARD_BYTES, in a store STORE_SHARD_BYTES, or more where there would be more
+    than MOST_SHARDS. A line longer than that makes its shard as long as it needs; an empty file has
+    no shard.
     """
+    least = sum(file.size for file in files) // MOST_SHARDS
     for file in files:
         if file.codec is not None:
             yield Shard(file, 0, file.size)
             continue
-        start = file.bom_bytes
-        for stop in _cuts(file, shard_bytes):
+        start, in_store = file.bom_bytes, isinstance(to_path(file.path), StorePath)
+        size = shard_bytes or max(STORE_SHARD_BYTES if in_store else SHARD_BYTES, least)
+        for stop in (_cuts_ahead if in_store else _cuts)(file, size):
             if stop > start:
                 yield Shard(file, start, stop)
                 start = stop
 
 
-def _cuts(file: InputFile, shard_bytes: int | None) -> Iterator[int]:
-    """Where the shards of a file stop; in a store several may stop after the same long line."""
+def _cuts(file: InputFile, size: int) -> Iterator[int]:
+    """Where the shards of a file stop."""
     start = file.bom_bytes
-    if isinstance(to_path(file.path), StorePath):
-        after = range(start, file.size, shard_bytes or STORE_SHARD_BYTES)[1:]
-        yield from ahead(partial(_next_line_start, file), after)
-        yield file.size
-        return
     while start < file.size:
-        start = _next_line_start(file, min(start + (shard_bytes or SHARD_BYTES), file.size))
+        start = _next_line_start(file, min(start + size, file.size))
         yield start
+
+
+def _cuts_ahead(file: InputFile, size: int) -> Iterator[int]:
+    """The same with several looked up at a time; more than one may stop after a long line."""
+    after = range(file.bom_bytes, file.size, size)[1:]
+    yield from ahead(partial(_next_line_start, file), after)
+    yield file.size
 
 
 def _next_line_start(file: InputFile, offset: int) -> int:

@@ -133,3 +133,20 @@ def test_file_that_shrinks_is_an_error(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(InputError, match="changed while it was read"):
         check_unchanged([file])
+
+
+def test_large_input_has_larger_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, count in (("a", 400), ("b", 20), ("c", 0)):
+        (tmp_path / f"{name}.jsonl").write_bytes(b"".join(b"%d\n" % i for i in range(count)))
+    files = find_files([str(tmp_path)])
+    monkeypatch.setattr("curriculum.inputs.SHARD_BYTES", 1)
+    assert len(list(cut_shards(files))) == 420
+    monkeypatch.setattr("curriculum.inputs.MOST_SHARDS", 10)
+    shards = list(cut_shards(files))
+    assert 5 < len(shards) <= 10 + len(files)
+    assert [(shard.file.path, shard.start) for shard in shards] == sorted(
+        (file.path, start)
+        for file in files
+        for start in [0, *(shard.stop for shard in shards if shard.file == file)][:-1]
+    )
+    assert sum(shard.stop - shard.start for shard in shards) == sum(file.size for file in files)
