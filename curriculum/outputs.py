@@ -125,6 +125,7 @@ class Outputs:
         with ExitStack() as stack:
             if isinstance(directory, StorePath):
                 recover(directory)
+                stack.callback(self._remove_staging)
                 self._look(directory)
             else:
                 parents = (directory, *directory.parents)
@@ -133,7 +134,7 @@ class Outputs:
                 directory.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(DirectoryLock(directory))
                 recover(directory)
-            stack.callback(self._remove_staging)
+                stack.callback(self._remove_staging)
             self._open = stack.pop_all()
         return self
 

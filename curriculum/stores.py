@@ -34,6 +34,8 @@ Result = TypeVar("Result")
 
 REQUESTS_AT_ONCE = 32
 RANGE_BYTES = 16 << 20
+REQUEST_SECONDS = 300.0
+CONNECT_SECONDS = 10.0
 WAIT_SECONDS = (0.1, 0.3, 1.0, 3.0)
 COPY_BYTES = 5_000_000_000  # what S3 copies in one request, at most
 
@@ -225,7 +227,7 @@ def _file_system(root: str, query: str) -> Any:
     import pyarrow.fs
 
     try:
-        return pa.fs.FileSystem.from_uri(f"{root}/{query}")[0]
+        files = pa.fs.FileSystem.from_uri(f"{root}/{query}")[0]
     except (OSError, ValueError) as error:  # pyarrow's errors are among them
         raise InputError(
             f"pyarrow cannot open this ({error})",
@@ -233,6 +235,13 @@ def _file_system(root: str, query: str) -> Any:
             expected="s3://bucket/…, gs://bucket/… or a path of the local disk",
             fix="check the URL; pyarrow says what else it takes after a ?",
         ) from error
+    if files.type_name != "s3":
+        return files
+    # A URL cannot say how long to wait; by default it is 3 s, and a large copy takes longer.
+    _, (options,) = files.__reduce__()
+    return pa.fs.S3FileSystem(
+        **{**options, "request_timeout": REQUEST_SECONDS, "connect_timeout": CONNECT_SECONDS}
+    )
 
 
 def check_bucket(path: StorePath) -> None:
