@@ -14,7 +14,7 @@ import numpy as np
 from curriculum.arrays import FloatArray
 from curriculum.dump_find import Dump
 from curriculum.dump_summary import dump_lines, dump_warnings
-from curriculum.manifests import UNSCORED_FILE, BucketingManifest, BucketRecord
+from curriculum.manifests import UNSCORED_FILE, BucketingManifest, BucketRecord, part_pattern
 from curriculum.rejected import set_aside
 from curriculum.stores import to_path
 from curriculum.text import number, plural, share, size, table
@@ -107,7 +107,7 @@ def bucketing_summary(report: BucketingReport) -> str:
 
 
 def _shown(bucket: BucketRecord) -> str:
-    return bucket.file.replace(".", f"-*-of-{bucket.parts:05}.") if bucket.parts else bucket.file
+    return part_pattern(bucket.file, bucket.parts) if bucket.parts else bucket.file
 
 
 def _read_lines(report: BucketingReport) -> list[str]:

@@ -230,8 +230,8 @@ class _Converter:
 
     def _end_part(self) -> None:
         if self._writer is not None:
-            self._writer.close()
-            self._file.close()
+            with self._file:
+                self._writer.close()
 
     def result(self) -> Converted:
         self._convert()

@@ -82,7 +82,7 @@ def open_bucket_directory(path: AnyPath) -> BucketDirectory:
     elif isinstance(path, StorePath):
         raise _unfinished(path)
     else:
-        wanted = _guess_files(there)
+        wanted = _guess_files(path, there)
         warnings = _guessed(path, list(wanted))
     for name, names in wanted.items():
         _check_name(path, name)
@@ -109,13 +109,20 @@ def _unfinished(path: StorePath) -> InputError:
     )
 
 
-def _guess_files(there: Sequence[str]) -> dict[str, list[str]]:
+def _guess_files(path: AnyPath, there: Sequence[str]) -> dict[str, list[str]]:
     """The files of each bucket, in an order guessed from the names."""
     found: dict[str, list[str]] = {}
     for file in there:
         whole = whole_name(file)
         parts = int(file.rpartition("-of-")[2].removesuffix(SUFFIX)) if whole != file else 0
-        found[whole.removesuffix(SUFFIX)] = part_names(whole, parts) if parts else [file]
+        name, files = whole.removesuffix(SUFFIX), part_names(whole, parts) if parts else [file]
+        if found.setdefault(name, files) != files:
+            raise InputError(
+                f"bucket {name} is there twice: {found[name][0]} and {file}",
+                where=str(path / file),
+                expected="one file, or the parts of one",
+                fix="move one of them away",
+            )
     return {name: found[name] for name in sorted(found, key=_guessed_order)}
 
 

@@ -8,6 +8,7 @@ import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -45,13 +46,14 @@ class Journal(msgspec.Struct, frozen=True):
         what is left can be finished later."""
         try:
             self._move(directory)
-            (directory / JOURNAL).unlink()
+            (directory / JOURNAL).unlink(missing_ok=True)
         except OSError as error:
             raise _half_done(error, directory) from error
         remove_tree(directory / self.staging)
 
     def _move(self, directory: AnyPath) -> None:
         staging, rejected = directory / self.staging, directory / REJECTED
+        in_store = isinstance(directory, StorePath)
         if self.sync:
             sync([directory])
         staged, there = files_in(staging), files_in(directory)
@@ -60,21 +62,32 @@ class Journal(msgspec.Struct, frozen=True):
             if name not in staged and name not in there:
                 raise _gone(directory, name)
         *others, manifest = self.files
+        # Nothing locks a directory of a store: somebody else may finish this, and clear it away.
+        record = (staging / manifest).read_bytes() if in_store and manifest in staged else None
         if manifest in staged:  # until all is in place, no manifest says that it is
             (directory / manifest).unlink(missing_ok=True)
-        in_store = isinstance(directory, StorePath)
         list(each(lambda name: (directory / name).unlink(missing_ok=True), self.remove, in_store))
         if any(map(_is_rejected, waiting)):
             rejected.mkdir(exist_ok=True)
         moved = [name for name in others if name in staged]
-        list(each(lambda name: move(staging / name, directory / name), moved, in_store))
-        if manifest in staged:
+        list(each(partial(_move, staging, directory), moved, in_store))
+        if record is not None:
+            (directory / manifest).write_bytes(record)
+        elif manifest in staged:
             move(staging / manifest, directory / manifest)
         if any(map(_is_rejected, self.remove)):  # else it is the user's own
             with contextlib.suppress(OSError):  # others' files are in it
                 rejected.rmdir()
         if self.sync:
             sync(path for path in (rejected, directory) if path.is_dir())
+
+
+def _move(staging: AnyPath, directory: AnyPath, name: str) -> None:
+    try:
+        move(staging / name, directory / name)
+    except FileNotFoundError:  # perhaps somebody else has moved it
+        if not (directory / name).exists():
+            raise
 
 
 def files_in(directory: AnyPath) -> set[str]:
@@ -102,7 +115,13 @@ def recover_to_read(directory: AnyPath) -> None:
     it cannot be written to.
     """
     if isinstance(directory, StorePath):
-        recover(directory)
+        if (directory / JOURNAL).exists():
+            raise InputError(
+                f"a run is just finishing here, or was stopped when it did ({JOURNAL} is there)",
+                where=str(directory),
+                expected="a directory whose last run has finished",
+                fix="wait a moment; if no run is at work there, run the script that wrote it again",
+            )
         return
     left = [path for path in (directory / JOURNAL, *stagings(directory)) if path.exists()]
     if not left and not (directory / LOCK).exists():

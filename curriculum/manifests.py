@@ -221,6 +221,12 @@ def part_names(name: str, count: int) -> list[str]:
     return [f"{stem}-{i:05}-of-{count:05}{dot}{suffix}" for i in range(count)]
 
 
+def part_pattern(name: str, count: int) -> str:
+    """All of them, as a person writes it."""
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}-*-of-{count:05}{dot}{suffix}"
+
+
 def whole_name(name: str) -> str:
     """The file that a part is of; of a whole file its own name."""
     return _PART.sub(".", name)

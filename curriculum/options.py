@@ -16,6 +16,7 @@ from curriculum.errors import UsageError
 from curriculum.filters import FILTERS
 from curriculum.formats import FORMATS, OWN, Steps
 from curriculum.metrics import METRICS, Metric, MetricParameters
+from curriculum.stores import to_path
 from curriculum.text import plural
 from curriculum.workers import check_engine
 
@@ -70,6 +71,8 @@ class BucketOptions:
             _check_choice("--metric", self.metric, METRICS)
         _check_choice("--ties", self.ties, ("together", "split"))
         _check_text("--output-dir", self.output_dir)
+        for path in (*self.inputs, self.output_dir):
+            to_path(path)  # which knows what URLs there are
         _check_choice("--on-malformed", self.on_malformed, ON_MALFORMED)
         _check_choice("--format", self.format, (AUTO, OWN, *FORMATS))
         self._check_places()
@@ -180,6 +183,8 @@ class PreprocessOptions:
         _check_choice("--order", self.order, ORDERS)
         _check_choice("--ground-truth-format", self.ground_truth_format, ("auto", "string"))
         _check_text("--output-dir", self.output_dir)
+        for path in (self.input_dir, self.output_dir):
+            to_path(path)  # which knows what URLs there are
         _check_choice("--on-malformed", self.on_malformed, ON_MALFORMED)
         _check_finite("--pass-threshold", self.pass_threshold)
         _check_score_field(self.score_field)

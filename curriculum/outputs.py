@@ -113,12 +113,12 @@ class Outputs:
         self._directory = directory
         self._sync = sync
         self._staging: AnyPath | None = None
-        self._staged: list[str] = []
+        self._staged: dict[str, None] = {}  # in order
         self._made: list[Path] = []
         self._before: list[bytes] = []
         self.warnings: list[str] = []
         self._open = ExitStack()
-        self._committed = False
+        self._begun = self._committed = False
 
     def __enter__(self) -> Outputs:
         directory = self._directory
@@ -166,8 +166,12 @@ class Outputs:
             raise FinishedInterrupt
 
     def _remove_staging(self) -> None:
-        # A journal needs what is staged, whatever went wrong after it was written.
-        if self._staging is not None and not (self._directory / JOURNAL).exists():
+        # Our journal needs what is staged, whatever went wrong after it was written.
+        try:
+            needed = self._begun and (self._directory / JOURNAL).exists()
+        except OSError:  # of a store that is not there any more
+            needed = True
+        if self._staging is not None and not needed:
             remove_tree(self._staging)
 
     def _remove_made(self) -> None:
@@ -186,8 +190,7 @@ class Outputs:
         """The path at which to write the file `name` until the commit."""
         path = self._staging_directory() / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if name not in self._staged:
-            self._staged.append(name)
+        self._staged[name] = None
         return path
 
     @property
@@ -231,6 +234,7 @@ class Outputs:
         if isinstance(self._directory, StorePath):
             self._check_alone(self._directory)
         with _signals_later():
+            self._begun = True
             journal.begin(self._directory)
             journal.finish(self._directory)
             self._committed = True

@@ -74,8 +74,8 @@ class GroupWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._writer.close()
-        self._file.close()
+        with self._file:
+            self._writer.close()
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take some more rows; every row group is written once it is full."""

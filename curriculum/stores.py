@@ -1,5 +1,5 @@
-"""Files in an object store (`s3://`, `gs://`, whatever pyarrow opens), by those methods of
-pathlib's paths that the toolkit uses.
+"""Files in an object store (`s3://`, `gs://`), by those methods of pathlib's paths that the toolkit
+uses.
 
 Objects are written from beginning to end, appear when they are complete, and cannot be renamed,
 only copied within the store. Requests take long, so many are under way at a time.
@@ -10,10 +10,9 @@ from __future__ import annotations
 import contextlib
 import glob
 import io
+import os
 import re
-import secrets
 import shutil
-import sys
 import tempfile
 import time
 from collections import deque
@@ -26,7 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, NamedTuple, TypeAlias, TypeVar, cast
 from urllib.parse import unquote
 
-from curriculum.errors import InputError
+from curriculum.errors import InputError, InternalError, UsageError
 
 AnyPath: TypeAlias = "Path | StorePath"
 Item = TypeVar("Item")
@@ -40,25 +39,34 @@ WAIT_SECONDS = (0.1, 0.3, 1.0, 3.0)
 COPY_BYTES = 5_000_000_000  # what S3 copies in one request, at most
 
 # s3://bucket/key, and perhaps ?region=… for pyarrow; a mere ? is part of a glob.
-_URL = re.compile(r"(?P<root>[a-z][a-z0-9+.-]+://[^/?]*)/?(?P<key>.*?)(?P<query>\?\w+=.*)?", re.S)
+_URL = re.compile(r"((?:s3|gs)://[^/?@]+)(/.*?)?(\?\w+=.*)?", re.DOTALL)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|(s3|gs|file):/", re.IGNORECASE)
 
 
 def to_path(text: str) -> AnyPath:
-    """The path that a person wrote: of the local disk, also as file://, or of an object store."""
-    if text.startswith("file://"):
-        return Path(unquote(text.removeprefix("file://").removeprefix("localhost")))
-    parts = _URL.fullmatch(text)
-    if parts is None:
+    """The path that a person wrote: of the local disk, also as file:///, or of an object store.
+    Raises UsageError for other URLs."""
+    if text.startswith("file:///"):
+        return Path(unquote(text.removeprefix("file://")))
+    if parts := _URL.fullmatch(text):
+        root, key, query = parts.groups(default="")
+        return StorePath(root, re.sub("/+", "/", key).strip("/"), query)
+    scheme = _SCHEME.match(text)
+    if scheme is None:
         return Path(text)
-    if "@" in parts["root"]:
-        raise InputError(
-            "there are keys in this URL, and what is written names its paths",
-            where=parts["root"].split("://")[0] + "://…",
+    if "@" in text:  # what is written names its paths
+        raise UsageError(
+            "there are keys in this URL",
+            where=f"{scheme[0]}…",
             expected="keys where the store's own tools look for them",
             fix="take them out of the URL; for S3 set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         )
-    key = re.sub("/+", "/", parts["key"]).strip("/")
-    return StorePath(parts["root"], key, parts["query"] or "")
+    raise UsageError(
+        "this is no URL that is known here",
+        where=text,
+        expected="s3://bucket/…, gs://bucket/…, file:///… or a path of the local disk",
+        fix="write it in one of these ways",
+    )
 
 
 def any_in_store(paths: Iterable[str]) -> bool:
@@ -71,7 +79,7 @@ class _Status(NamedTuple):
     st_mtime_ns: int
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class StorePath:
     """A file or directory of an object store: `key` in the bucket `root`, such as s3://bucket;
     `query` says to pyarrow how to reach it, `listed` is what a listing said of it. A directory is
@@ -109,12 +117,12 @@ class StorePath:
 
     @property
     def files(self) -> Any:
-        """The file system of pyarrow, and in `place` what it is called there."""
+        """The file system of pyarrow."""
         return _file_system(self.root, self.query)
 
     @property
     def place(self) -> str:
-        """What pyarrow calls it."""
+        """What the path is called there."""
         return f"{self.root.partition('://')[2]}/{self.key}".rstrip("/")
 
     def _info(self) -> Any:
@@ -162,7 +170,12 @@ class StorePath:
         for part in PurePosixPath(self.key).parts:
             if glob.has_magic(part):
                 entries = (entry for path in paths for entry in path.iterdir())
-                paths = [entry for entry in entries if fnmatchcase(entry.name, part)]
+                hidden = part.startswith(".")
+                paths = [
+                    entry
+                    for entry in entries
+                    if fnmatchcase(entry.name, part) and entry.name.startswith(".") <= hidden
+                ]
             else:
                 paths = [path / part for path in paths]
         return [path for path in paths if path.exists()]
@@ -170,7 +183,7 @@ class StorePath:
     def open(self, mode: Literal["rb", "wb"]) -> BinaryIO:
         """Read it, in ranges, or write it; what is written appears when it is closed."""
         if mode == "wb":
-            return cast(BinaryIO, _persist(self.files.open_output_stream, self.place))
+            return cast(BinaryIO, _persist(self.files.open_output_stream, self.place, None))
         return cast(BinaryIO, io.BufferedReader(self.open_range()))
 
     def open_range(self, step: int = RANGE_BYTES, stop: int | None = None) -> RangeReader:
@@ -183,8 +196,8 @@ class StorePath:
 
     def read_bytes(self) -> bytes:
         """All of it."""
-        with self.open_range(sys.maxsize) as stream:
-            return stream.readall()
+        with self.open_range() as ranges:
+            return ranges.read_at(0, ranges.size)
 
     def write_bytes(self, data: bytes) -> None:
         """Write it as a whole."""
@@ -205,20 +218,19 @@ class StorePath:
             if not missing_ok:
                 raise
 
-    def replace(self, target: StorePath) -> None:
-        """Make it that file. A large one goes through this machine: stores copy only so much."""
+    def copy(self, target: StorePath) -> None:
+        """Write the same to that file. What is too large goes through this machine."""
         if self.stat().st_size > COPY_BYTES:
-            with self.open("rb") as source, target.open("wb") as copy:
-                shutil.copyfileobj(source, copy, RANGE_BYTES)
+            with self.open("rb") as source, target.open("wb") as sink:
+                shutil.copyfileobj(source, sink, RANGE_BYTES)
         else:
             _persist(self.files.copy_file, self.place, target.place)
-        self.unlink(missing_ok=True)
 
     def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
         """Nothing: what is written makes the directory."""
 
     def rmdir(self) -> None:
-        """Nothing: a directory goes with its last file."""
+        """Nothing: a directory is there as long as its files are, or an object that marks it."""
 
 
 @lru_cache
@@ -227,7 +239,7 @@ def _file_system(root: str, query: str) -> Any:
     import pyarrow.fs
 
     try:
-        files = pa.fs.FileSystem.from_uri(f"{root}/{query}")[0]
+        files = _persist(pa.fs.FileSystem.from_uri, f"{root}/{query}")[0]
     except (OSError, ValueError) as error:  # pyarrow's errors are among them
         raise InputError(
             f"pyarrow cannot open this ({error})",
@@ -361,7 +373,7 @@ def names_in(directory: AnyPath) -> set[str]:
 def make_directory(directory: AnyPath, prefix: str) -> AnyPath:
     """A new directory, with a name of its own."""
     if isinstance(directory, StorePath):
-        return directory / (prefix + secrets.token_hex(4))
+        return directory / (prefix + os.urandom(4).hex())
     return Path(tempfile.mkdtemp(prefix=prefix, dir=directory))
 
 
@@ -375,8 +387,13 @@ def open_sink(path: AnyPath) -> Any:
 
 
 def move(source: AnyPath, target: AnyPath) -> None:
-    """Make a file another one of the same disk or store."""
-    source.replace(target)  # type: ignore[arg-type]
+    """Make a file another one of the same disk or store; there it stays where it was, too."""
+    if isinstance(source, StorePath) and isinstance(target, StorePath):
+        source.copy(target)
+    elif isinstance(source, Path) and isinstance(target, Path):
+        source.replace(target)
+    else:
+        raise InternalError(f"{source} cannot become {target}")
 
 
 def remove_tree(directory: AnyPath) -> None:

@@ -7,12 +7,11 @@ Whatever does the work, the results are the same.
 from __future__ import annotations
 
 import gc
-import logging
+import os
 import pickle
 import platform
 import re
 import signal
-import socket
 import threading
 import time
 from collections import deque
@@ -43,8 +42,7 @@ class Workers:
 
     A context manager: leaving it ends the work, at once after an error. `on_nodes` says that tasks
     run on several machines: one may be run again, so it has to leave what it reads, and two that
-    write to one file have to lock what they write. Without `fork` no
-    process is a copy of this one.
+    write to one file have to lock what they write. Without `fork` no process is a copy of this one.
     """
 
     def __init__(
@@ -126,6 +124,13 @@ def check_engine(engine: str, address: str | None) -> None:
             expected="the extra that brings it",
             fix="pip install 'rollout-curriculum[ray]', or in a clone pip install -e '.[ray]'",
         )
+    if address is not None and "://" in address:
+        raise UsageError(
+            f"the address is {address!r}",
+            where="--ray-address",
+            expected="HOST:PORT of the head node, as `ray start` prints it",
+            fix="run the command on a machine of the cluster: Ray's client is not used here",
+        )
     if engine != "ray" and address is not None:
         raise UsageError(
             "it names a Ray cluster, and Ray is not asked for",
@@ -146,14 +151,16 @@ class _Ray:
     def __init__(self, count: int | None, address: str | None) -> None:
         self._count, self._address = count, address
         self._size, self._sized = 1, 0.0
-        self._ours = False
+        self._connected = False
         self._ray: Any = None
         self._running: list[Any] = []
 
     def connect(self) -> None:
         """Raise InputError where there is no such cluster."""
+        import logging
+
         try:
-            _knock(self._address)
+            _knock(self._address or os.environ.get("RAY_ADDRESS"))
             with _signals_kept():
                 import ray
 
@@ -175,7 +182,7 @@ class _Ray:
                 fix="start one with `ray start --head`, or leave the flag out for one of this "
                 "machine's own; nothing was written",
             ) from error
-        self._ours = True
+        self._connected = True
 
     def at_once(self) -> int:
         """How many tasks should be under way; a cluster may grow and shrink."""
@@ -212,10 +219,10 @@ class _Ray:
         try:
             packed = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
-            raise error.cause from None
+            raise error.cause from error
         except self._ray.exceptions.RayError as error:
             raise InputError(
-                f"a task was killed {RETRIES + 1} times, or its node ({type(error).__name__})",
+                f"a task was killed {RETRIES + 1} times, or Ray failed ({_first_line(error)})",
                 expected="it to run to its end",
                 fix="nothing was written; if memory ran out, try again with fewer --workers",
             ) from error
@@ -228,7 +235,7 @@ class _Ray:
             self._ray.cancel(reference, force=True)
         if self._running:
             self._ray.wait(self._running, num_returns=len(self._running), timeout=CANCEL_SECONDS)
-        if self._ours:
+        if self._connected:
             self._ray.shutdown()
 
 
@@ -238,20 +245,26 @@ def _run_away(function: Callable[[Task], Result], task: Task) -> bytes:
         return pickle.dumps(function(task))
     except (FileNotFoundError, InputError) as error:
         missing = error.__cause__ if isinstance(error, InputError) else error
-        if not isinstance(missing, FileNotFoundError):
+        if not isinstance(missing, FileNotFoundError) or "://" in str(missing):
             raise
         raise InputError(
             f"the node {platform.node()} of the Ray cluster has no such file",
-            where=str(missing.filename),
+            where=str(missing.filename or missing),
             expected="files that all nodes see",
             fix="use a file system that the nodes share, or an object store (s3://, gs://); "
             "nothing was written",
         ) from error
 
 
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
 def _knock(address: str | None) -> None:
     """Raise OSError where nobody answers at HOST:PORT; Ray itself would try for minutes."""
-    place = re.fullmatch(r"(?:ray://)?(.+):(\d+)", address or "")
+    import socket
+
+    place = re.fullmatch(r"(.+):(\d+)", address or "")
     if place:
         socket.create_connection((place[1].strip("[]"), int(place[2])), KNOCK_SECONDS).close()
 

@@ -51,10 +51,9 @@ def write_sets(run: PreprocessRun, plan: RowPlan, form: RowForm) -> list[SetFact
     done = run.workers.map(place_set, tasks.values(), crowd=True, tick=tick)
     for name, (task, placed) in zip(tasks, done, strict=True):
         _check_placed(plan, name, task, placed)
-        if run.outputs.in_store:
+        if task.stay:
             run.progress.add(run.directory.bytes(run.sets[name]))
-        for path in _staged_on_disk(task):
-            path.unlink(missing_ok=True)
+            _remove_staged(task)
         facts[name] = _weigh(run, plan, name, placed)
     tick()
     return [
@@ -94,9 +93,10 @@ def _place_task(run: PreprocessRun, plan: RowPlan, form: RowForm, name: str) -> 
 
 
 def _staged_progress(run: PreprocessRun, tasks: Iterable[PlaceTask]) -> Callable[[], None]:
-    """What tells the progress how much has been written: staged rows are removed as they are, but
-    in a store, where a set counts when it is done."""
-    sizes = {path: path.stat().st_size for task in tasks for path in _staged_on_disk(task)}
+    """What tells the progress how much has been written: staged rows are removed as they are,
+    unless they stay, where a set counts when it is done."""
+    shards = [shard for task in tasks if not task.stay for shard in task.shards]
+    sizes = {path: path.stat().st_size for shard in shards for path in shard.paths}
     work = sum(run.directory.bytes(places) for places in run.sets.values())
     share = work / max(sum(sizes.values()), 1)
 
@@ -107,9 +107,12 @@ def _staged_progress(run: PreprocessRun, tasks: Iterable[PlaceTask]) -> Callable
     return tick
 
 
-def _staged_on_disk(task: PlaceTask) -> list[Path]:
-    """The files of a set's staged rows."""
-    return [path for shard in task.shards for path in shard.paths if isinstance(path, Path)]
+def _remove_staged(task: PlaceTask) -> None:
+    """Make room on a disk; in a store all that is staged goes at once, in the end."""
+    for shard in task.shards:
+        for path in shard.paths:
+            if isinstance(path, Path):
+                path.unlink()
 
 
 def _check_placed(plan: RowPlan, name: str, task: PlaceTask, placed: Sequence[Placed]) -> None:

@@ -1,8 +1,9 @@
 """An S3 server on loopback that can be told to fail: `python tests/s3_server.py PORT`.
 
 PUT /-/fail?ratio=0.1&seed=7 makes that share of requests fail, each in one of the ways in which a
-real one does; PUT /-/deny?method=PUT refuses a method; GET /-/counts says how many requests of
-each method there were since the last time.
+real one does; with &of=GET&most=9 only that many of one method, with an internal error. PUT
+/-/deny?method=PUT refuses a method. GET /-/counts says how many requests of each method there were
+since the last time. Each of them ends what was told before.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Unreliable:
     def __init__(self, app: Callable[..., Any]) -> None:
         self._app, self._lock = app, threading.Lock()
         self._ratio, self._random, self._denied = 0.0, random.Random(0), ""
+        self._of, self._most = "", 0
         self._counts: Counter[str] = Counter()
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -38,6 +40,9 @@ class Unreliable:
         with self._lock:
             self._counts[method] += 1
             fails, how = self._random.random() < self._ratio, self._random.randrange(3)
+            if method == self._of and self._most > 0:
+                self._most -= 1
+                fails, how = True, 0
         if method == self._denied:
             return self._refuse(environ, start, "403 Forbidden", "AccessDenied")
         if fails and how == 0:
@@ -53,6 +58,7 @@ class Unreliable:
         counts = dict(self._counts)
         self._ratio = float(query.get("ratio", 0))
         self._random = random.Random(int(query.get("seed", 0)))
+        self._of, self._most = query.get("of", ""), int(query.get("most", 0))
         self._denied = query.get("method", "")
         self._counts.clear()
         start("200 OK", [("Content-Type", "application/json")])

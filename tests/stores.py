@@ -44,7 +44,7 @@ class Store:
 
     def put(self, name: str, body: bytes) -> str:
         """Write an object; its URL."""
-        with _files().open_output_stream(f"{self.bucket}/{name}") as stream:
+        with _files().open_output_stream(f"{self.bucket}/{name}", None) as stream:
             stream.write(body)
         return self / name
 
@@ -52,9 +52,9 @@ class Store:
         """Remove an object."""
         _files().delete_file(f"{self.bucket}/{name}")
 
-    def fail(self, ratio: float = 0.0, seed: int = 0) -> None:
-        """Make a share of the requests fail from now on."""
-        self.request("PUT", f"-/fail?ratio={ratio}&seed={seed}")
+    def fail(self, ratio: float = 0.0, seed: int = 0, of: str = "", most: int = 0) -> None:
+        """Make a share of the requests fail from now on, or the next `most` of a method."""
+        self.request("PUT", f"-/fail?ratio={ratio}&seed={seed}&of={of}&most={most}")
 
     def deny(self, method: str) -> None:
         """Refuse a method from now on."""
@@ -68,7 +68,7 @@ class Store:
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """A server of its own process; its address, which the environment names meanwhile."""
+    """A server of its own process; its address, which the environment names from then on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -86,6 +86,8 @@ def s3_server() -> Iterator[str]:
                 break
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.1)
+        else:
+            raise RuntimeError("the server does not answer")
         yield endpoint
     finally:
         server.kill()

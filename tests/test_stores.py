@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 import curriculum.journal
-from curriculum.errors import InputError
-from curriculum.journal import STAGING
-from curriculum.stores import StorePath, ahead, to_path
+from curriculum.journal import STAGING, recover
+from curriculum.stores import RangeReader, StorePath, ahead, to_path
 from tests.stores import Store, store_tree
 from tests.support import ROOT, Script, rollout, tree, write_jsonl
 
@@ -59,7 +58,7 @@ def test_names_of_a_store_path() -> None:
 
 def test_keys_in_a_url_are_refused_and_not_repeated(tmp_path: Path, bucket: Script) -> None:
     code, _, err = bucket("-i", "s3://key:secret@b/in", "-o", tmp_path / "out")
-    assert code == 1
+    assert code == 2
     assert err.startswith("error: s3://…: there are keys in this URL")
     assert "secret" not in err
 
@@ -71,11 +70,14 @@ def test_file_url_is_a_path(tmp_path: Path, bucket: Script) -> None:
     assert (tmp_path / "out/bucketing.json").exists()
 
 
-def test_scheme_that_nobody_knows(tmp_path: Path, bucket: Script) -> None:
-    code, _, err = bucket("-i", "foo://b/in", "-o", tmp_path / "out")
-    assert code == 1
-    assert err.startswith("error: foo://b: pyarrow cannot open this (")
-    assert "expected s3://bucket/…, gs://bucket/… or a path of the local disk" in err
+@pytest.mark.parametrize(
+    "url", ["foo://b/in", "hdfs://h:9000/a", "S3://b/in", "s3:/b/in", "s3://", "file://data/in"]
+)
+def test_other_urls_are_refused(tmp_path: Path, bucket: Script, url: str) -> None:
+    for flags in (("-i", url, "-o", tmp_path / "out"), ("-i", tmp_path, "-o", url)):
+        code, _, err = bucket(*flags)
+        assert code == 2
+        assert err.startswith(f"error: {url}: this is no URL that is known here, expected s3://")
 
 
 def test_ahead_keeps_the_order_and_takes_items_as_they_are_needed() -> None:
@@ -127,6 +129,9 @@ def test_files_are_found_as_on_a_disk(store: Store, tmp_path: Path, bucket: Scri
     assert read(store / "run1/a.jsonl", store / "run1") == ["run1/a.jsonl"]
     assert read(store / "run*/*.jsonl") == ["run1/a.jsonl", "run2/d.jsonl"]
     assert read(store / "run?/d.jsonl") == ["run2/d.jsonl"]
+    put_rollouts(store, "run1/.hidden/e.jsonl", 3)
+    assert read(store / "run1/*/*.jsonl") == ["run1/deep/c.jsonl"]
+    assert read(store / "run1/.h*/*.jsonl") == ["run1/.hidden/e.jsonl"]
     for wrong, told in [
         ("run3", "no such file or directory"),
         ("run1/notes.txt", "this file's name does not end like"),
@@ -289,11 +294,40 @@ def test_commit_that_was_stopped_is_finished_by_the_next_run(
     assert ".curriculum-journal.json" in names(store, "out")
     assert "bucketing.json" not in names(store, "out")
     monkeypatch.setattr(curriculum.journal, "move", own_move)
-    assert preprocess("-i", store / "out", "-o", store / "p")[0] == 0
+    code, _, err = preprocess("-i", store / "out", "-o", store / "p")
+    assert code == 1
+    assert err.startswith(f"error: {store / 'out'}: a run is just finishing here, or was stopped")
+    recover(to_path(store / "out"))
     assert names(store, "out") == [
         "bucketing.json", "easy-00000-of-00001.jsonl", "hard-00000-of-00001.jsonl",
     ]  # fmt: skip
     assert json.loads(store_tree(store / "out")["bucketing.json"])["method"]["num_buckets"] == 2
+    assert bucket("-i", store / "in", "-o", store / "out", "-n", 3)[0] == 0
+
+
+def test_journal_may_be_finished_by_two_at_once(
+    store: Store, bucket: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_rollouts(store)
+    expected = finished(store, bucket, "one", 2)
+    assert bucket("-i", store / "in", "-o", store / "out", "-n", 3)[0] == 0
+    own_move, finishing = curriculum.journal.move, []
+
+    def move_while_another_finishes(source: Any, target: Any) -> None:
+        own_move(source, target)
+        if target.name.startswith("easy") and not finishing:
+            finishing.append(True)
+            recover(to_path(store / "out"))
+
+    monkeypatch.setattr(curriculum.journal, "move", move_while_another_finishes)
+    assert finished(store, bucket, "out", 2) == expected
+    assert finishing
+
+
+def finished(store: Store, bucket: Script, name: str, count: int) -> dict[str, bytes]:
+    code, _, err = bucket("-i", store / "in", "-o", store / name, "-n", count)
+    assert code == 0, err
+    return store_tree(store / name)
 
 
 def test_two_runs_at_once_are_noticed(
@@ -410,7 +444,7 @@ def test_store_that_always_fails(
     assert not (tmp_path / "out").exists()
 
 
-def test_path_must_be_of_one_store_to_be_moved(store: Store) -> None:
+def test_file_that_is_not_there(store: Store) -> None:
     path = to_path(store / "gone")
     assert not path.exists()
     with pytest.raises(FileNotFoundError):
@@ -430,6 +464,50 @@ def test_inputs_of_both_kinds(store: Store, tmp_path: Path, bucket: Script) -> N
     assert len((tmp_path / "out/level_1.jsonl").read_text().splitlines()) == len(rollouts) + 1
 
 
-def test_errors_are_ours() -> None:
-    with pytest.raises(InputError, match="pyarrow cannot open this"):
-        to_path("foo://bar/baz").exists()
+def test_request_that_fails_is_made_again(store: Store) -> None:
+    path = to_path(store.put("a", b"short"))
+    store.fail(of="GET", most=3)
+    assert path.read_bytes() == b"short"
+    assert store.counts()["GET"] == 4
+
+
+def test_ranges_are_as_many_as_it_takes() -> None:
+    class File:
+        """A file that notes what is asked for."""
+
+        def __init__(self, size: int) -> None:
+            self.data, self.asked = bytes(i % 251 for i in range(size)), []
+
+        def size(self) -> int:
+            return len(self.data)
+
+        def read_at(self, size: int, offset: int) -> bytes:
+            self.asked.append((offset, size))
+            return self.data[offset : offset + size]
+
+    file = File(1_000)
+    reader = RangeReader(file, 100, 800)
+    reader.seek(50)
+    assert reader.read(30) == file.data[50:80]
+    assert reader.readall() == file.data[80:800]
+    assert file.asked == [(50, 100), (150, 200), (350, 400), (750, 50)]
+
+
+@pytest.mark.parametrize("name", ["easy.jsonl", "easy-00000-of-00003.jsonl"])
+def test_bucket_that_is_there_twice(tmp_path: Path, preprocess: Script, name: str) -> None:
+    for part in ("easy-00000-of-00002.jsonl", "easy-00001-of-00002.jsonl", name):
+        write_jsonl(tmp_path / "in" / part, [rollout(1)])
+    code, _, err = preprocess("-i", tmp_path / "in", "-o", tmp_path / "out")
+    assert code == 1
+    assert "bucket easy is there twice: easy-" in err
+
+
+def test_bucket_name_with_a_dot(store: Store, bucket: Script, preprocess: Script) -> None:
+    put_rollouts(store)
+    flags = ("-n", 2, "--bucket-names", "v1.5", "v2")
+    code, out, _ = bucket("-i", store / "in", "-o", store / "out", *flags)
+    assert code == 0
+    assert f"{store / 'out'}/v1.5-*-of-00001.jsonl " in out
+    assert "v1.5-00000-of-00001.jsonl" in names(store, "out")
+    assert preprocess("-i", store / "out", "-o", store / "p")[0] == 0
+    assert "v1.5_train.parquet" in names(store, "p")
