@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from curriculum.manifests import whole_name
+from curriculum.processes import Processes
 from curriculum.workers import Workers
 from tests.stores import Store, store_tree
 from tests.support import Script, rollout, tree, write_jsonl
@@ -180,3 +181,42 @@ def test_writers_on_several_machines_lock_what_they_write(
             assert [start for start, _ in ranges] == [0, *(stop for _, stop in ranges[:-1])]
             assert ranges[-1][1] == path.stat().st_size
     assert locked == {}
+
+
+def test_file_that_is_not_what_it_should_be_is_a_defect(
+    tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile(tmp_path / "in")
+    flags = ("--workers", 1, "--on-malformed", "set-aside")
+    monkeypatch.setattr("curriculum.line_files.copy_shard", lambda task: None)
+    code, _, err = bucket("-i", tmp_path / "in", "-o", tmp_path / "out", *flags)
+    assert code == 1
+    assert re.match(r"error: internal error: \S*/easy.jsonl has 0 bytes instead of [\d,]+;", err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_part_that_is_not_what_it_should_be_is_a_defect(
+    tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    write_jsonl(tmp_path / "in/a.jsonl", [rollout(1)])
+    monkeypatch.setattr("curriculum.line_files.write_parts", lambda task: [7])
+    code, _, err = bucket("-i", tmp_path / "in", "-o", store / "out", "-n", 1, "--workers", 1)
+    assert code == 1
+    assert "internal error: s3://" in err
+    assert store_tree(store / "out") == {}
+
+
+def test_processes_of_a_run_in_a_store_are_no_copies(
+    tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    write_jsonl(tmp_path / "in/a.jsonl", [rollout(1)])
+    forks = []
+
+    def note(count: int | None, fork: bool) -> Processes:
+        forks.append(fork)
+        return Processes(count, fork)
+
+    monkeypatch.setattr("curriculum.workers.Processes", note)
+    for target in (tmp_path / "out", store / "out"):
+        assert bucket("-i", tmp_path / "in", "-o", target, "-n", 1)[0] == 0
+    assert forks == [True, False]

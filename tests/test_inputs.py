@@ -150,3 +150,13 @@ def test_large_input_has_larger_shards(tmp_path: Path, monkeypatch: pytest.Monke
         for start in [0, *(shard.stop for shard in shards if shard.file == file)][:-1]
     )
     assert sum(shard.stop - shard.start for shard in shards) == sum(file.size for file in files)
+
+
+def test_file_that_has_grown_is_told_by_whoever_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"1\n2\n")
+    (shard,) = cut_shards([find_file(path)])
+    with path.open("ab") as file:
+        file.write(b"3\n")
+    with pytest.raises(InputError, match="the file changed while it was read"):
+        list(read_blocks(shard))
