@@ -14,7 +14,7 @@ import numpy as np
 
 from curriculum.arrays import IntArray
 from curriculum.inputs import Shard, changed, open_file, unreadable
-from curriculum.stores import RangeReader
+from curriculum.store_requests import RangeReader
 
 # What is decoded at once should lie in a processor's own cache: 4 MB take a third longer.
 BLOCK_BYTES = 1 << 20

@@ -19,7 +19,8 @@ from curriculum.formats import OWN, Disagreement, Format
 from curriculum.inputs import InputFile, changed, check_unchanged
 from curriculum.merge import merge
 from curriculum.rollouts import REFUSALS
-from curriculum.stores import AnyPath, StorePath, ahead, to_path
+from curriculum.store_requests import ahead
+from curriculum.stores import AnyPath, StorePath, to_path
 
 RUNS_AT_ONCE = 8  # that are read of a file in a store
 
@@ -82,27 +83,33 @@ def gather_rollouts(task: GatherTask) -> Found:
 
 
 def _read_lines(task: GatherTask) -> list[bytes]:
-    """The lines in their order. They are read file by file in the order in which they lie there,
-    and those that follow one another at once."""
+    """The lines in their order, read file by file as they lie there."""
     lines = [b""] * len(task.offsets)
     for number, (path, file) in enumerate(zip(task.paths, task.files, strict=True)):
         mine = np.flatnonzero(task.numbers == number)
         mine = mine[np.argsort(task.offsets[mine], kind="stable")]
-        lengths, offsets = task.lengths[mine].astype(np.int64), task.offsets[mine]
-        first = np.flatnonzero(np.append(True, offsets[1:] != (offsets + lengths + 1)[:-1]))
-        counts = np.diff(first, append=len(mine))
-        last = first + counts - 1
-        sizes = offsets[last] + lengths[last] - offsets[first]
-        left = zip(mine.tolist(), lengths.tolist(), strict=True)
-        texts = _read_runs(to_path(path), offsets[first].tolist(), sizes.tolist())
-        for text, size, count in zip(texts, sizes.tolist(), counts.tolist(), strict=True):
-            if len(text) != size:
+        found = _lines_at(path, task.offsets[mine], task.lengths[mine].astype(np.int64))
+        for place, line in zip(mine.tolist(), found, strict=True):
+            if line is None:
                 raise changed(file)
-            start = 0
-            for place, length in islice(left, count):
-                lines[place] = text[start : start + length]
-                start += length + 1
+            lines[place] = line
     return lines
+
+
+def _lines_at(path: str, offsets: IntArray, lengths: IntArray) -> Iterator[bytes | None]:
+    """The lines at these places of a file, in ascending order; those that follow one another are
+    read at once. None for one that is not there any more."""
+    first = np.flatnonzero(np.append(True, offsets[1:] != (offsets + lengths + 1)[:-1]))
+    counts = np.diff(first, append=len(offsets))
+    last = first + counts - 1
+    sizes = (offsets[last] + lengths[last] - offsets[first]).tolist()
+    texts = _read_runs(to_path(path), offsets[first].tolist(), sizes)
+    left = iter(lengths.tolist())
+    for text, size, count in zip(texts, sizes, counts.tolist(), strict=True):
+        start = 0
+        for length in islice(left, count):
+            yield text[start : start + length] if len(text) == size else None
+            start += length + 1
 
 
 def _read_runs(path: AnyPath, offsets: Sequence[int], sizes: Sequence[int]) -> Iterator[bytes]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from curriculum.errors import InputError
-from curriculum.stores import RANGE_BYTES, AnyPath, StorePath, ahead, each, to_path
+from curriculum.store_requests import RANGE_BYTES, ahead, each
+from curriculum.stores import AnyPath, StorePath, to_path
 
 CODECS = {"": None, ".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
 SUFFIXES = tuple(stem + codec for stem in (".jsonl", ".ndjson") for codec in CODECS)

@@ -16,7 +16,8 @@ import msgspec
 from curriculum.errors import InputError
 from curriculum.lock import LOCK, DirectoryLock, refuse_if_held
 from curriculum.manifests import REJECTED, is_inside
-from curriculum.stores import AnyPath, StorePath, each, move, names_in, remove_tree
+from curriculum.store_requests import each
+from curriculum.stores import AnyPath, StorePath, move, names_in, remove_tree
 
 JOURNAL = ".curriculum-journal.json"
 STAGING = ".curriculum-staging"

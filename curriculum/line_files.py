@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 
@@ -64,36 +63,55 @@ class Copier:
         self, names: Sequence[str], shards: Sequence[Lines], done: Callable[[Shard], None]
     ) -> list[LineFile]:
         groups = list(_groups(shards))
-        sizes = np.array([_bytes(group, len(names)) for group in groups], dtype=np.int64)
-        sizes = sizes.reshape(len(groups), len(names))
+        sizes = np.zeros((len(groups), len(names)), np.int64)
+        for lines, row in zip(groups, sizes, strict=True):
+            for of_shard in lines:
+                row += copied_bytes(of_shard, len(names))
         parts = np.maximum(np.count_nonzero(sizes, axis=0), 1).tolist()
-        free = [iter(part_names(name, count)) for name, count in zip(names, parts, strict=True)]
-        tasks = [
-            PartTask(group, [self.outputs.stage(next(free[i])) if n else None for i, n in row])
-            for group, row in zip(groups, map(enumerate, sizes.tolist()), strict=True)
-        ]
-        for number, (task, written) in enumerate(self.workers.map(write_parts, tasks)):
-            for path, size, wanted in zip(task.paths, written, sizes[number].tolist(), strict=True):
+        tasks = self._part_tasks(names, parts, groups, sizes)
+        for (task, written), row in zip(self.workers.map(write_parts, tasks), sizes, strict=True):
+            for path, size, wanted in zip(task.paths, written, row.tolist(), strict=True):
                 _check(str(path), size, wanted)
             for shard, _, _ in task.shards:
                 done(shard)
-        for name, size in zip(names, sizes.sum(axis=0).tolist(), strict=True):
+        whole = sizes.sum(axis=0).tolist()
+        for name, size in zip(names, whole, strict=True):
             if not size:
                 self.outputs.stage(part_names(name, 1)[0]).write_bytes(b"")
-        return [LineFile(*both) for both in zip(sizes.sum(axis=0).tolist(), parts, strict=True)]
+        return [LineFile(*both) for both in zip(whole, parts, strict=True)]
+
+    def _part_tasks(
+        self,
+        names: Sequence[str],
+        parts: Sequence[int],
+        groups: Sequence[Sequence[Lines]],
+        sizes: IntArray,
+    ) -> list[PartTask]:
+        """A task per group of shards, which writes the next part of each file it has lines for."""
+        free = [iter(part_names(name, count)) for name, count in zip(names, parts, strict=True)]
+        return [
+            PartTask(
+                group,
+                [
+                    self.outputs.stage(next(names_left)) if size else None
+                    for names_left, size in zip(free, row, strict=True)
+                ],
+            )
+            for group, row in zip(groups, sizes.tolist(), strict=True)
+        ]
 
 
 def _groups(shards: Sequence[Lines]) -> Iterator[Sequence[Lines]]:
-    """Shards that follow one another, of about PART_BYTES."""
-    ends = np.cumsum([shard.stop - shard.start for shard, _, _ in shards])
-    numbers = iter(((ends - 1) // PART_BYTES).tolist())
-    for _, group in groupby(shards, lambda _: next(numbers)):
-        yield list(group)
-
-
-def _bytes(group: Sequence[Lines], count: int) -> IntArray:
-    """How many bytes of some shards go to each of `count` files."""
-    return sum((copied_bytes(lines, count) for lines in group), np.zeros(count, np.int64))
+    """Shards that follow one another, of at least PART_BYTES but for the last."""
+    group, size = list[Lines](), 0
+    for lines in shards:
+        group.append(lines)
+        size += lines[0].stop - lines[0].start
+        if size >= PART_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _check(path: str, size: int, wanted: int) -> None:

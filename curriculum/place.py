@@ -24,7 +24,8 @@ from curriculum.arrays import HashArray, IntArray, LengthArray, compact_lengths
 from curriculum.arrow import int64_values, integers, truths
 from curriculum.parquet import GroupWriter, read_footer
 from curriculum.prompts import SPLITS, VAL, Split
-from curriculum.stores import RANGE_BYTES, AnyPath, StorePath, each
+from curriculum.store_requests import RANGE_BYTES, each
+from curriculum.stores import AnyPath, StorePath
 from curriculum.verl import RowForm, Stage, place_rows
 
 FILES_AHEAD = 3  # of staged rows that lie in a store

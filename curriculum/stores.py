@@ -14,28 +14,21 @@ import os
 import re
 import shutil
 import tempfile
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Literal, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, BinaryIO, Literal, NamedTuple, TypeAlias, cast
 from urllib.parse import unquote
 
 from curriculum.errors import InputError, InternalError, UsageError
+from curriculum.store_requests import RANGE_BYTES, RangeReader, persist
 
 AnyPath: TypeAlias = "Path | StorePath"
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
-REQUESTS_AT_ONCE = 32
-RANGE_BYTES = 16 << 20
 REQUEST_SECONDS = 300.0
 CONNECT_SECONDS = 10.0
-WAIT_SECONDS = (0.1, 0.3, 1.0, 3.0)
 COPY_BYTES = 5_000_000_000  # what S3 copies in one request, at most
 
 # s3://bucket/key, and perhaps ?region=… for pyarrow; a mere ? is part of a glob.
@@ -126,7 +119,7 @@ class StorePath:
         return f"{self.root.partition('://')[2]}/{self.key}".rstrip("/")
 
     def _info(self) -> Any:
-        return self.listed or _persist(self.files.get_file_info, self.place)
+        return self.listed or persist(self.files.get_file_info, self.place)
 
     @property
     def _kind(self) -> str:
@@ -160,7 +153,7 @@ class StorePath:
         from pyarrow.fs import FileSelector
 
         everything = FileSelector(self.place, allow_not_found=True)
-        for info in _persist(self.files.get_file_info, everything):
+        for info in persist(self.files.get_file_info, everything):
             if info.path.strip("/") != self.place:
                 yield replace(self / info.base_name, listed=info)
 
@@ -183,13 +176,13 @@ class StorePath:
     def open(self, mode: Literal["rb", "wb"]) -> BinaryIO:
         """Read it, in ranges, or write it; what is written appears when it is closed."""
         if mode == "wb":
-            return cast(BinaryIO, _persist(self.files.open_output_stream, self.place, None))
+            return cast(BinaryIO, persist(self.files.open_output_stream, self.place, None))
         return cast(BinaryIO, io.BufferedReader(self.open_range()))
 
     def open_range(self, step: int = RANGE_BYTES, stop: int | None = None) -> RangeReader:
         """Read it in ranges, of which the first has `step` bytes, and nothing from `stop` on."""
         try:
-            file = _persist(self.files.open_input_file, self.place)
+            file = persist(self.files.open_input_file, self.place)
         except FileNotFoundError as error:
             raise FileNotFoundError(2, "No such file", str(self)) from error
         return RangeReader(file, step, stop)
@@ -213,7 +206,7 @@ class StorePath:
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the file."""
         try:
-            _persist(self.files.delete_file, self.place)
+            persist(self.files.delete_file, self.place)
         except FileNotFoundError:
             if not missing_ok:
                 raise
@@ -224,7 +217,7 @@ class StorePath:
             with self.open("rb") as source, target.open("wb") as sink:
                 shutil.copyfileobj(source, sink, RANGE_BYTES)
         else:
-            _persist(self.files.copy_file, self.place, target.place)
+            persist(self.files.copy_file, self.place, target.place)
 
     def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
         """Nothing: what is written makes the directory."""
@@ -239,7 +232,7 @@ def _file_system(root: str, query: str) -> Any:
     import pyarrow.fs
 
     try:
-        files = _persist(pa.fs.FileSystem.from_uri, f"{root}/{query}")[0]
+        files = persist(pa.fs.FileSystem.from_uri, f"{root}/{query}")[0]
     except (OSError, ValueError) as error:  # pyarrow's errors are among them
         raise InputError(
             f"pyarrow cannot open this ({error})",
@@ -271,95 +264,6 @@ def check_bucket(path: StorePath) -> None:
         expected="a bucket of yours",
         fix="check the URL and the keys; for S3 also AWS_REGION and AWS_ENDPOINT_URL",
     )
-
-
-def _persist(request: Callable[..., Any], *what: Any) -> Any:
-    """What a request gives, which is made again where it fails. pyarrow does so itself, but an
-    answer to S3 that is longer than what was asked for, as errors are, ends that."""
-    for seconds in WAIT_SECONDS:
-        try:
-            return request(*what)
-        except (FileNotFoundError, NotADirectoryError, PermissionError):  # noqa: PERF203
-            raise
-        except OSError:
-            time.sleep(seconds)
-    return request(*what)
-
-
-class RangeReader(io.RawIOBase):
-    """A file that is read in ranges, up to `stop`: a request each. The first has `step` bytes,
-    each other twice as many, up to RANGE_BYTES."""
-
-    def __init__(self, file: Any, step: int, stop: int | None) -> None:
-        self._file, self._step = file, step
-        self.size: int = file.size()
-        self._stop = self.size if stop is None else stop
-        self._position = self._first = 0
-        self._range = memoryview(b"")
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def seekable(self) -> bool:
-        """It is."""
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a byte."""
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}
-        self._position = start[whence] + offset
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        """Read what there is of the range, which is asked for where there is none."""
-        start = self._position - self._first
-        if not 0 <= start < len(self._range):
-            size = min(self._step, self._stop - self._position)
-            data = self.read_at(self._position, size) if size > 0 else b""
-            self._range, self._first, start = memoryview(data), self._position, 0
-            self._step = min(2 * self._step, RANGE_BYTES)
-        count = min(len(buffer), len(self._range) - start)
-        buffer[:count] = self._range[start : start + count]
-        self._position += count
-        return count
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        """What stands at a place: one request; less where the file ends before."""
-        data: bytes = _persist(self._file.read_at, size, offset)
-        return data
-
-    def close(self) -> None:
-        """Let go of it."""
-        if not self.closed:
-            self._file.close()
-        super().close()
-
-
-def ahead(
-    function: Callable[[Item], Result], items: Iterable[Item], most: int = REQUESTS_AT_ONCE
-) -> Iterator[Result]:
-    """What a function that mostly waits gives for each item, in order, with a few under way."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    todo = iter(items)
-    with ThreadPoolExecutor(most) as threads:
-        running = deque(threads.submit(function, item) for item in islice(todo, most))
-        while running:
-            result = running.popleft().result()
-            running.extend(threads.submit(function, item) for item in islice(todo, 1))
-            yield result
-
-
-def each(
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    in_store: bool,
-    most: int = REQUESTS_AT_ONCE,
-) -> Iterator[Result]:
-    """What a function gives for each item, in order; in a store, where it mostly waits, with `most`
-    under way at a time."""
-    return ahead(function, items, most) if in_store else map(function, items)
 
 
 def names_in(directory: AnyPath) -> set[str]:
@@ -400,6 +304,6 @@ def remove_tree(directory: AnyPath) -> None:
     """Remove a directory with all that is in it, as far as that goes."""
     if isinstance(directory, StorePath):
         with contextlib.suppress(OSError):
-            _persist(directory.files.delete_dir, directory.place)
+            persist(directory.files.delete_dir, directory.place)
     else:
         shutil.rmtree(directory, ignore_errors=True)

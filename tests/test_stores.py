@@ -15,7 +15,8 @@ import pytest
 
 import curriculum.journal
 from curriculum.journal import STAGING, recover
-from curriculum.stores import RangeReader, StorePath, ahead, to_path
+from curriculum.store_requests import RangeReader, ahead
+from curriculum.stores import StorePath, to_path
 from tests.stores import Store, store_tree
 from tests.support import ROOT, Script, rollout, tree, write_jsonl
 
@@ -436,7 +437,7 @@ def test_store_that_always_fails(
     store: Store, tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_rollouts(store)
-    monkeypatch.setattr("curriculum.stores.WAIT_SECONDS", ())
+    monkeypatch.setattr("curriculum.store_requests.WAIT_SECONDS", ())
     store.fail(ratio=1.0)
     code, _, err = bucket("-i", store / "in", "-o", tmp_path / "out")
     assert code == 1
