@@ -14,7 +14,7 @@ import numpy as np
 
 from curriculum.arrays import IntArray
 from curriculum.inputs import Shard, changed, open_file, unreadable
-from curriculum.store_requests import RangeReader
+from curriculum.store_requests import RANGE_BYTES, RangeReader
 
 # What is decoded at once should lie in a processor's own cache: 4 MB take a third longer.
 BLOCK_BYTES = 1 << 20
@@ -86,7 +86,7 @@ def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[Block]
     """
     buffer, kept = bytearray(block_bytes or BLOCK_BYTES), 0
     try:
-        with open_file(shard.file, stop=shard.stop) as stream:
+        with open_file(shard.file, block_bytes or RANGE_BYTES, shard.stop) as stream:
             if _size(stream) not in (None, shard.file.size):
                 raise changed(shard.file)
             left = _start(stream, shard)
