@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from curriculum.arrays import IntArray
-from curriculum.inputs import Shard, changed, open_file, unreadable
+from curriculum.inputs import InputFile, Shard, changed, open_file, unreadable
 from curriculum.store_requests import RANGE_BYTES, RangeReader
 
 # What is decoded at once should lie in a processor's own cache: 4 MB take a third longer.
@@ -87,7 +87,7 @@ def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[Block]
     buffer, kept = bytearray(block_bytes or BLOCK_BYTES), 0
     try:
         with open_file(shard.file, block_bytes or RANGE_BYTES, shard.stop) as stream:
-            if _size(stream) not in (None, shard.file.size):
+            if not _is_as_found(stream, shard.file):
                 raise changed(shard.file)
             left = _start(stream, shard)
             while count := _read(stream, buffer, kept, left):
@@ -108,11 +108,14 @@ def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[Block]
         raise unreadable(shard.file.path, error) from error
 
 
-def _size(stream: BinaryIO) -> int | None:
-    """The bytes of an open file as they are now; None of a compressed one."""
+def _is_as_found(stream: BinaryIO, file: InputFile) -> bool:
+    """Whether an open file is the one that was found, perhaps on another machine."""
     if isinstance(stream, RangeReader):
-        return stream.size
-    return os.fstat(stream.fileno()).st_size if isinstance(stream, io.FileIO) else None
+        return stream.size == file.size
+    if not isinstance(stream, io.FileIO):  # compressed
+        return True
+    status = os.fstat(stream.fileno())
+    return status.st_size == file.size and file.modified_ns in (None, status.st_mtime_ns)
 
 
 def _start(stream: BinaryIO, shard: Shard) -> int:

@@ -22,7 +22,10 @@ from curriculum.processes import SIGNALS
 from curriculum.version import __version__
 
 _FIX = "free space or mend permissions, then run again"
-_FIXES = {errno.EMFILE: "use fewer buckets, or raise the limit of open files (ulimit -n)"}
+_FIXES = {
+    errno.EMFILE: "use fewer buckets, or raise the limit of open files (ulimit -n)",
+    None: "if it was a store that failed, check it, the network and your keys, then run again",
+}
 
 
 def add_common_flags(parser: argparse.ArgumentParser) -> None:
@@ -154,7 +157,7 @@ def _explain(error: Exception) -> int:
         return error.exit_code
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
-        text, fix = f"{place}{error.strerror or error}", _FIXES.get(error.errno or 0, _FIX)
+        text, fix = f"{place}{error.strerror or error}", _FIXES.get(error.errno, _FIX)
     elif isinstance(error, MemoryError):
         text, fix = f"memory ran out ({error or 'no details'})", "use fewer --workers"
     else:

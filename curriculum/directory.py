@@ -115,6 +115,13 @@ def _guess_files(path: AnyPath, there: Sequence[str]) -> dict[str, list[str]]:
     for file in there:
         whole = whole_name(file)
         parts = int(file.rpartition("-of-")[2].removesuffix(SUFFIX)) if whole != file else 0
+        if parts > len(there):
+            raise InputError(
+                f"this is one of {parts:,} parts, and others are not there",
+                where=str(path / file),
+                expected="all parts of a bucket",
+                fix="fetch the others, too, or rename it",
+            )
         name, files = whole.removesuffix(SUFFIX), part_names(whole, parts) if parts else [file]
         if found.setdefault(name, files) != files:
             raise InputError(

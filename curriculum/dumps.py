@@ -219,7 +219,7 @@ class Gatherer:
             gathered.pairs |= found.refused
             gathered.unread_prompts += found.unread_prompts
             gathered.several_prompts += found.several_prompts
-            gathered.files.append(InputFile(str(task.output), found.bytes, 0, None, 0))
+            gathered.files.append(InputFile(str(task.output), found.bytes, None, None, 0))
             self.progress.add(int(task.lengths.sum(dtype=np.int64)))
 
     def _gather_tasks(self, gathered: Gathered, scratch: AnyPath) -> Iterator[GatherTask]:

@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 
 from curriculum.errors import InputError
 from curriculum.store_requests import RANGE_BYTES, ahead, each
-from curriculum.stores import AnyPath, StorePath, to_path
+from curriculum.stores import AnyPath, StorePath, check_bucket, to_path
 
 CODECS = {"": None, ".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
 SUFFIXES = tuple(stem + codec for stem in (".jsonl", ".ndjson") for codec in CODECS)
@@ -31,14 +31,15 @@ _LFS_POINTER = b"version https://git-lfs"
 
 @dataclass(frozen=True)
 class InputFile:
-    """A rollout file as found: its path as given, size in bytes, and how it is compressed.
+    """A rollout file as found: its path as given, size in bytes, when it was written (None where
+    that does not matter), and how it is compressed.
 
     `bom_bytes` is 3 where the text starts with a UTF-8 byte order mark, which belongs to no line.
     """
 
     path: str
     size: int
-    modified_ns: int
+    modified_ns: int | None
     codec: str | None
     bom_bytes: int
 
@@ -95,6 +96,8 @@ def _expand(given: str) -> Sequence[AnyPath]:
         found = [match for match in _glob(path) if _has_rollout_name(match)]
         nothing = "no such file or directory, and no glob that matches rollout files"
     if not found:
+        if isinstance(path, StorePath):
+            check_bucket(path)
         raise InputError(
             nothing,
             where=given,

@@ -41,6 +41,8 @@ class Journal(msgspec.Struct, frozen=True):
         if self.sync:
             sync([staged])
         move(staged, directory / JOURNAL)
+        if isinstance(directory, StorePath) and not is_journaled(directory, self.staging):
+            raise not_alone(directory)
 
     def finish(self, directory: AnyPath) -> None:
         """Do all that is not done yet, and cross it off. Raises InputError where the disk refuses;
@@ -95,6 +97,27 @@ def files_in(directory: AnyPath) -> set[str]:
     """The names, as a journal has them, of what is there."""
     rejected = {f"{REJECTED}/{name}" for name in names_in(directory / REJECTED)}
     return names_in(directory) | rejected
+
+
+def is_journaled(directory: AnyPath, staging: str) -> bool:
+    """Whether the journal of a directory, if it has one, is that of this staging directory; it is
+    taken to be where nobody can say."""
+    try:
+        return _load(directory / JOURNAL).staging == staging
+    except FileNotFoundError:
+        return False
+    except (OSError, InputError):
+        return True
+
+
+def not_alone(directory: StorePath) -> InputError:
+    """The error for a directory of a store that another run has written into meanwhile."""
+    return InputError(
+        "another run wrote into this directory while this one was at work",
+        where=str(directory),
+        expected="one run at a time, which a store cannot see to",
+        fix="run again, or use another -o; nothing was written",
+    )
 
 
 def recover(directory: AnyPath) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import signal
 import threading
 from collections.abc import Iterable, Iterator
@@ -16,7 +15,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from curriculum.errors import FinishedInterrupt, InputError
-from curriculum.journal import JOURNAL, STAGING, Journal, files_in, recover, stagings, sync
+from curriculum.journal import (
+    JOURNAL,
+    STAGING,
+    Journal,
+    files_in,
+    is_journaled,
+    not_alone,
+    recover,
+    stagings,
+    sync,
+)
 from curriculum.lock import DirectoryLock
 from curriculum.manifests import (
     REJECTED_FILES,
@@ -29,13 +38,18 @@ from curriculum.manifests import (
 from curriculum.processes import SIGNALS
 from curriculum.stores import AnyPath, StorePath, check_bucket, make_directory, remove_tree
 
-OWNER = "owner"  # says whose a staging directory in a store is
-
 
 def check_writable(directory: AnyPath) -> None:
     """Raise InputError if the directory could not be made or written to. Makes nothing."""
     if isinstance(directory, StorePath):
         check_bucket(directory)
+        if directory.is_file():
+            raise InputError(
+                "this is a file",
+                where=str(directory),
+                expected="a directory to write to",
+                fix="choose another -o",
+            )
         return
     path = directory.absolute()
     there = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
@@ -139,8 +153,8 @@ class Outputs:
         return self
 
     def _look(self, directory: StorePath) -> None:
-        """Nothing locks a directory of a store: note what is there, and stage something at once,
-        which fails where nothing may be written."""
+        """Nothing locks a directory of a store: note what is there, and write and remove something
+        at once, which fails where that is not permitted."""
         self._before = read_manifests(directory)
         others = ", ".join(map(str, stagings(directory)))
         if others:
@@ -148,15 +162,15 @@ class Outputs:
                 f"{others}: files of a run that was stopped, or is still at work; they are left "
                 "alone. Remove them if no run is at work there."
             )
+        trial = self._staging_directory() / "trial"
         try:
-            (self._staging_directory() / OWNER).write_bytes(
-                f"{os.getpid()}\n{platform.node()}\n".encode()
-            )
+            trial.write_bytes(b"")
+            trial.unlink()
         except OSError as error:
             raise InputError(
                 f"this cannot be written to ({error})",
                 where=str(directory),
-                expected="permission to write there",
+                expected="permission to write, copy and delete there",
                 fix="mend the permissions, or choose another -o; nothing was written",
             ) from error
 
@@ -167,12 +181,9 @@ class Outputs:
 
     def _remove_staging(self) -> None:
         # Our journal needs what is staged, whatever went wrong after it was written.
-        try:
-            needed = self._begun and (self._directory / JOURNAL).exists()
-        except OSError:  # of a store that is not there any more
-            needed = True
-        if self._staging is not None and not needed:
-            remove_tree(self._staging)
+        staging = self._staging
+        if staging and not (self._begun and is_journaled(self._directory, staging.name)):
+            remove_tree(staging)
 
     def _remove_made(self) -> None:
         """Remove the directories that were made for this run and are empty."""
@@ -242,12 +253,7 @@ class Outputs:
     def _check_alone(self, directory: StorePath) -> None:
         """Raise InputError if another run wrote here since this one began."""
         if (directory / JOURNAL).exists() or read_manifests(directory) != self._before:
-            raise InputError(
-                "another run wrote into this directory while this one was at work",
-                where=str(directory),
-                expected="one run at a time, which a store cannot see to",
-                fix="run again, or use another -o; nothing was written",
-            )
+            raise not_alone(directory)
 
 
 @contextmanager

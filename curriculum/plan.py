@@ -103,7 +103,7 @@ class RowPlan:
         return repeated_prompts(every[:end])
 
     def moved_prompts(self) -> tuple[MovedPrompt, ...]:
-        """The prompts that the floor moved, each with the lowest index of its rows."""
+        """The prompts that the floor moved, each with the lowest index of its rows, by index."""
         left, moved = dict(self.split.moved), []
         for part, first in zip(self.found.converted, self.first_indexes, strict=True):
             for prompt in list(left):
@@ -111,7 +111,7 @@ class RowPlan:
                 if len(at):
                     index = first + int(_ordinals(part)[at[0]])
                     moved.append(MovedPrompt(f"{prompt:016x}", index, SPLITS[left.pop(prompt)]))
-        return tuple(moved)
+        return tuple(sorted(moved, key=lambda prompt: prompt.index))
 
 
 def _ordinals(part: Converted) -> IntArray:

@@ -32,7 +32,8 @@ CONNECT_SECONDS = 10.0
 COPY_BYTES = 5_000_000_000  # what S3 copies in one request, at most
 
 # s3://bucket/key, and perhaps ?region=… for pyarrow; a mere ? is part of a glob.
-_URL = re.compile(r"((?:s3|gs)://[^/?@]+)(/.*?)?(\?\w+=.*)?", re.DOTALL)
+_QUERY = r"\?(?:region|scheme|endpoint_override|force_virtual_addressing|retry_limit_seconds)=.*"
+_URL = re.compile(rf"((?:s3|gs)://[^/?@]+)(/.*?)?({_QUERY})?", re.DOTALL)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|(s3|gs|file):/", re.IGNORECASE)
 
 
@@ -80,7 +81,7 @@ class StorePath:
 
     root: str
     key: str
-    query: str = ""
+    query: str = field(default="", compare=False)
     listed: Any = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:

@@ -152,6 +152,7 @@ class _Ray:
         self._count, self._address = count, address
         self._size, self._sized = 1, 0.0
         self._connected = False
+        self._directory = str(Path.cwd())
         self._ray: Any = None
         self._running: list[Any] = []
 
@@ -208,7 +209,7 @@ class _Ray:
 
     def submit(self, function: Callable[[Task], Result], task: Task) -> Any:
         """Start one more."""
-        self._running.append(self._remote.remote(function, task))
+        self._running.append(self._remote.remote(function, task, self._directory))
         return self._running[-1]
 
     def result(self, reference: Any, tick: Callable[[], None] | None) -> Any:
@@ -239,8 +240,10 @@ class _Ray:
             self._ray.shutdown()
 
 
-def _run_away(function: Callable[[Task], Result], task: Task) -> bytes:
-    """Run a task on a node. Packed, its arrays are ours on arrival, not those of Ray's store."""
+def _run_away(function: Callable[[Task], Result], task: Task, directory: str) -> bytes:
+    """Run a task on a node, in the driver's directory if it is there, else where no relative path
+    leads anywhere. Packed, its arrays are ours on arrival, not those of Ray's store."""
+    os.chdir(directory if Path(directory).is_dir() else "/")
     try:
         return pickle.dumps(function(task))
     except (FileNotFoundError, InputError) as error:

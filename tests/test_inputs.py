@@ -160,3 +160,9 @@ def test_file_that_has_grown_is_told_by_whoever_reads_it(tmp_path: Path) -> None
         file.write(b"3\n")
     with pytest.raises(InputError, match="the file changed while it was read"):
         list(read_blocks(shard))
+    path.write_bytes(b"3\n4\n")  # of the same size
+    os.utime(path, ns=(0, shard.file.modified_ns + 1))
+    with pytest.raises(InputError, match="the file changed while it was read"):
+        list(read_blocks(shard))
+    os.utime(path, ns=(0, shard.file.modified_ns))
+    assert len(list(read_blocks(shard))) == 1

@@ -373,3 +373,20 @@ def test_sets_whose_files_are_gone_leave_the_manifest(
     assert preprocess("-i", source, "-o", tmp_path / "out", "--buckets", "hard")[0] == 0
     manifest = json.loads((tmp_path / "out/preprocessing.json").read_text())
     assert list(manifest["sets"]) == ["hard", "medium"]
+
+
+def test_moved_prompts_are_told_in_the_order_of_their_rows(
+    tmp_path: Path, bucket: Script, preprocess: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollouts = [rollout(i / 8, prompt=f"prompt {i}") for i in range(9) for _ in range(3)]
+    write_jsonl(tmp_path / "in/a.jsonl", rollouts)
+    names = [f"b{i}" for i in range(4)]
+    assert bucket("-i", tmp_path / "in", "-o", tmp_path / "b", "--bucket-names", *names)[0] == 0
+    found = []
+    for shard_bytes in (1 << 24, 1):
+        monkeypatch.setattr("curriculum.inputs.SHARD_BYTES", shard_bytes)
+        assert preprocess("-i", tmp_path / "b", "-o", tmp_path / "p")[0] == 0
+        sets = json.loads((tmp_path / "p/preprocessing.json").read_text())["sets"]
+        found.append([prompt["index"] for prompt in sets["b0"]["moved_prompts"]])
+    assert found[0] == found[1] == sorted(found[0])
+    assert len(found[0]) > 2

@@ -219,3 +219,16 @@ def test_cluster_that_is_not_there(tmp_path: Path, bucket: Script, cluster: Any)
     assert (code, out) == (1, "")
     assert err.startswith("error: --ray-address: no connection to the Ray cluster (")
     assert not (tmp_path / "out").exists()
+
+
+def test_relative_paths_are_the_drivers(
+    tmp_path: Path, bucket: Script, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_jsonl(tmp_path / "in/a.jsonl", [rollout(i % 9 / 9, 1, prompt=str(i)) for i in range(9)])
+    monkeypatch.chdir(tmp_path)
+    code, _, err = bucket(
+        "-i", "in", "-o", "out", "--engine", "ray", "--ray-address", cluster.address
+    )
+    assert (code, err) == (0, "")
+    assert bucket("-i", "in", "-o", "one")[0] == 0
+    assert tree(tmp_path / "out") == tree(tmp_path / "one")

@@ -30,12 +30,14 @@ from tests.support import ROOT, Script, rollout, tree, write_jsonl
         ("gs://b.c/a?.jsonl", "gs://b.c", "a?.jsonl", ""),
         ("s3://b/a?region=eu-west-1&scheme=http", "s3://b", "a", "?region=eu-west-1&scheme=http"),
         ("s3://b/run-?/x*.jsonl?region=x", "s3://b", "run-?/x*.jsonl", "?region=x"),
+        ("s3://b/a?b=c.jsonl", "s3://b", "a?b=c.jsonl", ""),
     ],
 )
 def test_url_of_a_store(text: str, root: str, key: str, query: str) -> None:
     path = to_path(text)
-    assert path == StorePath(root, key, query)
-    assert to_path(str(path)) == path
+    assert isinstance(path, StorePath)
+    assert (path.root, path.key, path.query) == (root, key, query)
+    assert str(to_path(str(path))) == str(path)
 
 
 @pytest.mark.parametrize(
@@ -145,14 +147,17 @@ def test_files_are_found_as_on_a_disk(store: Store, tmp_path: Path, bucket: Scri
 
 def test_bucket_that_is_not_there(tmp_path: Path, store: Store, bucket: Script) -> None:
     write_jsonl(tmp_path / "in/a.jsonl", [rollout(1)])
-    code, _, err = bucket("-i", tmp_path / "in", "-o", "s3://nobody-has-this/out")
-    assert code == 1
-    assert err.startswith("error: s3://nobody-has-this/: there is no such bucket")
+    nobody = "s3://nobody-has-this"
+    for flags in ((tmp_path / "in", f"{nobody}/out"), (f"{nobody}/in", tmp_path / "out")):
+        code, _, err = bucket("-i", flags[0], "-o", flags[1])
+        assert code == 1
+        assert err.startswith(f"error: {nobody}/: there is no such bucket")
 
 
-def test_nothing_may_be_written(store: Store, bucket: Script) -> None:
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_nothing_may_be_written(store: Store, bucket: Script, method: str) -> None:
     put_rollouts(store)
-    store.deny("PUT")
+    store.deny(method)
     code, _, err = bucket("-i", store / "in", "-o", store / "out")
     assert code == 1
     assert err.startswith(f"error: {store / 'out'}: this cannot be written to (")
@@ -203,9 +208,17 @@ def test_file_of_somebody_else_is_in_the_way(store: Store, bucket: Script) -> No
 
 def test_output_is_an_input_directory(store: Store, bucket: Script) -> None:
     put_rollouts(store)
-    code, _, err = bucket("-i", store / "in", "-o", store / "in/")
+    for same in ("in/", "in?region=us-east-1"):
+        code, _, err = bucket("-i", store / "in", "-o", store / same)
+        assert code == 1
+        assert "the output directory is an input directory" in err
+
+
+def test_output_is_a_file(store: Store, bucket: Script) -> None:
+    put_rollouts(store)
+    code, _, err = bucket("-i", store / "in", "-o", store / "in/a.jsonl")
     assert code == 1
-    assert "the output directory is an input directory" in err
+    assert err.startswith(f"error: {store / 'in/a.jsonl'}: this is a file, expected a directory")
 
 
 def test_empty_bucket_has_a_part(store: Store, bucket: Script) -> None:
@@ -494,7 +507,34 @@ def test_ranges_are_as_many_as_it_takes() -> None:
     assert file.asked == [(50, 100), (150, 200), (350, 400), (750, 50)]
 
 
-@pytest.mark.parametrize("name", ["easy.jsonl", "easy-00000-of-00003.jsonl"])
+def test_another_run_that_begins_to_finish_is_noticed(
+    store: Store, bucket: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_rollouts(store)
+    own_move = curriculum.journal.move
+
+    def move_and_be_overtaken(source: Any, target: Any) -> None:
+        own_move(source, target)
+        if target.name == curriculum.journal.JOURNAL:
+            other = json.loads(target.read_bytes())
+            other["staging"] = f"{STAGING}-0123abcd"
+            target.write_bytes(json.dumps(other).encode())
+
+    monkeypatch.setattr(curriculum.journal, "move", move_and_be_overtaken)
+    code, _, err = bucket("-i", store / "in", "-o", store / "out")
+    assert code == 1
+    assert "another run wrote into this directory while this one was at work" in err
+    assert names(store, "out") == [curriculum.journal.JOURNAL]
+
+
+def test_parts_of_which_most_are_missing(tmp_path: Path, preprocess: Script) -> None:
+    part = write_jsonl(tmp_path / "in/easy-00000-of-999999999.jsonl", [rollout(1)])
+    code, _, err = preprocess("-i", tmp_path / "in", "-o", tmp_path / "out")
+    assert code == 1
+    assert err.startswith(f"error: {part}: this is one of 999,999,999 parts, and others are not")
+
+
+@pytest.mark.parametrize("name", ["easy.jsonl", "easy-00000-of-00001.jsonl"])
 def test_bucket_that_is_there_twice(tmp_path: Path, preprocess: Script, name: str) -> None:
     for part in ("easy-00000-of-00002.jsonl", "easy-00001-of-00002.jsonl", name):
         write_jsonl(tmp_path / "in" / part, [rollout(1)])
