@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.prepared import CUT, TRAIN, VAL, bucketed, buckets, hash_prompt, side, three_stages
-from tests.support import Script, lines, rollout, rows, tree
+from tests.support import Script, lines, rollout, rows, tree, write_jsonl
 
 
 def test_row_in_full(tmp_path: Path, bucket: Script, preprocess: Script) -> None:
@@ -378,10 +378,17 @@ def test_sets_whose_files_are_gone_leave_the_manifest(
 def test_moved_prompts_are_told_in_the_order_of_their_rows(
     tmp_path: Path, bucket: Script, preprocess: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rollouts = [rollout(i / 8, prompt=f"prompt {i}") for i in range(9) for _ in range(3)]
-    write_jsonl(tmp_path / "in/a.jsonl", rollouts)
-    names = [f"b{i}" for i in range(4)]
-    assert bucket("-i", tmp_path / "in", "-o", tmp_path / "b", "--bucket-names", *names)[0] == 0
+    pairs = [[f"{name} {k}" for name in ("one", "other")] for k in range(3)]
+    easy = [rollout(0.9, prompt=prompt) for pair in reversed(pairs) for prompt in pair]
+    scores = (0.5, 0.3, 0.1)
+    harder = [
+        rollout(score, prompt=prompt)
+        for score, pair in zip(scores, pairs, strict=True)
+        for prompt in pair
+    ]
+    write_jsonl(tmp_path / "in/a.jsonl", [*easy, *harder])
+    cuts = ("--thresholds", 0.2, 0.4, 0.6, "--bucket-names", "b3", "b2", "b1", "b0")
+    assert bucket("-i", tmp_path / "in", "-o", tmp_path / "b", *cuts)[0] == 0
     found = []
     for shard_bytes in (1 << 24, 1):
         monkeypatch.setattr("curriculum.inputs.SHARD_BYTES", shard_bytes)
