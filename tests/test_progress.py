@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from functools import partialmethod
 
 import pytest
+from tqdm import tqdm
 
 from curriculum.progress import Progress
 
@@ -25,7 +27,7 @@ def progress(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, show: bool) -
 
 
 def test_bar_on_a_terminal_counts_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TQDM_MININTERVAL", "0")
+    monkeypatch.setattr(tqdm, "__init__", partialmethod(tqdm.__init__, mininterval=0))
     shown = progress(monkeypatch, Terminal(), show=True)
     assert "scan" in shown
     assert "/4.00G" in shown
