@@ -84,20 +84,25 @@ def open_bucket_directory(path: AnyPath) -> BucketDirectory:
     else:
         wanted = _guess_files(path, there)
         warnings = _guessed(path, list(wanted))
+    by = BucketingManifest.file_name if manifest else "another part"
     for name, names in wanted.items():
         _check_name(path, name)
-        for missing in sorted(set(names).difference(there))[:1]:
-            raise InputError(
-                f"{BucketingManifest.file_name if manifest else 'the number of parts'} names this "
-                "bucket file, and it is not there",
-                where=str(path / missing),
-                expected="every bucket's file, empty ones too",
-                fix="bring it back, or bucket again",
-            )
+        _check_there(path, names, set(there), by)
     found = iter(find_each([path / name for names in wanted.values() for name in names]))
     files = tuple([next(found) for _ in names] for names in wanted.values())
     state = _state(manifest, files)
     return BucketDirectory(path, manifest, state, tuple(wanted), files, tuple(warnings))
+
+
+def _check_there(path: AnyPath, names: Sequence[str], there: set[str], by: str) -> None:
+    missing = next((name for name in names if name not in there), None)
+    if missing is not None:
+        raise InputError(
+            f"{by} names this bucket file, and it is not there",
+            where=str(path / missing),
+            expected="every bucket's file, empty ones too",
+            fix="bring it back, or bucket again",
+        )
 
 
 def _unfinished(path: StorePath) -> InputError:

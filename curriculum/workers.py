@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 ENGINES = ("local", "ray")
 RETRIES = 3  # of a task whose node or process is gone
-CANCEL_SECONDS = 10.0
+CANCEL_SECONDS = 5.0  # before it is forced, and after
 KNOCK_SECONDS = 10.0
 _SIZE_SECONDS = 5.0
 
@@ -217,6 +217,7 @@ class _Ray:
         while not self._ray.wait([reference], timeout=TICK_SECONDS)[0]:
             if tick is not None:
                 tick()
+        self._running.remove(reference)  # to cancel what is done may end this process
         try:
             packed = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
@@ -227,17 +228,27 @@ class _Ray:
                 expected="it to run to its end",
                 fix="nothing was written; if memory ran out, try again with fewer --workers",
             ) from error
-        self._running.remove(reference)
         return pickle.loads(packed)
 
     def stop(self, at_once: bool) -> None:
         """Cancel what is under way, wait until it has ended, and leave the cluster."""
-        for reference in self._running:
-            self._ray.cancel(reference, force=True)
-        if self._running:
-            self._ray.wait(self._running, num_returns=len(self._running), timeout=CANCEL_SECONDS)
+        left = self._wait_for(self._running, 0)
+        for force in (False, True):
+            for reference in left:
+                self._ray.cancel(reference, force=force)
+            left = self._wait_for(left, CANCEL_SECONDS)
+        self._running = []
         if self._connected:
             self._ray.shutdown()
+
+    def _wait_for(self, references: list[Any], seconds: float) -> list[Any]:
+        """Those that are not done after a while."""
+        if not references:
+            return []
+        left: list[Any] = self._ray.wait(
+            references, num_returns=len(references), timeout=seconds, fetch_local=False
+        )[1]
+        return left
 
 
 def _run_away(function: Callable[[Task], Result], task: Task, directory: str) -> bytes:
