@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,7 @@ def test_crowd_shares_a_cpu(tmp_path: Path, ray: Callable[..., Workers]) -> None
     assert ticks
 
 
+@pytest.mark.skipif(find_spec("ray") is None, reason="`make engines` installs Ray")
 def test_script_starts_a_cluster_of_its_own_and_prints_nothing_of_it(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in/a.jsonl", [rollout(i % 9 / 9, 1, prompt=str(i)) for i in range(10)])
     script, environment = ROOT / "bucket_rollouts_by_difficulty.py", {**os.environ}
