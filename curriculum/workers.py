@@ -154,6 +154,7 @@ class _Ray:
         self._connected = False
         self._directory = str(Path.cwd())
         self._ray: Any = None
+        self._remote: Any = None
         self._running: list[Any] = []
 
     def connect(self) -> None:
@@ -195,7 +196,7 @@ class _Ray:
         return TASKS_PER_WORKER * max(self._size, 1)
 
     def takes(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> bool:
-        """Whether there is a first task."""
+        """Whether there is a first task; every task can go there."""
         return bool(tasks)
 
     def begin(
