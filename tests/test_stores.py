@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -225,6 +226,8 @@ def test_empty_bucket_has_a_part(store: Store, bucket: Script) -> None:
     store.put("in/a.jsonl", json.dumps(rollout(1)).encode())
     assert bucket("-i", store / "in", "-o", store / "out", "-n", 2)[0] == 0
     assert store_tree(store / "out")["hard-00000-of-00001.jsonl"] == b""
+    manifest = json.loads(store_tree(store / "out")["bucketing.json"])
+    assert [record["parts"] for record in manifest["buckets"]] == [1, 1]
 
 
 def test_without_its_manifest_the_output_does_not_exist(
@@ -399,8 +402,16 @@ def test_file_too_large_for_one_copy_goes_through_this_machine(
 ) -> None:
     put_rollouts(store)
     assert bucket("-i", store / "in", "-o", store / "one")[0] == 0
+    copied, own_copy = [], shutil.copyfileobj
+
+    def copy(source: Any, sink: Any, step: int) -> None:
+        copied.append(source)
+        own_copy(source, sink, step)
+
     monkeypatch.setattr("curriculum.stores.COPY_BYTES", 500)
+    monkeypatch.setattr("curriculum.stores.shutil.copyfileobj", copy)
     assert bucket("-i", store / "in", "-o", store / "two")[0] == 0
+    assert len(copied) >= 3
     assert store_tree(store / "two") == store_tree(store / "one")
 
 
