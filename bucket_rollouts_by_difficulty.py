@@ -67,8 +67,35 @@ def build_parser() -> argparse.ArgumentParser:
         help="together: rollouts with one value share a bucket; split: exactly equal buckets, "
         "tied rollouts in a random but fixed order (default: together)",
     )  # fmt: skip
+    cuts.add_argument(
+        "--solved-unsolved", action="store_true",
+        help="rollouts whose responses all pass, or all fail, into buckets of their own, solved "
+        "and unsolved, before the others are cut",
+    )  # fmt: skip
+    _add_look_flags(parser.add_argument_group("looking at the difficulty"))
     add_common_flags(parser)
     return parser
+
+
+def _add_look_flags(look: argparse._ArgumentGroup) -> None:
+    """What else to show."""
+    look.add_argument(
+        "--dry-run", action="store_true",
+        help="everything but writing buckets; what --plot and --scores name is written",
+    )  # fmt: skip
+    look.add_argument(
+        "--plot", metavar="FILE",
+        help="draw the histogram, into a .png, .svg or .pdf (needs the extra plot)",
+    )  # fmt: skip
+    look.add_argument(
+        "--compare-metrics", action="store_true",
+        help="say of each two metrics how alike they order and cut the rollouts",
+    )  # fmt: skip
+    look.add_argument(
+        "--scores", metavar="FILE",
+        help="write the score table, into a .parquet: key, file, line, every metric, numbers of "
+        "responses and passes, and bucket of each rollout",
+    )  # fmt: skip
 
 
 def add_dump_flags(parser: argparse.ArgumentParser) -> None:

@@ -7,26 +7,18 @@ written before all input has been read and checked.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curriculum.arrays import Array, PlaceArray, compact_places
+from curriculum.arrays import PlaceArray
 from curriculum.bucket_errors import mend_lines, nothing_scored
 from curriculum.bucket_record import Written, output_files, record_bucketing
-from curriculum.bucket_summary import BucketFacts, BucketingReport
-from curriculum.bucketers import (
-    cut_at,
-    cut_thresholds,
-    difficulty,
-    percentile_edges,
-    rank_cuts,
-    split_at,
-)
-from curriculum.copying import Lines
+from curriculum.bucket_summary import BucketingReport, picture
+from curriculum.copying import Lines, copied_bytes
+from curriculum.cut import Cut, compare_metrics, cut
 from curriculum.dump_find import Dump, find_dump
 from curriculum.errors import InputError
 from curriculum.formats import OWN
@@ -40,15 +32,15 @@ from curriculum.manifests import (
     PreprocessingManifest,
     load_manifest,
 )
+from curriculum.named_files import NamedFiles, check_named
 from curriculum.options import DEFAULT_SCORE_FIELD, BucketOptions
 from curriculum.outputs import Outputs, check_targets, check_writable
+from curriculum.plot import draw
 from curriculum.progress import Progress
 from curriculum.rejected import ProblemReport, RejectedLines, reason_lines
 from curriculum.scan import (
-    DIFFERS,
     MALFORMED,
     NO_SCORE,
-    PASSED,
     SCORED,
     UNDEFINED,
     Scan,
@@ -87,14 +79,17 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
     files = find_files(options.inputs)
     output = to_path(options.output_dir)
     check_writable(output)
+    for flag, name in options.named_files.items():
+        check_named(flag, to_path(name))
     score_field = options.score_field or DEFAULT_SCORE_FIELD
     dump = find_dump(files, options.dump_flags, score_field)
-    work = (4 if dump else 2) * sum(file.size for file in files)
+    passes = (4 if dump else 2) - options.dry_run
     fork = not any_in_store([*options.inputs, options.output_dir])
     engine = Workers(options.workers, options.engine, options.ray_address, fork)
     with (
-        Progress(work, show_progress) as progress,
+        Progress(passes * sum(file.size for file in files), show_progress) as progress,
         Outputs(output, options.sync) as outputs,
+        NamedFiles() as named,
         engine as workers,  # ended before what they stage is removed
     ):
         previous = load_manifest(output, BucketingManifest)
@@ -104,30 +99,62 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
         if dump:
             run = _gather(run, dump)
         scanned, kinds = _scan(run)
-        buckets, distinct = _cut(options, scanned)
-        bucket_files = _copy(run, scanned, buckets)
+        found = cut(options, scanned)
+        bucket_files = (_measure if options.dry_run else _copy)(run, scanned, found.buckets)
         check_unchanged(files)
-        facts = [_facts(scanned, buckets, i) for i in range(len(options.names))]
-        written = Written(facts, bucket_files, outputs.rejected, run.gathered)
+        written = Written(found.facts, bucket_files, outputs.rejected, run.gathered)
         manifest = record_bucketing(options, files, scanned, written)
-        outputs.commit(manifest, old)
+        report = _report(run, scanned, found, manifest, kinds)
+        _write_named(run, scanned, found, report, named)
+        if not options.dry_run:
+            outputs.commit(manifest, old)
+        named.put_in_place()
+    return report
+
+
+def _report(
+    run: _Run, scanned: Scanned, found: Cut, manifest: BucketingManifest, kinds: Counter[str]
+) -> BucketingReport:
+    options, gathered = run.options, run.gathered
+    malformed = (
+        gathered.malformed_by_file() if gathered else scanned.by_file(lambda scan: scan.malformed)
+    )
     return BucketingReport(
         manifest=manifest,
         output_dir=options.output_dir,
-        facts=facts,
-        distinct=distinct,
+        facts=found.facts,
+        distinct=found.distinct,
+        bins=found.bins,
+        cuts=found.cuts,
+        trust=found.trust,
+        comparison=compare_metrics(options, scanned) if options.compare_metrics else None,
+        dry_run=options.dry_run,
         responses=sum(scan.responses for scan in scanned.scans),
         missing_scores=+_by_file(run, scanned, lambda scan: scan.missing_scores),
         unscored=+_by_file(run, scanned, lambda scan: scan.unscored),
-        malformed=+(
-            run.gathered.malformed_by_file()
-            if run.gathered
-            else scanned.by_file(lambda scan: scan.malformed)
-        ),
+        malformed=+malformed,
         malformed_kinds=kinds,
-        dump=run.gathered.dump if run.gathered else None,
-        warnings=outputs.warnings,
+        dump=gathered.dump if gathered else None,
+        warnings=run.outputs.warnings,
     )
+
+
+def _write_named(
+    run: _Run, scanned: Scanned, found: Cut, report: BucketingReport, named: NamedFiles
+) -> None:
+    """Stage the score table and the picture, where they are asked for."""
+    options = run.options
+    if options.scores is not None:
+        from curriculum.score_table import ScoreTable, places_of_groups, places_of_lines
+
+        places = (
+            places_of_groups(scanned, run.gathered) if run.gathered else places_of_lines(scanned)
+        )
+        staged = [path for path in _score_files(run, scanned) if path is not None]
+        table = ScoreTable(staged, scanned, found.buckets, options.names)
+        table.write(named.stage(to_path(options.scores)), places)
+    if options.plot is not None:
+        draw(picture(report), named.stage(to_path(options.plot)))
 
 
 def _check_outputs(options: BucketOptions, files: Sequence[InputFile], old: Sequence[str]) -> None:
@@ -183,15 +210,21 @@ def _scan(run: _Run) -> tuple[Scanned, Counter[str]]:
     be set aside, and where no rollout is scored."""
     run.progress.step("scan")
     options, problems = run.options, ProblemReport()
-    scanned = Scanned(list(cut_shards(run.rollouts)), [])
+    scanned = Scanned(list(cut_shards(run.rollouts)))
     metric, by_hash = options.chosen_metric, options.ties == "split"
+    files = zip(
+        scanned.shards, _reason_files(run, scanned), _score_files(run, scanned), strict=True
+    )
     tasks = [
-        ScanTask(shard, run.score_field, metric, options.parameters, by_hash, reasons)
-        for shard, reasons in zip(scanned.shards, _reason_files(run, scanned), strict=True)
-    ]
+        ScanTask(
+            shard, run.score_field, metric, options.parameters, by_hash, *paths,
+            every_metric=options.compare_metrics,
+        )
+        for shard, *paths in files
+    ]  # fmt: skip
     for task, scan in run.workers.map(scan_shard, tasks):
         problems.add(task.shard.file.path, len(scan.kinds), scan.problems)
-        scanned.scans.append(scan)
+        scanned.add(scan)
         run.progress.add(task.shard.stop - task.shard.start)
     if options.on_malformed == "stop":
         problems.stop_if_any(mend_lines(problems))
@@ -208,24 +241,21 @@ def _reason_files(run: _Run, scanned: Scanned) -> list[AnyPath | None]:
     return [scratch / f"reasons-{number:06}" for number in range(len(scanned.shards))]
 
 
-def _cut(options: BucketOptions, scanned: Scanned) -> tuple[list[PlaceArray], int]:
-    """Per shard, the bucket of each scored rollout; and how many values the metric takes."""
-    easier, parts = options.chosen_metric.higher_is_easier, len(options.names)
-    ascending = difficulty(scanned.values(), easier)
-    ascending.sort()
-    distinct = 1 + int(np.count_nonzero(ascending[1:] != ascending[:-1]))
-    values = [scan.values for scan in scanned.scans]
-    if options.ties == "split":
-        rank = rank_cuts(ascending, parts)
-        del ascending  # the driver's memory is what a large run is short of
-        hashes = [scan.hashes for scan in scanned.scans]
-        return split_at(values, hashes, rank, easier), distinct
-    if options.thresholds is not None:
-        cut = partial(cut_thresholds, thresholds=options.thresholds, higher_is_easier=easier)
-        return [compact_places(cut(part), parts) for part in values], distinct
-    edges = percentile_edges(ascending, parts)
-    places = (cut_at(difficulty(part, easier), edges) for part in values)
-    return [compact_places(part, parts) for part in places], distinct
+def _score_files(run: _Run, scanned: Scanned) -> list[AnyPath | None]:
+    """Per shard, where the rows of the score table are kept, if it is asked for."""
+    if run.options.scores is None:
+        return [None] * len(scanned.shards)
+    scratch = run.outputs.scratch_directory()
+    return [scratch / f"scores-{number:06}.arrow" for number in range(len(scanned.shards))]
+
+
+def _measure(run: _Run, scanned: Scanned, buckets: Sequence[PlaceArray]) -> list[LineFile]:
+    """Instead of the second pass: how large the bucket files would be."""
+    count = len(run.options.names)
+    sizes = np.zeros(count, np.int64)
+    for lines in _destinations(scanned, buckets, {}):
+        sizes += copied_bytes(lines, count)
+    return [LineFile(size, 0) for size in sizes.tolist()]
 
 
 def _copy(run: _Run, scanned: Scanned, buckets: Sequence[PlaceArray]) -> list[LineFile]:
@@ -286,19 +316,3 @@ def _write_reasons(run: _Run, scanned: Scanned) -> None:
         written = reason_lines(lines, MALFORMED, reasons)
     with run.outputs.stage(REASONS_FILE).open("wb") as stream:
         stream.writelines(written)
-
-
-def _facts(scanned: Scanned, buckets: Sequence[PlaceArray], bucket: int) -> BucketFacts:
-    mine = [places == bucket for places in buckets]
-
-    def take(parts: Iterable[Array]) -> Array:
-        chosen = (part[here] for part, here in zip(parts, mine, strict=True))
-        return np.concatenate(list(chosen))
-
-    kinds = take(scan.scored for scan in scanned.scans)
-    return BucketFacts.of(
-        values=take(scan.values for scan in scanned.scans),
-        mean_score=float(take(scan.means for scan in scanned.scans).mean()) if len(kinds) else None,
-        without_pass=int((kinds & PASSED == 0).sum()),
-        all_equal=int((kinds & DIFFERS == 0).sum()),
-    )

@@ -96,7 +96,11 @@ def _metric_record(options: BucketOptions, gathered: Gathered | None) -> MetricR
 
 
 def _method_record(options: BucketOptions) -> MethodRecord:
-    if options.thresholds is None:
-        return MethodRecord("percentiles", len(options.names), ties=options.ties)
-    thresholds = tuple(float(value) for value in options.thresholds)
-    return MethodRecord("thresholds", len(options.names), thresholds=thresholds)
+    name = "percentiles" if options.thresholds is None else "thresholds"
+    return MethodRecord(
+        name,
+        options.cut_into,
+        ties=options.ties if options.thresholds is None else None,
+        thresholds=None if options.thresholds is None else tuple(map(float, options.thresholds)),
+        solved_unsolved=options.solved_unsolved,
+    )

@@ -20,7 +20,9 @@ DEFAULT_NAMES = {
     5: ("very_easy", "easy", "medium", "hard", "very_hard"),
 }
 # Words that promise an order, easiest first.
-VOCABULARY = ("easiest", "very_easy", "easy", "medium", "hard", "very_hard", "hardest")
+VOCABULARY = (
+    "solved", "easiest", "very_easy", "easy", "medium", "hard", "very_hard", "hardest", "unsolved",
+)  # fmt: skip
 # Names that would be read as the toolkit's own files and folders.
 RESERVED = ("bucketing", "preprocessing", "rejected")
 

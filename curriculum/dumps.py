@@ -137,6 +137,19 @@ class Gathered:
             before[shard.file.path] += len(index.kinds)
         return found
 
+    def rollout_places(self) -> tuple[list[str], IntArray, IntArray]:
+        """Where the first response of each rollout stands: files, the number of each one's file,
+        and its line (from 1)."""
+        assert self.responses is not None
+        first, before = self.responses.first_of_groups(self.left_out), Counter[str]()
+        lines = []
+        for shard, index in zip(self.shards, self.indexes, strict=True):
+            path = shard.file.path
+            lines.append(np.flatnonzero(index.kinds >= RESPONSE) + before[path] + 1)
+            before[path] += len(index.kinds)
+        files = [shard.file.path for shard in self.shards]
+        return files, self.responses.shards[first].astype(np.int64), np.concatenate(lines)[first]
+
     def record(self) -> DumpRecord:
         """What the manifest says of the dump."""
         form = self.dump.form

@@ -37,12 +37,14 @@ class MetricRecord(msgspec.Struct, frozen=True):
 
 
 class MethodRecord(msgspec.Struct, frozen=True):
-    """How the cuts were made: by `percentiles` or by `thresholds`."""
+    """How the cuts were made: by `percentiles` or by `thresholds`, into how many buckets, and
+    whether rollouts that are `solved` or `unsolved` are in two more."""
 
     name: str
     num_buckets: int
     ties: str | None = None
     thresholds: tuple[float, ...] | None = None
+    solved_unsolved: bool = False
 
 
 class InputRecord(msgspec.Struct, frozen=True):

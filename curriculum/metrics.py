@@ -1,4 +1,5 @@
-"""How hard: the scores of each rollout → one value, or NaN where it is undefined.
+"""How hard: the scores of each rollout → one value, or NaN where it is undefined; and what that
+value would be on average over many rollouts with the same prompt.
 
 Everything is vectorized over the rollouts of a shard, and a value depends on neither the order of
 the responses nor the machine: scores are sorted, sums run in that order, and values are rounded.
@@ -50,6 +51,21 @@ class Scores:
         np.cumsum(np.bincount(rows, minlength=len(counts)), out=offsets[1:])
         return Scores(values[np.lexsort((values, rows))], offsets)
 
+    @staticmethod
+    def join(parts: Sequence[Scores]) -> Scores:
+        """The rollouts of all parts, one after another."""
+        counts = np.concatenate([np.zeros(1, np.int64), *(part.counts for part in parts)])
+        return Scores(
+            np.concatenate([np.zeros(0), *(part.values for part in parts)]), np.cumsum(counts)
+        )
+
+    def take(self, rollouts: IntArray) -> Scores:
+        """Some of the rollouts, in the order asked for."""
+        counts = self.counts[rollouts]
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
+        return Scores(self.values[np.repeat(self.offsets[rollouts], counts) + within], offsets)
+
     @cached_property
     def counts(self) -> IntArray:
         """How many scores each rollout has."""
@@ -95,11 +111,35 @@ class MetricParameters:
 
 
 @dataclass(frozen=True)
+class LongRun:
+    """What the scores of each prompt would be over very many responses.
+
+    `values`, ascending along the last axis, are the scores a response may get, and `weights`, of
+    the same shape, how often it gets them: they sum to 1. `counts` says how many responses a
+    rollout has; it has as many axes, the last of length 1.
+    """
+
+    values: FloatArray
+    weights: FloatArray
+    counts: IntArray
+
+    def mean(self) -> FloatArray:
+        """The mean score."""
+        return np.asarray((self.weights * self.values).sum(axis=-1))
+
+    def pass_rate(self, threshold: float) -> FloatArray:
+        """The share of scores that are >= `threshold`."""
+        return np.asarray((self.weights * (self.values >= threshold)).sum(axis=-1))
+
+
+@dataclass(frozen=True)
 class Metric:
     """A measure of difficulty.
 
     `compute` gives one value per rollout, NaN where undefined. `degree` is the power of the score
-    that the value's unit is: 1 for a score, 2 for its square, 0 for a rate.
+    that the value's unit is: 1 for a score, 2 for its square, 0 for a rate. `expected` gives the
+    mean of the value over all rollouts that have these scores in the long run; without it nothing
+    is said of how far the value can be trusted.
     """
 
     name: str
@@ -107,6 +147,7 @@ class Metric:
     higher_is_easier: bool
     meaning: str
     degree: int = 1
+    expected: Callable[[LongRun, MetricParameters], FloatArray] | None = None
 
     def values(self, scores: Scores, parameters: MetricParameters) -> FloatArray:
         """The metric of each rollout, tidied so that ties are ties; NaN where undefined.
@@ -190,15 +231,53 @@ def _pass_at_k(n: int, c: int, k: int) -> float:
     return (draws - math.comb(n - c, k)) / draws
 
 
+def expected_mean(scores: LongRun, parameters: MetricParameters) -> FloatArray:
+    """The mean of the mean score is the mean score."""
+    return scores.mean()
+
+
+def expected_max(scores: LongRun, parameters: MetricParameters) -> FloatArray:
+    """Mean of the highest of n scores: sum of x (F(x)^n - F(x-)^n), F their distribution."""
+    below = np.cumsum(scores.weights, axis=-1).clip(max=1) ** scores.counts
+    return np.asarray((scores.values * np.diff(below, prepend=0, axis=-1)).sum(axis=-1))
+
+
+def expected_min(scores: LongRun, parameters: MetricParameters) -> FloatArray:
+    """Mean of the lowest of n scores, which is minus the highest of the scores turned."""
+    turned = LongRun(-scores.values[..., ::-1], scores.weights[..., ::-1], scores.counts)
+    return -expected_max(turned, parameters)
+
+
+def expected_variance(scores: LongRun, parameters: MetricParameters) -> FloatArray:
+    """Mean of the sample variance, which is unbiased: the variance."""
+    distances = (scores.values - scores.mean()[..., None]) ** 2
+    return np.asarray((scores.weights * distances).sum(axis=-1))
+
+
+def expected_success_rate(scores: LongRun, parameters: MetricParameters) -> FloatArray:
+    """The share of scores that pass."""
+    return scores.pass_rate(parameters.pass_threshold)
+
+
+def expected_pass_at_k(scores: LongRun, parameters: MetricParameters) -> FloatArray:
+    """Mean of the estimator, which is unbiased: 1 - (1 - p)^k for a pass rate p."""
+    rate = scores.pass_rate(parameters.pass_threshold).clip(max=1)
+    return np.asarray(1 - (1 - rate) ** parameters.k)
+
+
+_VARIANCE = "sample variance of the scores"
+_PASS_AT_K = "chance that one of k responses passes"
+_RATE = "share of responses that pass"
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("mean_reward", mean_reward, True, "mean score"),
-        Metric("max_reward", max_reward, True, "highest score"),
-        Metric("min_reward", min_reward, True, "lowest score"),
-        Metric("variance", variance, False, "sample variance of the scores", degree=2),
-        Metric("pass_at_k", pass_at_k, True, "chance that one of k responses passes", degree=0),
-        Metric("success_rate", success_rate, True, "share of responses that pass", degree=0),
+        Metric("mean_reward", mean_reward, True, "mean score", 1, expected_mean),
+        Metric("max_reward", max_reward, True, "highest score", 1, expected_max),
+        Metric("min_reward", min_reward, True, "lowest score", 1, expected_min),
+        Metric("variance", variance, False, _VARIANCE, 2, expected_variance),
+        Metric("pass_at_k", pass_at_k, True, _PASS_AT_K, 0, expected_pass_at_k),
+        Metric("success_rate", success_rate, True, _RATE, 0, expected_success_rate),
     )
 }
 

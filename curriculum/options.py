@@ -16,11 +16,13 @@ from curriculum.errors import UsageError
 from curriculum.filters import FILTERS
 from curriculum.formats import FORMATS, OWN, Steps
 from curriculum.metrics import METRICS, Metric, MetricParameters
+from curriculum.plot import check_plot
 from curriculum.stores import to_path
 from curriculum.text import plural
 from curriculum.workers import check_engine
 
 DEFAULT_BUCKETS = 3
+SOLVED, UNSOLVED = "solved", "unsolved"  # buckets of --solved-unsolved
 ORDERS = ("input", "easy-to-hard")
 ON_MALFORMED = ("stop", "set-aside")
 DEFAULT_SCORE_FIELD = "score"
@@ -32,8 +34,11 @@ class BucketOptions:
     """What to bucket, by which metric, and where to cut.
 
     `thresholds` replace percentiles; `bucket_names` run easy → hard, with thresholds from the
-    lowest metric value up. `metric` is a name in METRICS or a Metric of one's own. None means the
-    default: three buckets, or as many as there are names; a worker per usable core.
+    lowest metric value up. `metric` is a name in METRICS or a Metric of one's own. Rollouts whose
+    responses all pass, or all fail, get buckets of their own with `solved_unsolved`. `scores` and
+    `plot` are files to write the score table and the histogram to. With `dry_run` no bucket is
+    written. None means the default: three buckets, or as many as there are names; a worker per
+    usable core.
     """
 
     inputs: Sequence[str]
@@ -46,6 +51,11 @@ class BucketOptions:
     k: int = 1
     pass_threshold: float = 0.5
     ties: str = "together"
+    solved_unsolved: bool = False
+    compare_metrics: bool = False
+    scores: str | None = None
+    plot: str | None = None
+    dry_run: bool = False
     on_malformed: str = "stop"
     format: str = AUTO
     prompt_field: str | None = None
@@ -86,6 +96,17 @@ class BucketOptions:
         if self.thresholds is not None:
             _check_thresholds(self.thresholds, self.num_buckets, self.ties)
         _ = self.names
+        for name in self.named_files.values():
+            to_path(name)
+        if self.plot is not None:
+            check_plot(self.plot)
+        if self.scores is not None and not self.scores.endswith(".parquet"):
+            raise UsageError(
+                f"the file is {self.scores!r}",
+                where="--scores",
+                expected="a name that ends in .parquet",
+                fix="name the table so",
+            )
 
     def _check_places(self) -> None:
         for flag in ("prompt_field", "response_field", "ground_truth_field"):
@@ -115,15 +136,34 @@ class BucketOptions:
         return self.metric if isinstance(self.metric, Metric) else METRICS[self.metric]
 
     @property
+    def named_files(self) -> dict[str, str]:
+        """The files that flags name, by flag."""
+        given = {"--scores": self.scores, "--plot": self.plot}
+        return {flag: name for flag, name in given.items() if name is not None}
+
+    @property
+    def cut_into(self) -> int:
+        """How many buckets are cut by percentiles or thresholds."""
+        if self.thresholds is not None:
+            return len(self.thresholds) + 1
+        return self.num_buckets or len(self.bucket_names or ()) or DEFAULT_BUCKETS
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of the buckets, easiest first."""
-        if self.thresholds is not None:
-            number = len(self.thresholds) + 1
-        else:
-            number = self.num_buckets or len(self.bucket_names or ()) or DEFAULT_BUCKETS
         ascending = self.thresholds is not None
         easier = self.chosen_metric.higher_is_easier
-        return name_buckets(number, self.bucket_names, ascending, easier)
+        names = name_buckets(self.cut_into, self.bucket_names, ascending, easier)
+        if not self.solved_unsolved:
+            return names
+        names = (SOLVED, *names, UNSOLVED)
+        check_names("--bucket-names", names)
+        return names
+
+    @property
+    def inner(self) -> slice:
+        """Which of the buckets are cut by percentiles or thresholds."""
+        return slice(1, -1) if self.solved_unsolved else slice(None)
 
     @property
     def dump_flags(self) -> DumpFlags:

@@ -19,7 +19,7 @@ from curriculum.stores import AnyPath, open_sink
 GROUP_ROWS = 1_000
 GROUP_BYTES = 64_000_000
 # Columns of few distinct values; in all others a dictionary costs time and saves nothing.
-DICTIONARY_COLUMNS = [
+DICTIONARY_COLUMNS = (
     "data_source",
     "prompt.list.element.role",
     "ability",
@@ -29,7 +29,7 @@ DICTIONARY_COLUMNS = [
     "extra_info.curriculum_stage_index",
     "extra_info.difficulty_metrics.metric",
     "extra_info.difficulty_metrics.num_responses",
-]
+)
 
 
 def plan_groups(row_bytes: IntArray) -> list[int]:
@@ -52,10 +52,16 @@ class GroupWriter:
     """Writes rows to a parquet file in the given row groups, with no library's metadata.
 
     A context manager. `groups` says how many rows each has; all rows must have been added in the
-    end.
+    end. `dictionary` names the columns of few distinct values.
     """
 
-    def __init__(self, path: AnyPath, schema: pa.Schema, groups: Sequence[int]) -> None:
+    def __init__(
+        self,
+        path: AnyPath,
+        schema: pa.Schema,
+        groups: Sequence[int],
+        dictionary: Sequence[str] = DICTIONARY_COLUMNS,
+    ) -> None:
         self._schema = schema
         self._groups = iter(groups)
         self._wanted = next(self._groups, 0)
@@ -66,7 +72,7 @@ class GroupWriter:
             schema,
             compression="zstd",
             compression_level=1,
-            use_dictionary=DICTIONARY_COLUMNS,
+            use_dictionary=list(dictionary),
             store_schema=False,
         )
 

@@ -111,23 +111,30 @@ def decode_block(decoder: msgspec.json.Decoder[Any], block: Block) -> list[Any] 
 @dataclass(frozen=True, slots=True)
 class ReadScores:
     """The scores of some lines one after another (`flat`, NaN where missing), how many each
-    rollout has, and the lines that are no rollouts, by position, with what is wrong."""
+    rollout has, and the lines that are no rollouts, by position, with what is wrong; and each
+    rollout's key, if keys are read."""
 
     flat: FloatArray
     counts: list[int]
     refused: list[tuple[int, Reason]]
+    keys: list[str | None]
 
 
 class ScoreReader:
-    """Reads nothing but the scores, from `reward[i].<score_field>` or `reward[i]` itself."""
+    """Reads nothing but the scores, from `reward[i].<score_field>` or `reward[i]` itself, and
+    `with_keys` each rollout's key."""
 
-    def __init__(self, score_field: str) -> None:
+    def __init__(self, score_field: str, with_keys: bool = False) -> None:
         self._field = score_field
+        self._with_keys = with_keys
         self._entry = msgspec.defstruct(
             "Entry", [("score", Score, None)], rename={"score": score_field}, gc=False
         )
         entries = list[self._entry | Score]  # type: ignore[name-defined]
-        line = msgspec.defstruct("Line", [("reward", entries)], gc=False)
+        fields: list[Any] = [("reward", entries)]
+        if with_keys:  # as it stands: what is not UTF-8 there makes no line malformed
+            fields.append(("key", msgspec.Raw, msgspec.Raw(b"null")))
+        line = msgspec.defstruct("Line", fields, gc=False)
         self._lines: msgspec.json.Decoder[Any] = msgspec.json.Decoder(line)
         self._decode_entries: Callable[[bytes], Any] = msgspec.json.Decoder(entries).decode
 
@@ -137,22 +144,28 @@ class ScoreReader:
         if rollouts is None:
             return self._read_apart(block.lines())
         rewards = [rollout.reward for rollout in rollouts]
-        return ReadScores(self._flatten(rewards), list(map(len, rewards)), [])
+        keys = [_read_key(rollout.key) for rollout in rollouts] if self._with_keys else []
+        return ReadScores(self._flatten(rewards), list(map(len, rewards)), [], keys)
 
     def _read_apart(self, lines: Sequence[Line]) -> ReadScores:
         """The same, each line for itself."""
         rewards: list[list[Any]] = []
         refused: list[tuple[int, Reason]] = []
+        keys: list[str | None] = []
         decode = self._lines.decode
         for position, line in enumerate(lines):
             try:
-                rewards.append(decode(line).reward)
+                rollout = decode(line)
+                rewards.append(rollout.reward)
+                keys += [_read_key(rollout.key)] if self._with_keys else []
             except REFUSALS:  # noqa: PERF203, one odd line must not end the others
                 try:
-                    rewards.append(self.check(load_object(line)))
+                    loaded = load_object(line)
+                    rewards.append(self.check(loaded))
+                    keys += [key_text(Mender()(loaded.get("key")))] if self._with_keys else []
                 except Malformed as error:
                     refused.append((position, error.reason))
-        return ReadScores(self._flatten(rewards), list(map(len, rewards)), refused)
+        return ReadScores(self._flatten(rewards), list(map(len, rewards)), refused, keys)
 
     def read_entries(self, entries: Sequence[msgspec.Raw]) -> FloatArray:
         """The scores in the bytes of reward entries, NaN where missing. Raises what msgspec
@@ -173,6 +186,25 @@ class ScoreReader:
     def _take(self, entries: list[Any]) -> list[Score]:
         kind: Any = self._entry
         return [entry.score if type(entry) is kind else entry for entry in entries]
+
+
+def key_text(key: object) -> str | None:
+    """A rollout's key as text: JSON where it is no string."""
+    if key is None or isinstance(key, str):
+        return key
+    return json.dumps(key, ensure_ascii=False)
+
+
+def _read_key(raw: msgspec.Raw) -> str | None:
+    """The same from its bytes, which may not be UTF-8."""
+    try:
+        return key_text(msgspec.json.decode(raw))
+    except REFUSALS:
+        text = bytes(raw).decode("utf-8", "replace")
+    try:
+        return key_text(Mender()(json.loads(text, strict=False)))
+    except (ValueError, RecursionError):
+        return text
 
 
 def check_reward(rollout: dict[str, Any], score_field: str) -> list[Score]:

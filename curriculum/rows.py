@@ -7,7 +7,6 @@ wrong.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from curriculum.rollouts import (
     best_indexes,
     decode_block,
     describe,
+    key_text,
     read_rollout,
 )
 
@@ -312,7 +312,7 @@ class RowReader:
             counts=[len(rollout.scores)],
             prompts=[prompt],
             ground_truths=self._ground_truths([given["ground_truth"]]),
-            keys=[_key_text(given["key"])],
+            keys=[key_text(given["key"])],
             abilities=[ability],
             data_sources=[source],
             extra_infos=[extra_info or {}],
@@ -336,10 +336,4 @@ def _string(name: str, value: object) -> str | None:
 
 
 def _key_texts(keys: list[Any]) -> list[str | None]:
-    return keys if set(map(type, keys)) == {str} else list(map(_key_text, keys))
-
-
-def _key_text(key: Any) -> str | None:
-    if key is None or isinstance(key, str):
-        return key
-    return json.dumps(key, ensure_ascii=False)
+    return keys if set(map(type, keys)) == {str} else list(map(key_text, keys))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from curriculum.arrays import (
     ByteArray,
     FloatArray,
     HashArray,
+    IntArray,
     LengthArray,
     compact_lengths,
     join_lengths,
@@ -25,13 +26,15 @@ from curriculum.inputs import Shard
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
 from curriculum.rejected import ProblemLog, Problems
 from curriculum.rollouts import ScoreReader, is_blank
+from curriculum.sample import Sample, hash_offsets, lowest
+from curriculum.score_rows import ScoreRows
 from curriculum.stores import AnyPath
 
-# What a line is. A scored one has its bit and says whether any response passes and whether its
-# scores differ.
+# What a line is. A scored one has its bit and says whether any response passes, whether its scores
+# differ, and whether all pass.
 BLANK, MALFORMED, NO_SCORE, UNDEFINED = range(4)
 ROLLOUT = 4  # not measured yet
-SCORED, PASSED, DIFFERS = 0x80, 0x40, 0x20
+SCORED, PASSED, DIFFERS, SOLVED = 0x80, 0x40, 0x20, 0x10
 
 # Arrays of a few thousand numbers cost more to call than to compute.
 SCORES_AT_ONCE = 1 << 17
@@ -39,8 +42,8 @@ SCORES_AT_ONCE = 1 << 17
 
 @dataclass(frozen=True)
 class ScanTask:
-    """A shard, what to read of its lines, and where the reasons of its malformed lines go (None:
-    nowhere)."""
+    """A shard, what to read of its lines, and where the reasons of its malformed lines go, and the
+    rows of the score table (None: nowhere). `every_metric` says to measure by all of them."""
 
     shard: Shard
     score_field: str
@@ -48,19 +51,24 @@ class ScanTask:
     parameters: MetricParameters
     hash_lines: bool
     reasons: AnyPath | None = None
+    scores: AnyPath | None = None
+    every_metric: bool = False
 
 
 @dataclass(frozen=True)
 class Scan:
     """What a shard's lines are: `lengths` (bytes, without newline) and `kinds`, one per line;
-    `values`, `means` and `hashes`, one per scored rollout. `hashes` is empty unless asked for;
-    `means` is `values` itself where the metric is the mean."""
+    `values`, `means` and `hashes`, one per scored rollout; a `sample` of those; and every metric
+    of all rollouts, by name. `hashes` and `metrics` are empty unless asked for; `means` is
+    `values` itself where the metric is the mean."""
 
     lengths: LengthArray
     kinds: ByteArray
     values: FloatArray
     means: FloatArray
     hashes: HashArray
+    sample: Sample
+    metrics: dict[str, FloatArray]
     responses: int
     missing_scores: int
     problems: Problems
@@ -98,7 +106,7 @@ class _Scanner:
 
     def __init__(self, task: ScanTask) -> None:
         self._task = task
-        self._reader = ScoreReader(task.score_field)
+        self._reader = ScoreReader(task.score_field, with_keys=task.scores is not None)
         self._log = ProblemLog(task.reasons)
         self._flat: list[FloatArray] = []
         self._counts: list[int] = []
@@ -108,6 +116,12 @@ class _Scanner:
         self._values: list[FloatArray] = []
         self._means: list[FloatArray] = []
         self._hashes: list[int] = []
+        self._metrics: list[dict[str, FloatArray]] = []
+        self._keys: list[str | None] = []
+        self._rows = ScoreRows(task.scores) if task.scores is not None else None
+        self._sample = Sample.join([], [])
+        self._scored = 0
+        self._next_offset = task.shard.first_offset
         self._lines = self._responses = self._present = self._waiting = 0
 
     def add_block(self, block: Block) -> None:
@@ -122,6 +136,7 @@ class _Scanner:
             self._hashes.extend(_hash(block.line(position)) for position in rollouts)
         self._flat.append(read.flat)
         self._counts += read.counts
+        self._keys += read.keys
         self._unmeasured.append(kinds)
         self._lengths.append(compact_lengths(block.lengths))
         self._lines += len(kinds)
@@ -134,6 +149,8 @@ class _Scanner:
         metric, parameters = self._task.metric, self._task.parameters
         scores = Scores.of_flat(np.concatenate([np.zeros(0), *self._flat]), self._counts)
         values = metric.values(scores, parameters)
+        if self._task.every_metric or self._rows:
+            self._measure_all(scores, values)
         defined = ~np.isnan(values)
         self._values.append(values[defined])
         mean = METRICS["mean_reward"]
@@ -144,12 +161,42 @@ class _Scanner:
         found = np.full(len(values), SCORED, dtype=np.uint8)
         found[scores.highest >= parameters.pass_threshold] |= PASSED
         found[scores.highest > scores.lowest] |= DIFFERS
+        found[scores.lowest >= parameters.pass_threshold] |= SOLVED
         found[~defined] = UNDEFINED
         found[scores.counts == 0] = NO_SCORE
         kinds = np.concatenate([np.zeros(0, np.uint8), *self._unmeasured])
-        kinds[kinds == ROLLOUT] = found
+        rollouts = np.flatnonzero(kinds == ROLLOUT)
+        kinds[rollouts] = found
         self._kinds.append(kinds)
+        self._take_sample(scores, np.flatnonzero(defined), rollouts[defined])
         self._flat, self._counts, self._unmeasured, self._waiting = [], [], [], 0
+
+    def _measure_all(self, scores: Scores, values: FloatArray) -> None:
+        """Take all metrics of these rollouts, the task's own being at hand."""
+        parameters, own = self._task.parameters, self._task.metric.name
+        measured = {
+            name: values if name == own else metric.values(scores, parameters)
+            for name, metric in METRICS.items()
+        } | {own: values}
+        if self._task.every_metric:
+            self._metrics.append(measured)
+        if self._rows:
+            passes = scores.passes(parameters.pass_threshold)
+            self._rows.add(self._keys, measured, scores.counts, passes)
+            self._keys = []
+
+    def _take_sample(self, scores: Scores, defined: IntArray, lines: IntArray) -> None:
+        """Sample the scored rollouts among those just measured, which stand on these lines of the
+        blocks that waited."""
+        lengths = join_lengths(self._lengths[-len(self._unmeasured) :] if self._unmeasured else [])
+        whole = lengths.astype(np.int64) + 1
+        starts = self._next_offset + np.cumsum(whole) - whole
+        self._next_offset += int(whole.sum())
+        hashes = hash_offsets(self._task.shard.file, starts[lines])
+        chosen = lowest(hashes)
+        part = Sample(hashes[chosen], chosen, scores.take(defined[chosen]))
+        self._sample = Sample.join([self._sample, part], [0, self._scored])
+        self._scored += len(lines)
 
     def result(self) -> Scan:
         self._measure()
@@ -164,6 +211,11 @@ class _Scanner:
             values=values,
             means=np.concatenate(self._means) if self._means else values,
             hashes=hashes,
+            sample=self._sample,
+            metrics={
+                name: np.concatenate([part[name] for part in self._metrics])
+                for name in (self._metrics[0] if self._metrics else ())
+            },
             responses=self._responses,
             missing_scores=self._responses - self._present,
             problems=self._log.problems,
@@ -172,6 +224,8 @@ class _Scanner:
     def close(self) -> None:
         """End what is being written."""
         self._log.close()
+        if self._rows:
+            self._rows.close()
 
 
 def _hash(line: memoryview) -> int:
@@ -183,7 +237,15 @@ class Scanned:
     """Everything the first pass found, shard by shard in input order."""
 
     shards: list[Shard]
-    scans: list[Scan]
+    scans: list[Scan] = field(default_factory=list)
+    sample: Sample = field(default_factory=lambda: Sample.join([], []))
+    _scored: int = 0
+
+    def add(self, scan: Scan) -> None:
+        """Take over what was found in the next shard."""
+        self.sample = Sample.join([self.sample, scan.sample], [0, self._scored])
+        self._scored += len(scan.values)
+        self.scans.append(replace(scan, sample=Sample.join([], [])))
 
     def values(self) -> FloatArray:
         """The metric of each scored rollout."""

@@ -1,0 +1,120 @@
+"""The distribution of a metric, bucket by bucket: values → bars, and bars → lines of text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from curriculum.arrays import FloatArray
+from curriculum.text import number
+
+FEW_VALUES = 16  # up to so many distinct values get a bar each
+BARS = 12  # about so many bars for more values
+MOST_BUCKETS = 12  # more buckets than that get one bar each
+
+WIDTH = 80
+NAME_WIDTH = 14
+
+
+@dataclass(frozen=True)
+class Bar:
+    """How many rollouts of a bucket have a value from `low` to `high`, both inclusive."""
+
+    low: float
+    high: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Where bars begin: ascending `starts`, each bar up to the next one. With `single` they are the
+    values themselves."""
+
+    starts: FloatArray
+    single: bool
+
+
+def choose_bins(distinct: FloatArray) -> Bins:
+    """Bins for these distinct values, ascending: round numbers, unless the values are few."""
+    if len(distinct) <= FEW_VALUES:
+        return Bins(distinct, single=True)
+    low, high = float(distinct[0]), float(distinct[-1])
+    least = max((high - low) / (BARS + 3), 5e-324)
+    power = 10.0 ** math.floor(math.log10(least))
+    step = next(size * power for size in (1, 2, 5, 10) if size * power >= least)
+    first, last = math.floor(low / step), math.floor(high / step)
+    starts = np.arange(first, last + 1) * step
+    return Bins(starts if np.isfinite(starts).all() else distinct[:1], single=False)
+
+
+def bars_of(ascending: FloatArray, bins: Bins) -> list[Bar]:
+    """The bars of one bucket, whose values are sorted; the outer ones end at its lowest and
+    highest value. Empty ones between them are there, unless the bins are single values."""
+    if not len(ascending):
+        return []
+    first = np.searchsorted(ascending, bins.starts, side="left").tolist()
+    first[0] = 0  # a start may be a rounding above the value that it was made from
+    counts = np.diff([*first, len(ascending)])
+    filled = np.flatnonzero(counts)
+    lowest, highest = float(ascending[0]), float(ascending[-1])
+    shown = filled if bins.single else np.arange(filled[0], filled[-1] + 1)
+    ends = np.append(bins.starts[1:], highest)
+    return [
+        Bar(
+            max(float(bins.starts[i]), lowest),
+            float(bins.starts[i]) if bins.single else min(float(ends[i]), highest),
+            int(counts[i]),
+        )
+        for i in shown.tolist()
+    ]
+
+
+def histogram_lines(
+    names: Sequence[str],
+    bars: Sequence[Sequence[Bar]],
+    cuts: Sequence[str],
+    higher_is_easier: bool,
+) -> list[str]:
+    """The bars of all buckets as text of at most WIDTH columns, easy to hard from the top, with
+    the words `cuts` between one bucket and the next."""
+    if len(names) > MOST_BUCKETS:
+        bars = [[_whole(some)] if some else [] for some in bars]
+    ordered = [list(reversed(some)) if higher_is_easier else list(some) for some in bars]
+    labels = [[_label(bar) for bar in some] or ["empty"] for some in ordered]
+    counts = [[f"{bar.count:,}" for bar in some] or [""] for some in ordered]
+    name_width = min(max(map(len, names)), NAME_WIDTH)
+    label_width = max(len(label) for some in labels for label in some)
+    count_width = max(len(count) for some in counts for count in some)
+    room = max(WIDTH - name_width - label_width - count_width - 6, 10)
+    largest = max((bar.count for some in bars for bar in some), default=1)
+    lines = []
+    for i, name in enumerate(names):
+        if i and len(names) <= MOST_BUCKETS:
+            lines.append(f"---- {cuts[i - 1]} ".ljust(WIDTH, "-"))
+        heads = [_shorten(name), *[""] * len(labels[i])]
+        lengths = [_length(bar.count, largest, room) for bar in ordered[i]] or [0]
+        for head, label, count, length in zip(heads, labels[i], counts[i], lengths, strict=False):
+            line = f"{head:{name_width}}  {label:>{label_width}}  {'#' * length} {count}"
+            lines.append(line.rstrip())
+    return lines
+
+
+def _whole(bars: Sequence[Bar]) -> Bar:
+    return Bar(bars[0].low, bars[-1].high, sum(bar.count for bar in bars))
+
+
+def _label(bar: Bar) -> str:
+    low, high = number(bar.low), number(bar.high)
+    return low if low == high else f"{low} to {high}"
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= NAME_WIDTH else name[: NAME_WIDTH - 2] + ".."
+
+
+def _length(count: int, largest: int, room: int) -> int:
+    """How long a bar is: at least 1 where there is anything."""
+    return max(round(count * room / largest), count > 0)

@@ -1,0 +1,57 @@
+"""Some rollouts of many, with their scores: always the same ones, whatever the shards.
+
+A rollout is taken by a hash of where its line stands, so the sample is a uniform one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from curriculum.arrays import HashArray, IntArray
+from curriculum.inputs import InputFile
+from curriculum.metrics import Scores
+from curriculum.stores import to_path
+
+SAMPLED = 2_000  # rollouts: the share of some kind among them is right to a percent or so
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rollouts by ascending `hashes`, their `scores`, and their `places` among the scored rollouts
+    of what they were taken from."""
+
+    hashes: HashArray
+    places: IntArray
+    scores: Scores
+
+    @staticmethod
+    def join(parts: Sequence[Sample], before: Sequence[int]) -> Sample:
+        """The sample of all parts together, before each of which lie so many rollouts."""
+        places = [part.places + count for part, count in zip(parts, before, strict=True)]
+        hashes = np.concatenate([np.zeros(0, np.uint64), *(part.hashes for part in parts)])
+        chosen = lowest(hashes)
+        return Sample(
+            hashes[chosen],
+            np.concatenate([np.zeros(0, np.int64), *places])[chosen],
+            Scores.join([part.scores for part in parts]).take(chosen),
+        )
+
+
+def lowest(hashes: HashArray) -> IntArray:
+    """Where the SAMPLED lowest of these hashes are, ascending."""
+    return np.argsort(hashes, kind="stable")[:SAMPLED]
+
+
+def hash_offsets(file: InputFile, offsets: IntArray) -> HashArray:
+    """A hash of where a line starts, for each of some lines of a file: the file's name and the
+    offset, through the finalizer of splitmix64 (Steele et al., 2014)."""
+    name = to_path(file.path).name.encode("utf-8", "surrogateescape")
+    seed = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
+    mixed = offsets.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))

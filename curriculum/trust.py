@@ -1,0 +1,215 @@
+"""How far buckets can be trusted: a sample of rollouts → the share whose true bucket is another.
+
+A few responses say only so much of a prompt. Its true bucket is that of the metric's mean over very
+many rollouts. What those would be is not known, but how likely it is: the scores of each prompt are
+taken to come from a Dirichlet process around the scores of all prompts (Ferguson, 1973), whose
+posterior is a Beta distribution where scores take two values, and else the Bayesian bootstrap
+(Rubin, 1981) with the other prompts' scores as prior. Without that prior the many prompts that all
+responses solve, or none, would seem to be far more in doubt than they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from curriculum.arrays import BoolArray, FloatArray, IntArray
+from curriculum.metrics import LongRun, Metric, MetricParameters, Scores
+
+# Pass rates, evenly in the logit: there neither end of a Beta distribution has a pole.
+STEP = 0.02
+LOGITS = np.arange(-20, 20 + STEP / 2, STEP)
+PAIRS_AT_ONCE = 256
+
+ATOMS = 32  # scores of other prompts in each draw of the bootstrap
+NUMBERS = 500_000  # random ones in all draws together, about
+SEED = 0
+CORRELATION = (1e-4, 1 - 1e-4)  # of the scores of one prompt: the least and most it is taken to be
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Where buckets meet, as difficulties: interval i of those that the ascending `edges` part is
+    bucket `buckets[i]`. With `ends` rollouts that always pass are in the first of these two
+    buckets, those that never do in the second."""
+
+    edges: FloatArray
+    buckets: IntArray
+    higher_is_easier: bool
+    ends: tuple[int, int] | None = None
+
+    def place(self, values: FloatArray, rates: FloatArray, counts: IntArray) -> IntArray:
+        """The bucket for these metric values, and for pass rates nearer to n of n passes than to
+        n - 1, or to none than to one."""
+        difficulty = 0.0 - values if self.higher_is_easier else values
+        places = self.buckets[np.searchsorted(self.edges, difficulty, side="right")]
+        if self.ends is None:
+            return places
+        near = 0.5 / counts
+        places = np.where(rates > 1 - near, self.ends[0], places)
+        return np.where(rates < near, self.ends[1], places)
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The expected share of rollouts whose true bucket is another, None where nothing says so
+    because there is one response each; by which posterior; and the least and the most responses
+    of a rollout."""
+
+    share: float | None
+    posterior: str
+    responses: tuple[int, int]
+
+
+def misplaced(
+    scores: Scores, places: IntArray, cuts: Cuts, metric: Metric, parameters: MetricParameters
+) -> Trust | None:
+    """How many of some rollouts, whose buckets are `places`, are expected to truly belong in
+    another; None for a metric that does not say what is expected of it."""
+    if metric.expected is None or not len(places):
+        return None
+    responses = int(scores.counts.min()), int(scores.counts.max())
+    if metric.degree == 0:  # only passes count
+        pass_at = parameters.pass_threshold
+        passes = np.where(scores.values >= pass_at, pass_at, pass_at - 1)
+        scores = Scores(passes, scores.offsets)
+    levels = np.unique(scores.values)
+    mass = prior_mass(scores)
+    two = len(levels) <= 2
+    posterior = "Beta posterior" if two else "bootstrap"
+    if mass is None:
+        return Trust(None, posterior, responses)
+    chances = _Chances(cuts, metric, parameters)
+    share = chances.beta(scores, places, mass) if two else chances.bootstrap(scores, places, mass)
+    return Trust(share, posterior, responses)
+
+
+def prior_mass(scores: Scores) -> float | None:
+    """How many responses to a prompt tell as much of it as all other prompts do; None where no
+    rollout has two.
+
+    It is 1/r - 1, with r the correlation of two scores of one prompt, by its analysis-of-variance
+    estimator (Donner, 1986); for a Beta distribution of pass rates it is the sum of its parameters.
+    """
+    counts, total, rollouts = scores.counts, len(scores.values), len(scores.counts)
+    if total == rollouts or rollouts < 2:
+        return None
+    means = scores.sums(scores.values) / counts
+    within = float(((scores.values - means[scores.rows]) ** 2).sum()) / (total - rollouts)
+    between = float((counts * (means - scores.values.mean()) ** 2).sum()) / (rollouts - 1)
+    size = (total - float((counts**2).sum()) / total) / (rollouts - 1)
+    spread = between + (size - 1) * within
+    correlation = (between - within) / spread if spread > 0 else 0.5
+    return 1 / min(max(correlation, CORRELATION[0]), CORRELATION[1]) - 1
+
+
+@dataclass(frozen=True)
+class _Chances:
+    """Says how likely rollouts are to belong in another bucket than theirs."""
+
+    cuts: Cuts
+    metric: Metric
+    parameters: MetricParameters
+
+    def beta(self, scores: Scores, places: IntArray, mass: float) -> float:
+        """The share for scores of two values: pass rates have a Beta posterior."""
+        low, high = scores.values.min(), scores.values.max()
+        is_high = scores.values == high
+        mean = min(max(float(is_high.mean()), 1e-6), 1 - 1e-6)
+        highs = scores.sums(is_high.astype(np.float64)).astype(np.int64)
+        kinds, rollouts = np.unique(
+            np.stack((scores.counts, highs, places), axis=1), axis=0, return_counts=True
+        )
+        rate = 1 / (1 + np.exp(-LOGITS))
+        values, weights = np.array([low, high]), np.stack((1 - rate, rate), axis=-1)[None]
+        expected = 0.0
+        for first in range(0, len(kinds), PAIRS_AT_ONCE):
+            n, c, place = kinds[first : first + PAIRS_AT_ONCE].T
+            chance = _beta_chances(c + mass * mean, n - c + mass * (1 - mean))
+            other = self._other(LongRun(values, weights, n[:, None, None]), place[:, None])
+            expected += float(rollouts[first : first + len(n)] @ (chance * other).sum(axis=1))
+        return expected / len(places)
+
+    def bootstrap(self, scores: Scores, places: IntArray, mass: float) -> float:
+        """The share for any scores: each prompt's own, and those of others as `mass` more, get
+        random weights."""
+        rng = np.random.Generator(np.random.PCG64(SEED))
+        own, there = _in_rows(scores)
+        rollouts, most = own.shape
+        draws = min(max(NUMBERS // (rollouts * (most + ATOMS)), 4), 200)
+        atoms = min(max(ATOMS, round(mass)), 4 * ATOMS)
+        expected = 0.0
+        for _ in range(draws):
+            others = scores.values[rng.integers(0, len(scores.values), (rollouts, atoms))]
+            weights = np.concatenate(
+                (
+                    rng.standard_exponential((rollouts, most)) * there,
+                    rng.standard_gamma(mass / atoms, (rollouts, atoms)),
+                ),
+                axis=1,
+            )
+            values = np.concatenate((own, others), axis=1)
+            order = values.argsort(axis=1, kind="stable")
+            values, weights = (np.take_along_axis(a, order, axis=1) for a in (values, weights))
+            weights /= weights.sum(axis=1, keepdims=True)
+            run = LongRun(values, weights, scores.counts[:, None])
+            expected += float(self._other(run, places).mean())
+        return expected / draws
+
+    def _other(self, run: LongRun, places: IntArray) -> BoolArray:
+        """Whether the bucket of these scores is another."""
+        assert self.metric.expected is not None
+        values = self.metric.expected(run, self.parameters)
+        rates = run.pass_rate(self.parameters.pass_threshold)
+        return np.asarray(self.cuts.place(values, rates, run.counts[..., 0]) != places)
+
+
+def _beta_chances(a: FloatArray, b: FloatArray) -> FloatArray:
+    """How likely each of the LOGITS is under Beta distributions: a row for each."""
+    up, down = a[:, None], b[:, None]
+    logs = -up * np.logaddexp(0, -LOGITS) - down * np.logaddexp(0, LOGITS)
+    chances = np.exp(logs - logs.max(axis=1, keepdims=True))
+    # What lies beyond the ends falls off as exp(a x) and exp(-b x).
+    chances[:, 0] += chances[:, 0] / (a * STEP)
+    chances[:, -1] += chances[:, -1] / (b * STEP)
+    return np.asarray(chances / chances.sum(axis=1, keepdims=True))
+
+
+def _in_rows(scores: Scores) -> tuple[FloatArray, BoolArray]:
+    """The scores of each rollout in a row, and where the rows have one."""
+    there = np.arange(int(scores.counts.max())) < scores.counts[:, None]
+    rows = np.zeros(there.shape)
+    rows[there] = scores.values
+    return rows, there
+
+
+def meet(
+    ranges: Sequence[tuple[float, float] | None],
+    higher_is_easier: bool,
+    thresholds: Sequence[float] | None = None,
+) -> tuple[FloatArray, IntArray]:
+    """Where buckets meet, as `edges` and `buckets` of Cuts, from the lowest and the highest value
+    in each, None where it is empty; easiest first.
+
+    That is half way between the values on either side, and with `thresholds` (ascending) there,
+    unless a value lies on one.
+    """
+    filled = [i for i, ends in enumerate(ranges) if ends is not None]
+    if thresholds is not None:
+        filled = list(range(len(ranges)))
+    turn = -1.0 if higher_is_easier else 1.0
+    turned = [None if ends is None else sorted(turn * value for value in ends) for ends in ranges]
+    given = None if thresholds is None else sorted(turn * value for value in thresholds)
+    edges = []
+    for number, (easier, harder) in enumerate(zip(filled, filled[1:], strict=False)):
+        last, first = turned[easier], turned[harder]
+        half_way = (last[1] + first[0]) / 2 if last and first else None
+        if given is None:
+            edges.append(half_way)
+            continue
+        edge = given[number]
+        on_it = edge in (last[1] if last else None, first[0] if first else None)
+        edges.append(half_way if on_it and half_way is not None else edge)
+    return np.array(edges, np.float64), np.array(filled, np.int64)
