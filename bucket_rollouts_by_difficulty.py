@@ -12,7 +12,8 @@ import argparse
 from collections.abc import Sequence
 
 from curriculum.bucket import bucket_rollouts
-from curriculum.bucket_summary import bucketing_summary, bucketing_warnings
+from curriculum.bucket_summary import bucketing_summary
+from curriculum.bucket_warnings import bucketing_warnings
 from curriculum.cli import add_common_flags, add_score_flags, given, run
 from curriculum.formats import FORMATS, OWN
 from curriculum.metrics import METRICS

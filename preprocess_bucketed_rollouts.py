@@ -50,6 +50,11 @@ def build_parser() -> argparse.ArgumentParser:
     sets.add_argument(
         "--output-name", metavar="NAME", help="name of the combined set (default: combined)"
     )
+    sets.add_argument(
+        "--cumulative", action="store_true",
+        help="beside the set of each bucket, write one of the first two, stage1_and_2, one of the "
+        "first three, stage1_to_3, and so on",
+    )  # fmt: skip
     filters = "; ".join(f"{name}: {filter.meaning}" for name, filter in FILTERS.items())
     sets.add_argument(
         "--filter", metavar="NAME", help=f"which rollouts to keep. {filters} (default: all)"
@@ -64,6 +69,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="share of prompts held out for val, 0 for none (default: 0.05)",
     )  # fmt: skip
     sets.add_argument("--seed", type=int, metavar="N", help="which prompts those are (default: 42)")
+    sets.add_argument(
+        "--dry-run", action="store_true", help="everything but writing: what the sets would hold"
+    )
     _add_row_flags(parser.add_argument_group("rows"))
     add_common_flags(parser)
     return parser

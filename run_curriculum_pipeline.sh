@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole curriculum: bucket rollouts, preprocess each bucket, combine stage by stage, train.
+# The whole curriculum: bucket rollouts, preprocess them bucket by bucket and stage by stage, train.
 set -euo pipefail
 
 usage() {
@@ -67,19 +67,15 @@ if [[ $stages && $num_buckets && $stages != "$num_buckets" ]]; then
 fi
 num_buckets=${num_buckets:-${stages:-3}}
 
-preprocess() {
-    "$python" "$scripts/preprocess_bucketed_rollouts.py" -i "$bucketed" --filter "$filter" \
-        --on-malformed "$malformed" "$@"
-}
-
 echo "Step 1: Bucketing rollouts..."
 "$python" "$scripts/bucket_rollouts_by_difficulty.py" \
     -i "$rollouts" -o "$bucketed" -m "$metric" -n "$num_buckets" --on-malformed "$malformed" \
     ${names[@]+--bucket-names "${names[@]}"}
 
 echo
-echo "Step 2: Preprocessing buckets..."
-preprocess -o "$preprocessed"
+echo "Step 2: Preprocessing buckets, alone and cumulatively..."
+"$python" "$scripts/preprocess_bucketed_rollouts.py" -i "$bucketed" -o "$preprocessed" \
+    --cumulative --filter "$filter" --on-malformed "$malformed"
 
 names_in_order=$("$python" - "$bucketed/bucketing.json" <<'PYTHON'
 import json, sys
@@ -91,39 +87,21 @@ buckets=()
 while IFS= read -r name; do buckets+=("$name"); done <<<"$names_in_order"
 count=${#buckets[@]}
 
-has_rows() { # FILE_OF_A_SET: whether the set has any rows, train or val
-    [[ -f ${1}_train.parquet || -f ${1}_val.parquet ]]
-}
-
 # The first stage trains on the easiest bucket, the last on the hardest, those between on all
 # buckets so far.
 data=("$preprocessed/${buckets[0]}_train.parquet")
-filled=0
-! has_rows "$preprocessed/${buckets[0]}" || filled=1
-echo
-echo "Step 3: Creating cumulative datasets..."
-for ((last = 2; last <= count; last++)); do
+for ((last = 2; last < count; last++)); do
     set_name=stage1_to_$last
     ((last > 2)) || set_name=stage1_and_2
-    ! has_rows "$preprocessed/${buckets[last - 1]}" || filled=1
-    if ((filled)); then
-        preprocess -o "$preprocessed/cumulative" \
-            --buckets "${buckets[@]:0:last}" --combine --output-name "$set_name"
-    else
-        echo "$set_name has no rows: skipped"
-    fi
-    if ((last < count)); then
-        data+=("$preprocessed/cumulative/${set_name}_train.parquet")
-    else
-        data+=("$preprocessed/${buckets[count - 1]}_train.parquet")
-    fi
+    data+=("$preprocessed/${set_name}_train.parquet")
 done
+((count < 2)) || data+=("$preprocessed/${buckets[count - 1]}_train.parquet")
 
 echo
 if [[ $train ]]; then
-    echo "Step 4: Training..."
+    echo "Step 3: Training..."
 else
-    echo "Step 4: Train with these commands, one after another (or pass --train CMD):"
+    echo "Step 3: Train with these commands, one after another (or pass --train CMD):"
 fi
 final=0 # the last stage that has rows
 for ((stage = 1; stage <= count; stage++)); do

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from curriculum.bucket import bucket_rollouts
-    from curriculum.bucket_summary import bucketing_summary, bucketing_warnings
+    from curriculum.bucket_summary import bucketing_summary
+    from curriculum.bucket_warnings import bucketing_warnings
     from curriculum.errors import CurriculumError, InputError, UsageError
     from curriculum.filters import FILTERS, Filter
     from curriculum.metrics import METRICS, Metric, MetricParameters, Scores, measure
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "bucket_rollouts": "bucket",
     "bucketing_summary": "bucket_summary",
-    "bucketing_warnings": "bucket_summary",
+    "bucketing_warnings": "bucket_warnings",
     "CurriculumError": "errors",
     "InputError": "errors",
     "UsageError": "errors",

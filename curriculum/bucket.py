@@ -7,8 +7,8 @@ written before all input has been read and checked.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,9 +16,10 @@ import numpy as np
 from curriculum.arrays import PlaceArray
 from curriculum.bucket_errors import mend_lines, nothing_scored
 from curriculum.bucket_record import Written, output_files, record_bucketing
-from curriculum.bucket_summary import BucketingReport, picture
+from curriculum.bucket_report import BucketRun, report_bucketing, score_files, stage_named
+from curriculum.bucket_summary import BucketingReport
 from curriculum.copying import Lines, copied_bytes
-from curriculum.cut import Cut, compare_metrics, cut
+from curriculum.cut import cut
 from curriculum.dump_find import Dump, find_dump
 from curriculum.errors import InputError
 from curriculum.formats import OWN
@@ -35,7 +36,6 @@ from curriculum.manifests import (
 from curriculum.named_files import NamedFiles, check_named
 from curriculum.options import DEFAULT_SCORE_FIELD, BucketOptions
 from curriculum.outputs import Outputs, check_targets, check_writable
-from curriculum.plot import draw
 from curriculum.progress import Progress
 from curriculum.rejected import ProblemReport, RejectedLines, reason_lines
 from curriculum.scan import (
@@ -43,31 +43,15 @@ from curriculum.scan import (
     NO_SCORE,
     SCORED,
     UNDEFINED,
-    Scan,
     Scanned,
     ScanTask,
     scan_shard,
 )
 from curriculum.stores import AnyPath, any_in_store, to_path
-from curriculum.text import plural
 from curriculum.workers import Workers
 
 if TYPE_CHECKING:
-    from curriculum.dumps import Gathered
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What the steps of a run share. `rollouts` are the files to bucket: those of the input, or
-    those that its dump was gathered into."""
-
-    options: BucketOptions
-    rollouts: Sequence[InputFile]
-    outputs: Outputs
-    workers: Workers
-    progress: Progress
-    score_field: str
-    gathered: Gathered | None = None
+    pass
 
 
 def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> BucketingReport:
@@ -95,7 +79,7 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
         previous = load_manifest(output, BucketingManifest)
         old = previous.files() if previous else []
         _check_outputs(options, files, old)
-        run = _Run(options, files, outputs, workers, progress, score_field)
+        run = BucketRun(options, files, outputs, workers, progress, score_field)
         if dump:
             run = _gather(run, dump)
         scanned, kinds = _scan(run)
@@ -104,57 +88,12 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
         check_unchanged(files)
         written = Written(found.facts, bucket_files, outputs.rejected, run.gathered)
         manifest = record_bucketing(options, files, scanned, written)
-        report = _report(run, scanned, found, manifest, kinds)
-        _write_named(run, scanned, found, report, named)
+        report = report_bucketing(run, scanned, found, manifest, kinds)
+        stage_named(run, scanned, found, report, named)
         if not options.dry_run:
             outputs.commit(manifest, old)
         named.put_in_place()
     return report
-
-
-def _report(
-    run: _Run, scanned: Scanned, found: Cut, manifest: BucketingManifest, kinds: Counter[str]
-) -> BucketingReport:
-    options, gathered = run.options, run.gathered
-    malformed = (
-        gathered.malformed_by_file() if gathered else scanned.by_file(lambda scan: scan.malformed)
-    )
-    return BucketingReport(
-        manifest=manifest,
-        output_dir=options.output_dir,
-        facts=found.facts,
-        distinct=found.distinct,
-        bins=found.bins,
-        cuts=found.cuts,
-        trust=found.trust,
-        comparison=compare_metrics(options, scanned) if options.compare_metrics else None,
-        dry_run=options.dry_run,
-        responses=sum(scan.responses for scan in scanned.scans),
-        missing_scores=+_by_file(run, scanned, lambda scan: scan.missing_scores),
-        unscored=+_by_file(run, scanned, lambda scan: scan.unscored),
-        malformed=+malformed,
-        malformed_kinds=kinds,
-        dump=gathered.dump if gathered else None,
-        warnings=run.outputs.warnings,
-    )
-
-
-def _write_named(
-    run: _Run, scanned: Scanned, found: Cut, report: BucketingReport, named: NamedFiles
-) -> None:
-    """Stage the score table and the picture, where they are asked for."""
-    options = run.options
-    if options.scores is not None:
-        from curriculum.score_table import ScoreTable, places_of_groups, places_of_lines
-
-        places = (
-            places_of_groups(scanned, run.gathered) if run.gathered else places_of_lines(scanned)
-        )
-        staged = [path for path in _score_files(run, scanned) if path is not None]
-        table = ScoreTable(staged, scanned, found.buckets, options.names)
-        table.write(named.stage(to_path(options.scores)), places)
-    if options.plot is not None:
-        draw(picture(report), named.stage(to_path(options.plot)))
 
 
 def _check_outputs(options: BucketOptions, files: Sequence[InputFile], old: Sequence[str]) -> None:
@@ -180,7 +119,7 @@ def _check_outputs(options: BucketOptions, files: Sequence[InputFile], old: Sequ
     check_targets(output, output_files(options), old, PreprocessingManifest.file_name)
 
 
-def _gather(run: _Run, dump: Dump) -> _Run:
+def _gather(run: BucketRun, dump: Dump) -> BucketRun:
     """Before the first pass: put the rollouts of a dump together. Raises InputError for malformed
     lines that are not to be set aside."""
     from curriculum.dumps import Gatherer  # it needs pyarrow, which takes long to load
@@ -196,32 +135,13 @@ def _gather(run: _Run, dump: Dump) -> _Run:
     return replace(run, rollouts=gathered.files, gathered=gathered)
 
 
-def _by_file(run: _Run, scanned: Scanned, count: Callable[[Scan], int]) -> Counter[str]:
-    """The sum of what `count` finds, by the file it lies in; for a dump by all of them."""
-    found, inputs = scanned.by_file(count), run.options.inputs
-    if not run.gathered:
-        return found
-    where = ", ".join(inputs) if len(inputs) <= 3 else plural(len(inputs), "path")
-    return Counter({where: found.total()})
-
-
-def _scan(run: _Run) -> tuple[Scanned, Counter[str]]:
+def _scan(run: BucketRun) -> tuple[Scanned, Counter[str]]:
     """First pass; malformed lines by kind. Raises InputError for malformed lines that are not to
     be set aside, and where no rollout is scored."""
     run.progress.step("scan")
     options, problems = run.options, ProblemReport()
     scanned = Scanned(list(cut_shards(run.rollouts)))
-    metric, by_hash = options.chosen_metric, options.ties == "split"
-    files = zip(
-        scanned.shards, _reason_files(run, scanned), _score_files(run, scanned), strict=True
-    )
-    tasks = [
-        ScanTask(
-            shard, run.score_field, metric, options.parameters, by_hash, *paths,
-            every_metric=options.compare_metrics,
-        )
-        for shard, *paths in files
-    ]  # fmt: skip
+    tasks = _scan_tasks(run, scanned)
     for task, scan in run.workers.map(scan_shard, tasks):
         problems.add(task.shard.file.path, len(scan.kinds), scan.problems)
         scanned.add(scan)
@@ -233,7 +153,25 @@ def _scan(run: _Run) -> tuple[Scanned, Counter[str]]:
     return scanned, run.gathered.problems.kinds if run.gathered else problems.kinds
 
 
-def _reason_files(run: _Run, scanned: Scanned) -> list[AnyPath | None]:
+def _scan_tasks(run: BucketRun, scanned: Scanned) -> list[ScanTask]:
+    options = run.options
+    files = zip(scanned.shards, _reason_files(run, scanned), score_files(run, scanned), strict=True)
+    return [
+        ScanTask(
+            shard=shard,
+            score_field=run.score_field,
+            metric=options.chosen_metric,
+            parameters=options.parameters,
+            hash_lines=options.ties == "split",
+            reasons=reasons,
+            scores=scores,
+            every_metric=options.compare_metrics,
+        )
+        for shard, reasons, scores in files
+    ]
+
+
+def _reason_files(run: BucketRun, scanned: Scanned) -> list[AnyPath | None]:
     """Per shard, where the reasons of malformed lines are kept that are to be set aside."""
     if run.options.on_malformed == "stop":
         return [None] * len(scanned.shards)
@@ -241,15 +179,7 @@ def _reason_files(run: _Run, scanned: Scanned) -> list[AnyPath | None]:
     return [scratch / f"reasons-{number:06}" for number in range(len(scanned.shards))]
 
 
-def _score_files(run: _Run, scanned: Scanned) -> list[AnyPath | None]:
-    """Per shard, where the rows of the score table are kept, if it is asked for."""
-    if run.options.scores is None:
-        return [None] * len(scanned.shards)
-    scratch = run.outputs.scratch_directory()
-    return [scratch / f"scores-{number:06}.arrow" for number in range(len(scanned.shards))]
-
-
-def _measure(run: _Run, scanned: Scanned, buckets: Sequence[PlaceArray]) -> list[LineFile]:
+def _measure(run: BucketRun, scanned: Scanned, buckets: Sequence[PlaceArray]) -> list[LineFile]:
     """Instead of the second pass: how large the bucket files would be."""
     count = len(run.options.names)
     sizes = np.zeros(count, np.int64)
@@ -258,7 +188,7 @@ def _measure(run: _Run, scanned: Scanned, buckets: Sequence[PlaceArray]) -> list
     return [LineFile(size, 0) for size in sizes.tolist()]
 
 
-def _copy(run: _Run, scanned: Scanned, buckets: Sequence[PlaceArray]) -> list[LineFile]:
+def _copy(run: BucketRun, scanned: Scanned, buckets: Sequence[PlaceArray]) -> list[LineFile]:
     """Second pass: write the bucket files and the rejected lines; what became of each bucket."""
     run.progress.step("copy")
     names = output_files(run.options)
@@ -298,7 +228,7 @@ def _destinations(
         yield shard, scan.lengths, where
 
 
-def _write_reasons(run: _Run, scanned: Scanned) -> None:
+def _write_reasons(run: BucketRun, scanned: Scanned) -> None:
     reasons = {
         NO_SCORE: "unscored: no score is present",
         UNDEFINED: f"unscored: {run.options.chosen_metric.name} is undefined for its scores",

@@ -1,7 +1,4 @@
-"""What the user reads of a bucketing run: its facts → summary and warnings, in plain words.
-
-Summaries go to stdout, warnings to stderr; a warning says what was found and what to do.
-"""
+"""What the user reads of a bucketing run: its facts → summary, in plain words, and picture."""
 
 from __future__ import annotations
 
@@ -15,17 +12,13 @@ from curriculum.arrays import FloatArray
 from curriculum.bucketers import difficulty
 from curriculum.compare import Likeness
 from curriculum.dump_find import Dump
-from curriculum.dump_summary import dump_lines, dump_warnings
+from curriculum.dump_summary import dump_lines
 from curriculum.histogram import Bar, Bins, bars_of, histogram_lines
-from curriculum.manifests import UNSCORED_FILE, BucketingManifest, BucketRecord, part_pattern
+from curriculum.manifests import BucketingManifest, BucketRecord, part_pattern
 from curriculum.plot import Picture
-from curriculum.rejected import set_aside
 from curriculum.stores import to_path
 from curriculum.text import number, plural, share, size, table
 from curriculum.trust import Cuts, Trust
-
-# A bucket is lopsided when its share is off its equal part by more than this factor.
-LOPSIDED = 1.5
 
 
 @dataclass(frozen=True)
@@ -247,132 +240,3 @@ def _method(report: BucketingReport) -> str:
     if method.ties == "split":
         return f"{rest}in equal parts, ties split"
     return f"{rest}in parts as equal as ties allow"
-
-
-def bucketing_warnings(report: BucketingReport) -> list[str]:
-    """What a person should know before using the buckets, each with a remedy."""
-    warnings = dump_warnings(report.dump, report.manifest) if report.dump else []
-    warnings += [*report.warnings, *_score_warnings(report), *_size_warnings(report)]
-    apart = report.manifest.method.solved_unsolved
-    first, last = report.facts[0], report.facts[-1]
-    first_name, last_name = report.manifest.buckets[0].name, report.manifest.buckets[-1].name
-    if report.manifest.metric.name == "variance":
-        without = (
-            "a prompt that is hardly ever solved has as little as one that nearly always is"
-            if apart
-            else "a prompt that nobody solves has none; "
-            f"{first.without_pass:,} of the {plural(first.count, 'rollout')} in {first_name} "
-            "are without a pass"
-        )
-        warnings.append(
-            f"variance is not an order of difficulty: {without}. For easy to hard, use mean_reward "
-            "or pass_at_k."
-        )
-    elif last.count and last.without_pass == last.count and not apart:
-        empties = ["passing_only"]
-        if last.all_equal == last.count:
-            empties.append("informative_only")
-        warnings.append(
-            f"{last_name} holds only prompts that nobody solved: --filter {' and '.join(empties)} "
-            "will leave it empty. Use fewer buckets, or sample more responses for these prompts."
-        )
-    return warnings
-
-
-def _score_warnings(report: BucketingReport) -> list[str]:
-    warnings = []
-    if report.missing_scores:
-        missing = sum(report.missing_scores.values())
-        warnings.append(
-            f"{missing:,} of {plural(report.responses, 'score')} missing "
-            f"(null, NaN, infinite or absent) and left out of the metric: "
-            f"{_by_file(report.missing_scores)}. A failed grader is not a wrong answer; "
-            "grade these responses again if they are many."
-        )
-    if report.unscored:
-        counts = report.manifest.counts
-        rollouts = counts.read - (counts.malformed if report.dump else 0)
-        warnings.append(
-            f"{counts.unscored:,} of {plural(rollouts, 'rollout')} unscored and in no bucket: "
-            f"{_by_file(report.unscored)}. They are in "
-            f"{to_path(report.output_dir) / UNSCORED_FILE}, the reasons beside "
-            "them."
-        )
-    if report.malformed:
-        warnings.append(
-            set_aside(report.malformed_kinds, report.output_dir)
-            + f" By file: {_by_file(report.malformed)}."
-        )
-    return warnings
-
-
-def _by_file(counts: dict[str, int]) -> str:
-    ranked = sorted(counts.items(), key=lambda item: -item[1])
-    shown = ", ".join(f"{path} {count:,}" for path, count in ranked[:5])
-    rest = sum(count for _, count in ranked[5:])
-    return shown + (f", {len(ranked) - 5} more files {rest:,}" if rest else "")
-
-
-def _size_warnings(report: BucketingReport) -> list[str]:
-    manifest, inner = report.manifest, _inner(report)
-    empty = [bucket for bucket in manifest.buckets[inner] if not bucket.count]
-    if manifest.method.thresholds is not None:
-        return [_empty_by_thresholds(report, bucket) for bucket in empty]
-    if empty:
-        return [_empty(report, [bucket.name for bucket in empty])]
-    return _lopsided(report) if manifest.method.ties == "together" else []
-
-
-def _inner(report: BucketingReport) -> slice:
-    """Which buckets were cut, solved and unsolved being none of them."""
-    return slice(1, -1) if report.manifest.method.solved_unsolved else slice(None)
-
-
-def _empty(report: BucketingReport, names: Sequence[str]) -> str:
-    facts = report.facts[_inner(report)]
-    parts, total = len(facts), sum(fact.count for fact in facts)
-    shown = ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")
-    are = f"{shown} {'is' if len(names) == 1 else 'are'} empty"
-    if not total:
-        return f"{are}: every rollout is in solved or unsolved. Leave out --solved-unsolved."
-    if total < parts:
-        return f"{are}: only {plural(total, 'rollout')} for {parts:,} buckets. Use -n {total}."
-    return (
-        f"{are}: only {plural(report.distinct, 'distinct value')} of {metric_label(report)} for "
-        f"{parts:,} buckets. Use -n {report.distinct}, a metric with more values, more responses "
-        "per prompt, or --ties split."
-    )
-
-
-def _lopsided(report: BucketingReport) -> list[str]:
-    """A warning where parts are unequal and a tie is large enough to be the cause."""
-    facts = report.facts[_inner(report)]
-    parts, total = len(facts), sum(fact.count for fact in facts)
-    tied = max(facts, key=lambda fact: fact.commonest_count)
-    if tied.commonest_count < 2 or 2 * parts * tied.commonest_count < total:
-        return []
-    shares = [
-        f"{bucket.name} {share(bucket.count, total)}"
-        for bucket in report.manifest.buckets[_inner(report)]
-        if not 1 / LOPSIDED <= bucket.count * parts / total <= LOPSIDED
-    ]
-    if not shares:
-        return []
-    of = "of the rollouts between solved and unsolved" if len(facts) < len(report.facts) else ""
-    return [
-        f"{', '.join(shares)} {of or 'of the rollouts'} instead of {100 / parts:.1f}%: rollouts "
-        f"with one value stay together, and {tied.commonest_count:,} have {metric_label(report)} "
-        f"{number(tied.commonest)}. For equal parts use --ties split; for fewer ties, more "
-        "responses per prompt."
-    ]
-
-
-def _empty_by_thresholds(report: BucketingReport, bucket: BucketRecord) -> str:
-    held = [facts for facts in report.facts[_inner(report)] if facts.count]
-    low = min(facts.lowest for facts in held if facts.lowest is not None)
-    high = max(facts.highest for facts in held if facts.highest is not None)
-    return (
-        f"{bucket.name} is empty: {metric_label(report)} runs from {number(low)} to "
-        f"{number(high)} and no rollout lies between these thresholds. Move --thresholds, or "
-        "use -n for equal parts."
-    )

@@ -23,6 +23,7 @@ from curriculum.arrays import (
     IntArray,
     LengthArray,
     compact_lengths,
+    join_lengths,
 )
 from curriculum.arrow import integers, is_utf8
 from curriculum.blocks import Block, read_blocks
@@ -92,12 +93,13 @@ class Part:
 @dataclass(frozen=True)
 class Converted:
     """A shard after the first pass: `lengths` (bytes, without newline) and `kinds` of its lines;
-    `hashes` and `keep`, and `difficulty` if it is wanted, one per row; counts and shapes; and the
-    staged rows. `staged` is False where some have no form."""
+    `hashes`, `characters` (of the prompt) and `keep`, and `difficulty` if it is wanted, one per
+    row; counts and shapes; and the staged rows. `staged` is False where some have no form."""
 
     lengths: LengthArray
     kinds: ByteArray
     hashes: HashArray
+    characters: LengthArray
     keep: BoolArray
     difficulty: FloatArray
     shapes: Shapes
@@ -138,6 +140,7 @@ class _Converter:
         self._kinds: list[ByteArray] = []
         self._keep: list[BoolArray] = []
         self._hashes: list[HashArray] = []
+        self._characters: list[LengthArray] = []
         self._difficulty: list[FloatArray] = []
         self._lines = self._rollouts = self._responses = self._present = 0
         self._parts: list[Part] = []
@@ -176,6 +179,7 @@ class _Converter:
             scores = Scores.of_flat(rows.scores, rows.counts)
         messages = Messages.of(rows.prompts)
         hashes = hash_prompts(messages, self._task.seed)
+        self._characters.append(messages.characters())
         keep = FILTERS[self._task.filter].keep(scores, self._task.metrics.pass_threshold)
         if self._task.rank:
             self._difficulty.append(_difficulty(scores, self._task.metrics))
@@ -236,9 +240,10 @@ class _Converter:
     def result(self) -> Converted:
         self._convert()
         return Converted(
-            lengths=compact_lengths(np.concatenate([np.zeros(0, np.uint32), *self._lengths])),
+            lengths=join_lengths(self._lengths),
             kinds=np.concatenate(self._kinds),
             hashes=np.concatenate(self._hashes),
+            characters=join_lengths(self._characters),
             keep=np.concatenate(self._keep),
             difficulty=np.concatenate([np.zeros(0), *self._difficulty]),
             shapes=self._guess.shapes,

@@ -12,7 +12,7 @@ from curriculum.arrays import FloatArray
 from curriculum.text import number
 
 FEW_VALUES = 16  # up to so many distinct values get a bar each
-BARS = 12  # about so many bars for more values
+MOST_BARS = 15  # for more values, and perhaps one more
 MOST_BUCKETS = 12  # more buckets than that get one bar each
 
 WIDTH = 80
@@ -42,12 +42,14 @@ def choose_bins(distinct: FloatArray) -> Bins:
     if len(distinct) <= FEW_VALUES:
         return Bins(distinct, single=True)
     low, high = float(distinct[0]), float(distinct[-1])
-    least = max((high - low) / (BARS + 3), 5e-324)
+    least = max(high / MOST_BARS - low / MOST_BARS, 1e-300)
     power = 10.0 ** math.floor(math.log10(least))
     step = next(size * power for size in (1, 2, 5, 10) if size * power >= least)
-    first, last = math.floor(low / step), math.floor(high / step)
-    starts = np.arange(first, last + 1) * step
-    return Bins(starts if np.isfinite(starts).all() else distinct[:1], single=False)
+    first, last = low // step, high // step
+    with np.errstate(over="ignore"):
+        starts = (first + np.arange(last - first + 1)) * step
+    apart = np.isfinite(starts).all() and (starts[1:] > starts[:-1]).all()
+    return Bins(starts if apart else distinct[:1], single=False)
 
 
 def bars_of(ascending: FloatArray, bins: Bins) -> list[Bar]:
@@ -89,7 +91,7 @@ def histogram_lines(
     label_width = max(len(label) for some in labels for label in some)
     count_width = max(len(count) for some in counts for count in some)
     room = max(WIDTH - name_width - label_width - count_width - 6, 10)
-    largest = max((bar.count for some in bars for bar in some), default=1)
+    largest = max((bar.count for some in bars for bar in some), default=0)
     lines = []
     for i, name in enumerate(names):
         if i and len(names) <= MOST_BUCKETS:
@@ -117,4 +119,4 @@ def _shorten(name: str) -> str:
 
 def _length(count: int, largest: int, room: int) -> int:
     """How long a bar is: at least 1 where there is anything."""
-    return max(round(count * room / largest), count > 0)
+    return max(round(count * room / max(largest, 1)), count > 0)

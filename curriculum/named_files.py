@@ -9,9 +9,9 @@ from contextlib import suppress
 from curriculum.errors import InputError
 from curriculum.outputs import check_writable
 from curriculum.stores import AnyPath, move
+from curriculum.version import NAME
 
-MARK = "rollout-curriculum"  # in each file, to know it by
-_LOOKED_AT = 1 << 16  # bytes at either end, where the mark is
+_LOOKED_AT = 1 << 16  # bytes at either end, where our name is
 
 
 def check_named(flag: str, path: AnyPath) -> None:
@@ -19,7 +19,7 @@ def check_named(flag: str, path: AnyPath) -> None:
     check_writable(path.parent)
     if path.is_dir():
         found = "this is a directory"
-    elif path.exists() and not _is_marked(path):
+    elif path.exists() and not _is_ours(path):
         found = "this file is there already, and the toolkit did not write it"
     else:
         return
@@ -31,11 +31,11 @@ def check_named(flag: str, path: AnyPath) -> None:
     )
 
 
-def _is_marked(path: AnyPath) -> bool:
+def _is_ours(path: AnyPath) -> bool:
     with path.open("rb") as file:
         head = file.read(_LOOKED_AT)
         file.seek(max(path.stat().st_size - _LOOKED_AT, 0))
-        return MARK.encode() in head + file.read(_LOOKED_AT)
+        return NAME.encode() in head + file.read(_LOOKED_AT)
 
 
 class NamedFiles:

@@ -192,6 +192,9 @@ class BucketOptions:
 class PreprocessOptions:
     """Which buckets become which parquet sets, and how.
 
+    With `cumulative` there is beside the buckets' own sets one of the first two, the first three,
+    and so on. With `dry_run` nothing is written.
+
     None means the default: all buckets, the manifest's score field and pass threshold, `combined`
     for the set's name, a worker per usable core.
     """
@@ -200,6 +203,8 @@ class PreprocessOptions:
     output_dir: str
     buckets: Sequence[str] | None = None
     combine: bool = False
+    cumulative: bool = False
+    dry_run: bool = False
     output_name: str | None = None
     filter: str = "all"
     order: str = "input"
@@ -245,6 +250,13 @@ class PreprocessOptions:
                 where="--seed",
                 expected="a whole number of at most 64 bits",
                 fix="choose a smaller one",
+            )
+        if self.cumulative and self.combine:
+            raise UsageError(
+                "--combine makes one set of all buckets, --cumulative one of each bucket and more",
+                where="--cumulative",
+                expected="one of the two",
+                fix="leave out one of them",
             )
         if self.output_name is not None:
             if not self.combine:

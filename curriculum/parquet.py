@@ -49,7 +49,7 @@ def plan_groups(row_bytes: IntArray) -> list[int]:
 
 
 class GroupWriter:
-    """Writes rows to a parquet file in the given row groups, with no library's metadata.
+    """Writes rows to a parquet file in the given row groups, with no metadata but the schema's.
 
     A context manager. `groups` says how many rows each has; all rows must have been added in the
     end. `dictionary` names the columns of few distinct values.
@@ -73,7 +73,7 @@ class GroupWriter:
             compression="zstd",
             compression_level=1,
             use_dictionary=list(dictionary),
-            store_schema=False,
+            store_schema=schema.metadata is not None,
         )
 
     def __enter__(self) -> GroupWriter:

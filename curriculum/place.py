@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curriculum.arrays import HashArray, IntArray, LengthArray, compact_lengths
+from curriculum.arrays import HashArray, IntArray
 from curriculum.arrow import int64_values, integers, truths
 from curriculum.parquet import GroupWriter, read_footer
 from curriculum.prompts import SPLITS, VAL, Split
@@ -45,7 +45,8 @@ class PlaceTask:
     """A set: its staged shards in order, and by side where to write, the rows of each row group
     and their order (places among the side's staged rows; None: as they are); a side without rows
     has no path. `data_source` is that of all rows, None where each has its own. Staged rows are
-    removed as they are read, unless they are to `stay` in case the task is run again."""
+    removed as they are read, unless they are to `stay`: the task may be run again, or another set
+    has them, too."""
 
     shards: Sequence[StagedShard]
     form: RowForm
@@ -60,12 +61,10 @@ class PlaceTask:
 @dataclass
 class Placed:
     """What was written of one side: how many rows, a digest of their prompts' hashes in order,
-    each prompt's length in characters, rows by data_source; and what the file's own footer says:
-    rows, compressed bytes by column."""
+    rows by data_source; and what the file's own footer says: rows, compressed bytes by column."""
 
     rows: int = 0
     digest: bytes = b""
-    prompt_lengths: list[LengthArray] = field(default_factory=list)
     data_sources: Counter[str] = field(default_factory=Counter)
     rows_in_file: int = 0
     columns: Counter[str] = field(default_factory=Counter)
@@ -88,7 +87,6 @@ def place_set(task: PlaceTask) -> list[Placed]:
                 continue
             writer.add(rows)
             placed[side].rows += len(rows)
-            placed[side].prompt_lengths.append(_characters(rows.column("prompt")))
             if task.data_source is None:
                 placed[side].data_sources.update(_count(rows.column("data_source")))
             else:
@@ -186,14 +184,6 @@ def _fetch(path: AnyPath, to_disk: bool) -> Any:
         shutil.copyfileobj(source, copy, RANGE_BYTES)
         copy.flush()
         return pa.memory_map(copy.name)
-
-
-def _characters(prompts: pa.ListArray) -> LengthArray:
-    """How many characters the messages of each prompt have, all together."""
-    contents = prompts.flatten().field("content")
-    lengths = int64_values(pc.cast(pc.utf8_length(contents), pa.int64()))
-    counts = int64_values(pc.cast(pc.list_value_length(prompts), pa.int64()))
-    return compact_lengths(np.add.reduceat(lengths, np.cumsum(counts) - counts))
 
 
 def _count(texts: pa.Array) -> Counter[str]:

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from curriculum.arrays import BoolArray, HashArray, IntArray
+from curriculum.arrays import BoolArray, HashArray, IntArray, LengthArray
 from curriculum.convert import BLANK, ROW, Converted, Found
 from curriculum.manifests import MovedPrompt
 from curriculum.prompts import SPLITS, VAL, Split, distinct_prompts, repeated_prompts
@@ -52,6 +52,11 @@ class RowPlan:
             parts.append(part.lengths[part.kinds == ROW][self.chosen(number, side)])
         lengths, order = np.concatenate(parts), self.order(name, side)
         return lengths if order is None else lengths[order]
+
+    def characters(self, name: str) -> list[LengthArray]:
+        """How many characters the prompt of each row of a set has, in some parts."""
+        parts = (self.found.converted[number] for number in self.shards(name))
+        return [part.characters[part.keep] for part in parts]
 
     def hashes(self, name: str, side: int) -> list[HashArray]:
         """The prompt hash of each row of a set on one side, in their order, in some parts."""

@@ -19,8 +19,8 @@ import numpy as np
 from curriculum.arrays import FloatArray
 from curriculum.errors import UsageError
 from curriculum.histogram import Bar, Bins
-from curriculum.named_files import MARK
 from curriculum.stores import AnyPath
+from curriculum.version import NAME
 
 SUFFIXES = (".png", ".svg", ".pdf")
 SIZE = (8.0, 4.8)  # inches
@@ -70,11 +70,11 @@ def draw(picture: Picture, path: AnyPath) -> None:
     from matplotlib.figure import Figure
 
     metadata = {
-        ".png": {"Software": MARK},
-        ".svg": {"Creator": MARK, "Date": None},
-        ".pdf": {"Creator": MARK, "CreationDate": None},
+        ".png": {"Software": NAME},
+        ".svg": {"Creator": NAME, "Date": None},
+        ".pdf": {"Creator": NAME, "CreationDate": None},
     }[path.suffix]
-    style = {"font.size": FONT_SIZE, "svg.hashsalt": MARK, "text.parse_math": False}
+    style: Any = {"font.size": FONT_SIZE, "svg.hashsalt": NAME, "text.parse_math": False}
     with mpl.rc_context(style), warnings.catch_warnings(), path.open("wb") as file:
         warnings.filterwarnings("ignore", "Glyph .* missing")  # of a bucket's name
         figure = Figure(figsize=SIZE, layout="constrained")

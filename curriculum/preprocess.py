@@ -43,7 +43,7 @@ from curriculum.shapes import Conflict
 from curriculum.stores import AnyPath, any_in_store, to_path
 from curriculum.verl import RowForm
 from curriculum.workers import Workers
-from curriculum.write_sets import PreprocessRun, write_sets
+from curriculum.write_sets import PreprocessRun, plan_facts, write_sets
 
 
 def preprocess_buckets(
@@ -61,7 +61,9 @@ def preprocess_buckets(
     sets = name_sets(options, directory)
     output = to_path(options.output_dir)
     check_writable(output)
-    work = directory.bytes() + sum(directory.bytes(places) for places in sets.values())
+    work = directory.bytes()
+    if not options.dry_run:
+        work += sum(directory.bytes(places) for places in sets.values())
     fork = not any_in_store([options.input_dir, options.output_dir])
     engine = Workers(options.workers, options.engine, options.ray_address, fork)
     with (
@@ -79,9 +81,10 @@ def preprocess_buckets(
         split = split_prompts(hashes, options.val_ratio)
         plan = RowPlan(found, split, sets, easy_to_hard=options.order != "input")
         _check_any_row(options, plan)
-        facts = write_sets(run, plan, form)
+        facts = plan_facts(run, plan) if options.dry_run else write_sets(run, plan, form)
         _check_counts(run, found, facts)
-        _write_rejected(run, found)
+        if not options.dry_run:
+            _write_rejected(run, found)
         check_unchanged(chain.from_iterable(directory.files))
         directory.check_unchanged()
         moved = plan.moved_prompts()
@@ -89,7 +92,8 @@ def preprocess_buckets(
             fact.name: record_set(options, directory, settings, fact, moved) for fact in facts
         }
         manifest = add_sets(output, previous, records, outputs.rejected)
-        outputs.commit(manifest, replaced_files(previous, records))
+        if not options.dry_run:
+            outputs.commit(manifest, replaced_files(previous, records))
     return PreprocessingReport(
         manifest=manifest,
         output_dir=options.output_dir,
@@ -108,6 +112,7 @@ def preprocess_buckets(
             *_edited(directory, found),
             *notes,
         ],
+        dry_run=options.dry_run,
     )
 
 
@@ -168,7 +173,7 @@ def _convert_task(run: PreprocessRun, found: Found, number: int) -> ConvertTask:
         metrics=run.settings.metrics,
         filter=run.options.filter,
         seed=run.options.seed,
-        directory=run.outputs.scratch_directory() if wanted else None,
+        directory=run.outputs.scratch_directory() if wanted and not run.options.dry_run else None,
         known=deepcopy(found.shapes),
         reasons=_reason_file(run, number),
         rank=run.options.order != "input",
@@ -263,7 +268,7 @@ def _convert_again(run: PreprocessRun, found: Found, form: RowForm) -> None:
 def _check_any_row(options: PreprocessOptions, plan: RowPlan) -> None:
     if any(plan.rows(name) for name in plan.sets):
         return
-    dropped = sum(plan.dropped(i) for places in plan.sets.values() for i in places)
+    dropped = sum(map(plan.dropped, set(chain.from_iterable(plan.sets.values()))))
     raise InputError(
         f"--filter {options.filter} drops all {dropped:,} rollouts"
         if dropped

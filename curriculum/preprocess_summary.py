@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -68,8 +68,8 @@ class LengthFacts:
 
 @dataclass(frozen=True)
 class SetFacts:
-    """One set as written: files and rows by side, rollouts dropped by bucket, prompts and their
-    lengths, rows by data_source, bytes on disk and compressed bytes by column."""
+    """One set: files and rows by side, rollouts dropped by bucket, prompts and their lengths, rows
+    by data_source; and if it was written, bytes on disk and compressed bytes by column."""
 
     name: str
     buckets: Sequence[str]
@@ -79,8 +79,8 @@ class SetFacts:
     prompts: PromptFacts
     prompt_lengths: LengthFacts
     data_sources: Counter[str]
-    bytes: int
-    columns: Counter[str]
+    bytes: int | None = None
+    columns: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class PreprocessingReport:
     """A preprocessing run: its manifest and what else a person wants to know of it.
 
     `rows`, `unscored`, `malformed` (by kind), `responses` and `missing_scores` count over the
-    whole bucket directory.
+    whole bucket directory. With `dry_run` nothing was written.
     """
 
     manifest: PreprocessingManifest
@@ -102,6 +102,7 @@ class PreprocessingReport:
     responses: int
     missing_scores: int
     warnings: Sequence[str]
+    dry_run: bool = False
 
     @property
     def record(self) -> SetRecord:
@@ -119,6 +120,7 @@ def preprocessing_summary(report: PreprocessingReport) -> str:
     lengths = [["set", "median", "90%", "99%", "longest"]]
     lengths.extend(_length_row(facts) for facts in report.sets)
     lines = [
+        *(["Dry run: nothing was written.", ""] if report.dry_run else []),
         f"{plural(len(report.sets), 'set')} in {report.output_dir} "
         f"from {record.input_dir}, filter {record.filter}:",
         "",
@@ -132,9 +134,11 @@ def preprocessing_summary(report: PreprocessingReport) -> str:
         "",
         *table(lengths, left=1),
         "",
-        *(f"wrote {path}" for path in _paths(report)),
+        *(f"{'would write' if report.dry_run else 'wrote'} {path}" for path in _paths(report)),
     ]
-    unknown = sum(facts.data_sources[DEFAULT_DATA_SOURCE] for facts in report.sets)
+    # A cumulative set has the rows of the buckets' own once more.
+    own = [facts for facts in report.sets if len(facts.buckets) == 1] or report.sets
+    unknown = sum(facts.data_sources[DEFAULT_DATA_SOURCE] for facts in own)
     if unknown:
         lines += [
             "",
@@ -166,8 +170,8 @@ def _set_row(facts: SetFacts) -> list[str]:
         f"{facts.rows['train']:,}",
         f"{facts.rows['val']:,}",
         f"{sum(facts.dropped.values()):,}",
-        size(facts.bytes),
-        f"{column} {weight}",
+        "-" if facts.bytes is None else size(facts.bytes),
+        f"{column} {weight}" if facts.columns else "-",
     ]
 
 
@@ -227,11 +231,15 @@ def _score_warnings(report: PreprocessingReport) -> list[str]:
     if report.unscored:
         where = to_path(report.output_dir) / UNSCORED_FILE
         warnings.append(
-            f"{plural(report.unscored, 'rollout')} without any score became no row; see {where} "
-            "and the reasons beside it."
+            f"{plural(report.unscored, 'rollout')} without any score "
+            + (
+                f"would become no row, and be in {where}."
+                if report.dry_run
+                else f"became no row; see {where} and the reasons beside it."
+            )
         )
     if report.malformed:
-        warnings.append(set_aside(report.malformed, report.output_dir))
+        warnings.append(set_aside(report.malformed, report.output_dir, report.dry_run))
     return warnings
 
 
@@ -250,8 +258,9 @@ def _empty_warnings(report: PreprocessingReport) -> list[str]:
             else:
                 reason = "there are too few different prompts for both sides"
             warnings.append(
-                f"{facts.name} has no {split} rows, so {facts.name}_{split}.parquet was not "
-                f"written: {reason}. verl cannot load an empty file; leave this one out."
+                f"{facts.name} has no {split} rows, so {facts.name}_{split}.parquet "
+                f"{'would not be' if report.dry_run else 'was not'} written: {reason}. verl cannot "
+                "load an empty file; leave this one out."
             )
     if report.moved:
         warnings.append(

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from curriculum.arrays import BoolArray, ByteArray, HashArray
+from curriculum.arrays import BoolArray, ByteArray, HashArray, LengthArray, compact_lengths
 from curriculum.rollouts import Malformed, describe
 
 SPLITS = ("train", "val")
@@ -100,6 +100,12 @@ class Messages:
         roles = [message.role for message in messages]
         contents = [message.content for message in messages]
         return Messages(roles, contents, list(map(len, prompts)))
+
+    def characters(self) -> LengthArray:
+        """How many characters the messages of each prompt have, all together."""
+        ends = np.cumsum([0, *map(len, self.contents)])
+        last = np.cumsum([0, *self.counts])
+        return compact_lengths(np.diff(ends[last]))
 
 
 def hash_prompts(messages: Messages, seed: int) -> HashArray:

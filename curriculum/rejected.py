@@ -98,10 +98,11 @@ def by_kind(kinds: Counter[str]) -> str:
     return ", ".join(f"{count:,} × {kind}" for kind, count in kinds.most_common())
 
 
-def set_aside(kinds: Counter[str], output_dir: str) -> str:
-    """The warning about malformed lines that were set aside."""
+def set_aside(kinds: Counter[str], output_dir: str, dry_run: bool) -> str:
+    """The warning about malformed lines that were set aside, or would be."""
+    aside = "would be set aside" if dry_run else "set aside"
     return (
-        f"{plural(kinds.total(), 'malformed line')} set aside ({by_kind(kinds)}): in "
+        f"{plural(kinds.total(), 'malformed line')} {aside} ({by_kind(kinds)}): in "
         f"{to_path(output_dir) / MALFORMED_FILE}, the reasons beside them. Mend them and run "
         "again if they should count."
     )

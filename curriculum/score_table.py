@@ -17,10 +17,10 @@ import pyarrow as pa
 from curriculum.arrays import IntArray, PlaceArray
 from curriculum.arrow import integers
 from curriculum.manifests import printable
-from curriculum.named_files import MARK
 from curriculum.parquet import GroupWriter
 from curriculum.scan import NO_SCORE, SCORED, Scanned
 from curriculum.stores import AnyPath
+from curriculum.version import NAME
 
 if TYPE_CHECKING:
     from curriculum.dumps import Gathered
@@ -70,7 +70,7 @@ def _schema(rows: pa.Schema) -> pa.Schema:
     """The table's, from that of the staged rows."""
     key, *measures = rows
     fields = [key, pa.field("file", pa.string()), pa.field("line", pa.int64()), *measures]
-    return pa.schema([*fields, pa.field("bucket", pa.string())], metadata={"creator": MARK})
+    return pa.schema([*fields, pa.field("bucket", pa.string())], metadata={"creator": NAME})
 
 
 def _named(numbers: IntArray, names: Sequence[str]) -> pa.Array:

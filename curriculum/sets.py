@@ -19,17 +19,32 @@ COMBINED = "combined"
 def name_sets(options: PreprocessOptions, directory: BucketDirectory) -> dict[str, list[int]]:
     """The sets of this run, and the places of their buckets in the directory."""
     chosen = directory.choose(options.buckets)
-    if not options.combine:
-        return {directory.names[i]: [i] for i in chosen}
-    name = options.output_name or COMBINED
-    if name in directory.names:
+    combined = options.output_name or COMBINED
+    if options.combine:
+        _check_free(combined, directory, "--output-name", "choose another name")
+        return {combined: chosen}
+    sets = {directory.names[i]: [i] for i in chosen}
+    if options.cumulative:
+        for last in range(2, len(chosen) + 1):
+            name = cumulative_name(last)
+            _check_free(name, directory, "--cumulative", "bucket again with other --bucket-names")
+            sets[name] = chosen[:last]
+    return sets
+
+
+def cumulative_name(last: int) -> str:
+    """What the set of the first so many stages is called."""
+    return f"stage1_{'and' if last == 2 else 'to'}_{last}"
+
+
+def _check_free(name: str, directory: BucketDirectory, flag: str, fix: str) -> None:
+    if name.casefold() in map(str.casefold, directory.names):
         raise InputError(
             f"{name!r} is the name of a bucket, whose own files the combined set would replace",
-            where="--output-name",
+            where=flag,
             expected=f"none of {', '.join(directory.names)}",
-            fix="choose another name",
+            fix=fix,
         )
-    return {name: chosen}
 
 
 def set_file(name: str, split: str) -> str:

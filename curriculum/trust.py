@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,14 +20,14 @@ from curriculum.arrays import BoolArray, FloatArray, IntArray
 from curriculum.metrics import LongRun, Metric, MetricParameters, Scores
 
 # Pass rates, evenly in the logit: there neither end of a Beta distribution has a pole.
-STEP = 0.02
+STEP = 0.005
 LOGITS = np.arange(-20, 20 + STEP / 2, STEP)
-PAIRS_AT_ONCE = 256
+PAIRS_AT_ONCE = 64
 
 ATOMS = 32  # scores of other prompts in each draw of the bootstrap
 NUMBERS = 500_000  # random ones in all draws together, about
 SEED = 0
-CORRELATION = (1e-4, 1 - 1e-4)  # of the scores of one prompt: the least and most it is taken to be
+CORRELATION = (1e-3, 1 - 1e-3)  # of the scores of one prompt: the least and most it is taken to be
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class _Chances:
             weights /= weights.sum(axis=1, keepdims=True)
             run = LongRun(values, weights, scores.counts[:, None])
             expected += float(self._other(run, places).mean())
-        return expected / draws
+        return float(expected / draws)
 
     def _other(self, run: LongRun, places: IntArray) -> BoolArray:
         """Whether the bucket of these scores is another."""
@@ -203,7 +204,7 @@ def meet(
     turned = [None if ends is None else sorted(turn * value for value in ends) for ends in ranges]
     given = None if thresholds is None else sorted(turn * value for value in thresholds)
     edges = []
-    for number, (easier, harder) in enumerate(zip(filled, filled[1:], strict=False)):
+    for number, (easier, harder) in enumerate(pairwise(filled)):
         last, first = turned[easier], turned[harder]
         half_way = (last[1] + first[0]) / 2 if last and first else None
         if given is None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from curriculum.directory import BucketDirectory
 from curriculum.errors import InternalError
@@ -19,6 +21,7 @@ from curriculum.progress import Progress
 from curriculum.prompts import SPLITS, TRAIN, VAL, shared_prompts
 from curriculum.sets import set_file
 from curriculum.settings import Settings
+from curriculum.stores import AnyPath
 from curriculum.verl import RowForm, Stage
 from curriculum.workers import Workers
 
@@ -43,8 +46,9 @@ def write_sets(run: PreprocessRun, plan: RowPlan, form: RowForm) -> list[SetFact
     """Second pass: write the files of all sets; a side without rows gets no file. Raises
     InternalError where what was written is not what was planned."""
     run.progress.step("write")
-    _check_sides(plan)
+    check_sides(plan)
     tasks = {name: _place_task(run, plan, form, name) for name in plan.sets if plan.rows(name)}
+    readers = Counter(path for task in tasks.values() for path in _staged(task))
     tick = _staged_progress(run, tasks.values())
     facts = {}
     # More of them than cores: they are few and of unequal length.
@@ -53,7 +57,7 @@ def write_sets(run: PreprocessRun, plan: RowPlan, form: RowForm) -> list[SetFact
         _check_placed(plan, name, task, placed)
         if task.stay:
             run.progress.add(run.directory.bytes(run.sets[name]))
-            _remove_staged(task)
+            _remove_staged(task, readers)
         facts[name] = _weigh(run, plan, name, placed)
     tick()
     return [
@@ -61,13 +65,27 @@ def write_sets(run: PreprocessRun, plan: RowPlan, form: RowForm) -> list[SetFact
     ]
 
 
-def _check_sides(plan: RowPlan) -> None:
+def plan_facts(run: PreprocessRun, plan: RowPlan) -> list[SetFacts]:
+    """What the sets would be if they were written, but for their sizes."""
+    check_sides(plan)
+    source = run.options.data_source
+    facts = []
+    for name in plan.sets:
+        rows = [len(plan.lengths(name, side)) for side in range(len(SPLITS))]
+        sources = Counter[str]() if run.options.keep_data_source else Counter({source: sum(rows)})
+        facts.append(_facts_of(run, plan, name, rows, sources))
+    return facts
+
+
+def check_sides(plan: RowPlan) -> None:
     """Raise InternalError if a prompt is on both sides of this run's sets."""
-    for one in plan.sets:
-        train = plan.prompts(one, TRAIN)
-        both = sum(len(shared_prompts(train, plan.prompts(name, VAL))) for name in plan.sets)
-        if both:
-            raise InternalError(f"{both:,} prompts are on both sides of the split")
+    train, val = (
+        np.sort(np.concatenate([plan.prompts(name, side) for name in plan.sets]))
+        for side in (TRAIN, VAL)
+    )
+    both = len(shared_prompts(train, val))
+    if both:
+        raise InternalError(f"{both:,} prompts are on both sides of the split")
 
 
 def _place_task(run: PreprocessRun, plan: RowPlan, form: RowForm, name: str) -> PlaceTask:
@@ -88,7 +106,8 @@ def _place_task(run: PreprocessRun, plan: RowPlan, form: RowForm, name: str) -> 
     options = run.options
     source = None if options.keep_data_source else options.data_source
     orders = [plan.order(name, side) for side in range(len(SPLITS))]
-    stay = run.workers.on_nodes or run.outputs.in_store  # all of it is removed at once there
+    # All of it is removed at once in a store; else when no set needs it any more.
+    stay = run.workers.on_nodes or run.outputs.in_store or options.cumulative
     return PlaceTask(shards, form, plan.split, paths, groups, source, orders, stay)
 
 
@@ -107,12 +126,17 @@ def _staged_progress(run: PreprocessRun, tasks: Iterable[PlaceTask]) -> Callable
     return tick
 
 
-def _remove_staged(task: PlaceTask) -> None:
-    """Make room on a disk; in a store all that is staged goes at once, in the end."""
-    for shard in task.shards:
-        for path in shard.paths:
-            if isinstance(path, Path):
-                path.unlink()
+def _staged(task: PlaceTask) -> Iterator[AnyPath]:
+    return (path for shard in task.shards for path in shard.paths)
+
+
+def _remove_staged(task: PlaceTask, readers: Counter[AnyPath]) -> None:
+    """Make room on a disk, where no other set has these rows, too; in a store all that is staged
+    goes at once, in the end."""
+    for path in _staged(task):
+        readers[path] -= 1
+        if isinstance(path, Path) and not readers[path]:
+            path.unlink()
 
 
 def _check_placed(plan: RowPlan, name: str, task: PlaceTask, placed: Sequence[Placed]) -> None:
@@ -126,23 +150,30 @@ def _check_placed(plan: RowPlan, name: str, task: PlaceTask, placed: Sequence[Pl
 
 
 def _weigh(run: PreprocessRun, plan: RowPlan, name: str, placed: Sequence[Placed]) -> SetFacts:
-    names = run.directory.names
-    files = {
-        split: set_file(name, split) if side.rows else None
-        for split, side in zip(SPLITS, placed, strict=True)
-    }
-    written = [run.outputs.stage(file) for file in files.values() if file]
+    sources: Counter[str] = sum((side.data_sources for side in placed), Counter())
+    facts = _facts_of(run, plan, name, [side.rows for side in placed], sources)
+    written = [run.outputs.stage(file) for file in facts.files.values() if file]
+    return replace(
+        facts,
+        bytes=sum(path.stat().st_size for path in written),
+        columns=sum((side.columns for side in placed), Counter()),
+    )
+
+
+def _facts_of(
+    run: PreprocessRun, plan: RowPlan, name: str, rows: Sequence[int], sources: Counter[str]
+) -> SetFacts:
+    """What there is to know of a set with so many `rows` on each side, but for its size."""
+    names, by_side = run.directory.names, dict(zip(SPLITS, rows, strict=True))
     return SetFacts(
         name=name,
         buckets=[names[i] for i in plan.sets[name]],
-        files=files,
-        rows={split: side.rows for split, side in zip(SPLITS, placed, strict=True)},
+        files={split: set_file(name, split) if count else None for split, count in by_side.items()},
+        rows=by_side,
         dropped={names[i]: plan.dropped(i) for i in plan.sets[name]},
         prompts=PromptFacts.of(
             plan.prompts(name, TRAIN), plan.prompts(name, VAL), plan.shared_prompts
         ),
-        prompt_lengths=LengthFacts.of([part for side in placed for part in side.prompt_lengths]),
-        data_sources=sum((side.data_sources for side in placed), Counter()),
-        bytes=sum(path.stat().st_size for path in written),
-        columns=sum((side.columns for side in placed), Counter()),
+        prompt_lengths=LengthFacts.of(plan.characters(name)),
+        data_sources=sources,
     )

@@ -9,7 +9,6 @@ below ./example_output.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -73,15 +72,22 @@ def own_metric() -> None:
 
 
 def compare() -> None:
-    """Rank correlation of all metrics over the rollouts, as a pandas table."""
-    lines = [line for path in sorted(Path(ROLLOUTS).glob("*.jsonl")) for line in path.open()]
-    rewards = [json.loads(line)["reward"] for line in lines]
-    scores = Scores.of([[entry["score"] for entry in reward] for reward in rewards])
-    values = {
-        name: metric.values(scores, MetricParameters())
-        for name, metric in curriculum.METRICS.items()
-    }
-    print(pd.DataFrame(values).rank().corr().round(2).to_string())
+    """How alike the metrics order and cut the rollouts, as a pandas table; no bucket is written."""
+    options = BucketOptions(
+        [ROLLOUTS], str(OUTPUT / "bucketed"), compare_metrics=True, dry_run=True
+    )
+    report = curriculum.bucket_rollouts(options)
+    print(pd.DataFrame(report.comparison).round(3).to_string(index=False))
+
+
+def score_table() -> None:
+    """Every metric of every rollout as a pandas table: here the prompts that are solved now and
+    then."""
+    table = OUTPUT / "scores.parquet"
+    options = BucketOptions([ROLLOUTS], str(OUTPUT / "bucketed"), scores=str(table), dry_run=True)
+    curriculum.bucket_rollouts(options)
+    scores = pd.read_parquet(table)
+    print(scores[scores["success_rate"].between(0.1, 0.4)][["key", "mean_reward", "bucket"]].head())
 
 
 PARTS: dict[str, Callable[[], None]] = {
@@ -90,6 +96,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "metrics": metrics,
     "own_metric": own_metric,
     "compare": compare,
+    "score_table": score_table,
 }
 
 

@@ -69,7 +69,13 @@ MANIFEST = {
         "k": 2,
         "pass_threshold": 0.25,
     },
-    "method": {"name": "percentiles", "num_buckets": 2, "ties": "together", "thresholds": None},
+    "method": {
+        "name": "percentiles",
+        "num_buckets": 2,
+        "ties": "together",
+        "thresholds": None,
+        "solved_unsolved": False,
+    },
     "counts": {"read": 4, "bucketed": 3, "unscored": 1, "malformed": 0, "blank": 1},
 }
 
@@ -473,7 +479,7 @@ def test_file_that_changes_during_the_run_is_refused(
         source.write_bytes(data)
         return cut_at(*given)
 
-    monkeypatch.setattr("curriculum.bucket.cut_at", touch_and_cut)
+    monkeypatch.setattr("curriculum.cut.cut_at", touch_and_cut)
     code, _, err = bucket("-i", source, "-o", tmp_path / "out")
     assert (code, "a.jsonl: the file changed while it was read" in err) == (1, True)
     assert not (tmp_path / "out").exists()
@@ -482,7 +488,7 @@ def test_file_that_changes_during_the_run_is_refused(
 def test_mean_score_is_shown_beside_the_metric(tmp_path: Path, bucket: Script) -> None:
     write_jsonl(tmp_path / "a.jsonl", [rollout(1, 0.25), rollout(0.5, 0)])
     _, out, _ = bucket("-i", tmp_path / "a.jsonl", "-o", tmp_path / "out", "-m", "max_reward")
-    (easy,) = [line.split() for line in out.splitlines() if line.startswith("easy")]
+    easy, _ = [line.split() for line in out.splitlines() if line.startswith("easy")]
     assert easy[-2:] == ["1", "0.625"]
 
 

@@ -116,9 +116,24 @@ def test_commands_of_our_pages_run_and_print_what_is_shown(
         out, err = run(scratch, "bash", "-euo", "pipefail", "-c", block)
         printed += out + err
     shown = re.findall(r"^```text\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    assert len(shown) == {"README.md": 2, "DUMPS.md": 1}.get(page.name, 0)
+    assert len(shown) == {"README.md": 2, "DIFFICULTY.md": 4, "DUMPS.md": 1}.get(page.name, 0)
     for text in shown:
         assert without_sizes(text) in without_sizes(printed)
+
+
+def test_pictures_are_those_that_their_script_draws(scratch: Path) -> None:
+    image = pytest.importorskip("matplotlib.image", reason="the extra plot installs it")
+    run(scratch, "bash", ROOT / "docs/draw_pictures.sh", "drawn")
+    shown = set(re.findall(r"\(pictures/(.*)\)", (ROOT / "docs/DIFFICULTY.md").read_text("utf-8")))
+    kept, drawn = ROOT / "docs/pictures", scratch / "drawn"
+    assert (
+        {path.name for path in drawn.iterdir()} == {path.name for path in kept.iterdir()} == shown
+    )
+    for name in shown:
+        one, other = (image.imread(directory / name) for directory in (kept, drawn))
+        assert one.shape == other.shape
+        # Other versions of matplotlib draw letters another way; other bars would be 0.03 and more.
+        assert abs(one - other).mean() < 0.02
 
 
 def test_pipeline_script_without_flags_follows_the_guide(scratch: Path) -> None:
@@ -126,13 +141,12 @@ def test_pipeline_script_without_flags_follows_the_guide(scratch: Path) -> None:
     out, _ = run(scratch, "bash", "run_curriculum_pipeline.sh")
     assert trained(scratch) == [
         "--data ./preprocessed/easy_train.parquet --output stage1.ckpt",
-        "--data ./preprocessed/cumulative/stage1_and_2_train.parquet --load stage1.ckpt "
-        "--output stage2.ckpt",
+        "--data ./preprocessed/stage1_and_2_train.parquet --load stage1.ckpt --output stage2.ckpt",
         "--data ./preprocessed/hard_train.parquet --load stage2.ckpt --output final.ckpt",
     ]
-    assert (scratch / "preprocessed/cumulative/stage1_to_3_train.parquet").is_file()
+    assert (scratch / "preprocessed/stage1_to_3_train.parquet").is_file()
     steps = re.findall(r"^Step \d|^Pipeline complete!", out, re.M)
-    assert steps == ["Step 1", "Step 2", "Step 3", "Step 4", "Pipeline complete!"]
+    assert steps == ["Step 1", "Step 2", "Step 3", "Pipeline complete!"]
 
 
 def test_pipeline_script_with_every_flag_and_spaces(scratch: Path) -> None:
@@ -146,14 +160,14 @@ def test_pipeline_script_with_every_flag_and_spaces(scratch: Path) -> None:
     )  # fmt: skip
     assert trained(scratch) == [
         "--note a b --data my out/preprocessed/warm up_train.parquet --output my out/stage1.ckpt",
-        "--note a b --data my out/preprocessed/cumulative/stage1_and_2_train.parquet "
+        "--note a b --data my out/preprocessed/stage1_and_2_train.parquet "
         "--load my out/stage1.ckpt --output my out/stage2.ckpt",
-        "--note a b --data my out/preprocessed/cumulative/stage1_to_3_train.parquet "
+        "--note a b --data my out/preprocessed/stage1_to_3_train.parquet "
         "--load my out/stage2.ckpt --output my out/stage3.ckpt",
         "--note a b --data my out/preprocessed/rest_train.parquet "
         "--load my out/stage3.ckpt --output my out/final.ckpt",
     ]
-    found = rows(scratch / "my out/preprocessed/cumulative/stage1_to_4_train.parquet")
+    found = rows(scratch / "my out/preprocessed/stage1_to_4_train.parquet")
     metrics = [row["extra_info"]["difficulty_metrics"] for row in found]
     assert {m["metric"] for m in metrics} == {"success_rate"}
     assert all(m["max_score"] > m["min_score"] for m in metrics)
@@ -206,8 +220,8 @@ def test_pipeline_script_skips_a_cumulative_set_without_rows(scratch: Path) -> N
     rollouts = [rollout(*scores[i % 4], prompt=f"p{i}") for i in range(60)]
     write_jsonl(scratch / "rollouts/a.jsonl", rollouts)
     flags = ("-m", "min_reward", "-f", "informative_only")
-    out, _ = run(scratch, "bash", "run_curriculum_pipeline.sh", *flags)
-    assert "stage1_and_2 has no rows: skipped" in out
+    _, err = run(scratch, "bash", "run_curriculum_pipeline.sh", *flags)
+    assert "stage1_and_2 has no train rows" in err
     assert len(trained(scratch)) == 1
 
 
@@ -217,7 +231,7 @@ def test_failing_step_stops_the_pipeline(scratch: Path) -> None:
     assert "Step 2" not in out
     run(scratch, "python", "generate_rollouts.py")
     out, _ = run(scratch, "bash", "run_curriculum_pipeline.sh", "-t", "false", code=1)
-    assert "Step 4" in out
+    assert "Step 3" in out
     assert "Pipeline complete!" not in out
 
 
@@ -253,7 +267,7 @@ def test_demo_ends_with_a_row(tmp_path: Path) -> None:
 
 def test_library_example_runs_part_by_part(scratch: Path) -> None:
     run(scratch, "python", "generate_rollouts.py")
-    for part in ("bucket", "preprocess", "metrics", "own_metric", "compare"):
+    for part in ("bucket", "preprocess", "metrics", "own_metric", "compare", "score_table"):
         out, _ = run(scratch, "python", "examples/example_bucketing_usage.py", part)
         assert out.startswith(f"\n{part}: ")
         assert len(out.splitlines()) > 3
