@@ -52,9 +52,9 @@ def cut(options: BucketOptions, scanned: Scanned) -> Cut:
     distinct = ascending[np.append(ascending[1:] != ascending[:-1], True)[: len(ascending)]]
     places = _cut_values(options, values, hashes, ascending)
     del ascending  # the driver's memory is what a large run is short of
-    shown = [difficulty(distinct, easier)]
-    shown += [scan.values[end >= 0] for scan, end in zip(scans, ends, strict=True) if len(end)]
-    bins = choose_bins(np.unique(np.concatenate(shown)))
+    apart = [scan.values[end >= 0] for scan, end in zip(scans, ends, strict=True) if len(end)]
+    of_ends = np.unique(np.concatenate([np.zeros(0), *apart]))
+    bins = choose_bins([difficulty(distinct, easier), of_ends])
     places = [_with_ends(part, end) for part, end in zip(places, ends, strict=True)]
     facts = [_facts(scanned, places, i, bins) for i in range(len(options.names))]
     cuts = _cuts(options, facts)

@@ -37,11 +37,15 @@ class Bins:
     single: bool
 
 
-def choose_bins(distinct: FloatArray) -> Bins:
-    """Bins for these distinct values, ascending: round numbers, unless the values are few."""
-    if len(distinct) <= FEW_VALUES:
-        return Bins(distinct, single=True)
-    low, high = float(distinct[0]), float(distinct[-1])
+def choose_bins(parts: Sequence[FloatArray]) -> Bins:
+    """Bins for the values in all parts, each of which has none twice: round numbers, unless the
+    values are few."""
+    parts = [part for part in parts if len(part)]
+    if all(len(part) <= FEW_VALUES for part in parts):
+        values = np.unique(np.concatenate(parts))
+        if len(values) <= FEW_VALUES:
+            return Bins(values, single=True)
+    low, high = (float(end) for end in (min(map(np.min, parts)), max(map(np.max, parts))))
     least = max(high / MOST_BARS - low / MOST_BARS, 1e-300)
     power = 10.0 ** math.floor(math.log10(least))
     step = next(size * power for size in (1, 2, 5, 10) if size * power >= least)
@@ -49,7 +53,7 @@ def choose_bins(distinct: FloatArray) -> Bins:
     with np.errstate(over="ignore"):
         starts = (first + np.arange(last - first + 1)) * step
     apart = np.isfinite(starts).all() and (starts[1:] > starts[:-1]).all()
-    return Bins(starts if apart else distinct[:1], single=False)
+    return Bins(starts if apart else np.array([low]), single=False)
 
 
 def bars_of(ascending: FloatArray, bins: Bins) -> list[Bar]:

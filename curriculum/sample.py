@@ -43,7 +43,10 @@ class Sample:
 
 def lowest(hashes: HashArray) -> IntArray:
     """Where the SAMPLED lowest of these hashes are, ascending."""
-    return np.argsort(hashes, kind="stable")[:SAMPLED]
+    if len(hashes) <= SAMPLED:
+        return np.argsort(hashes, kind="stable")
+    some = np.sort(np.argpartition(hashes, SAMPLED)[:SAMPLED])
+    return np.asarray(some[np.argsort(hashes[some], kind="stable")])
 
 
 def hash_offsets(file: InputFile, offsets: IntArray) -> HashArray:

@@ -22,7 +22,7 @@ from curriculum.metrics import LongRun, Metric, MetricParameters, Scores
 # Pass rates, evenly in the logit: there neither end of a Beta distribution has a pole.
 STEP = 0.005
 LOGITS = np.arange(-20, 20 + STEP / 2, STEP)
-PAIRS_AT_ONCE = 64
+PAIRS_AT_ONCE = 16
 
 ATOMS = 32  # scores of other prompts in each draw of the bootstrap
 NUMBERS = 500_000  # random ones in all draws together, about

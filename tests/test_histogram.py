@@ -30,7 +30,7 @@ VALUES = st.lists(
 @given(values=VALUES, cut=st.integers(0, 60))
 def test_bars_hold_every_value_once(values: list[float], cut: int) -> None:
     ascending = np.sort(np.array(values))
-    bins = choose_bins(np.unique(ascending))
+    bins = choose_bins([np.unique(ascending)])
     for part in (ascending[:cut], ascending[cut:]):  # two buckets
         bars = bars_of(part, bins)
         assert sum(bar.count for bar in bars) == len(part)
@@ -45,7 +45,7 @@ def test_bars_hold_every_value_once(values: list[float], cut: int) -> None:
 @given(VALUES)
 def test_few_values_get_a_bar_each_and_many_get_round_ones(values: list[float]) -> None:
     distinct = np.unique(np.array(values))
-    bins = choose_bins(distinct)
+    bins = choose_bins([distinct])
     assert bins.single == (len(distinct) <= FEW_VALUES)
     assert bins.single or len(bins.starts) <= FEW_VALUES + 1
     assert np.isfinite(bins.starts).all()
@@ -53,7 +53,7 @@ def test_few_values_get_a_bar_each_and_many_get_round_ones(values: list[float]) 
 
 def test_steps_are_round_numbers() -> None:
     values = np.linspace(0, 1.25, 100)
-    assert choose_bins(values).starts.round(9).tolist() == [i / 10 for i in range(13)]
+    assert choose_bins([values]).starts.round(9).tolist() == [i / 10 for i in range(13)]
 
 
 def test_text_runs_from_easy_to_hard_with_its_cuts() -> None:
