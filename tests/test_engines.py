@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import gzip
+import io
 import json
 import os
 import random
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from curriculum.manifests import whole_name
@@ -80,6 +83,10 @@ def whole(files: Files) -> Files:
     for name, data in sorted(files.items()):
         found[whole_name(name)] = found.get(whole_name(name), b"") + data
     for name in found:
+        if name == "scores.parquet":
+            table = pd.read_parquet(io.BytesIO(found[name]))
+            table["file"] = table["file"].str.replace(".*/", "", regex=True)
+            found[name] = table.to_json(orient="records", lines=True).encode()
         if name.endswith((".json", "reasons.jsonl")):
             text = re.sub(rb',\s*"parts": \d+|"(input_dir|bucketing)": "[^"]*"', b"", found[name])
             text = re.sub(rb'[^\s"]*/', b"", text)
@@ -97,9 +104,12 @@ def run_both(
     """Both scripts, the second in all its ways; what they print, without paths."""
     aside = ("--on-malformed", "set-aside", *flags)
     b, p = where("bucketed"), where("preprocessed")
+    looks = ("--compare-metrics", "--solved-unsolved", "--scores", where("looks/scores.parquet"))
+    if find_spec("matplotlib"):
+        looks = (*looks, "--plot", where("looks/difficulty.png"))
     printed = [
-        bucket("-i", source, "-o", b, "--ties", "split", *aside),
-        preprocess("-i", b, "-o", p, *flags),
+        bucket("-i", source, "-o", b, "--ties", "split", *looks, *aside),
+        preprocess("-i", b, "-o", p, "--cumulative", *flags),
         preprocess("-i", b, "-o", p, "--combine", "--order", "easy-to-hard", *flags),
     ]
     assert [code for code, _, _ in printed] == [0, 0, 0], printed
@@ -124,7 +134,8 @@ def test_engine_and_storage_change_no_byte(
     expected = run_both(
         bucket, preprocess, lambda name: str(tmp_path / name), str(tmp_path / "in"), one
     )
-    files = {name: whole(tree(tmp_path / name)) for name in ("bucketed", "preprocessed")}
+    directories = ("bucketed", "preprocessed", "looks")
+    files = {name: whole(tree(tmp_path / name)) for name in directories}
     assert "rejected/malformed.jsonl" in files["bucketed"]
     monkeypatch.setattr("curriculum.inputs.SHARD_BYTES", 3_000)
     monkeypatch.setattr("curriculum.inputs.STORE_SHARD_BYTES", 12_000)
