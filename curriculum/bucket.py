@@ -153,22 +153,22 @@ def _scan(run: BucketRun) -> tuple[Scanned, Counter[str]]:
     return scanned, run.gathered.problems.kinds if run.gathered else problems.kinds
 
 
-def _scan_tasks(run: BucketRun, scanned: Scanned) -> list[ScanTask]:
+def _scan_tasks(run: BucketRun, scanned: Scanned) -> Iterator[ScanTask]:
+    """A task per shard, with how much of it may still be in the sample."""
     options = run.options
-    files = zip(scanned.shards, _reason_files(run, scanned), score_files(run, scanned), strict=True)
-    return [
-        ScanTask(
+    reasons, scores = _reason_files(run, scanned), score_files(run, scanned)
+    for shard, own_reasons, own_scores in zip(scanned.shards, reasons, scores, strict=True):
+        yield ScanTask(
             shard=shard,
             score_field=run.score_field,
             metric=options.chosen_metric,
             parameters=options.parameters,
             hash_lines=options.ties == "split",
-            reasons=reasons,
-            scores=scores,
+            reasons=own_reasons,
+            scores=own_scores,
             every_metric=options.compare_metrics,
+            bound=scanned.sample.bound,
         )
-        for shard, reasons, scores in files
-    ]
 
 
 def _reason_files(run: BucketRun, scanned: Scanned) -> list[AnyPath | None]:

@@ -16,6 +16,7 @@ from curriculum.inputs import InputFile
 from curriculum.metrics import Scores
 from curriculum.stores import to_path
 
+HIGHEST = 2**64 - 1
 SAMPLED = 2_000  # rollouts: the share of some kind among them is right to a percent or so
 
 
@@ -27,6 +28,11 @@ class Sample:
     hashes: HashArray
     places: IntArray
     scores: Scores
+
+    @property
+    def bound(self) -> int:
+        """The highest hash that another rollout may have to be taken, too."""
+        return int(self.hashes[-1]) if len(self.hashes) == SAMPLED else HIGHEST
 
     @staticmethod
     def join(parts: Sequence[Sample], before: Sequence[int]) -> Sample:

@@ -26,7 +26,7 @@ from curriculum.inputs import Shard
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
 from curriculum.rejected import ProblemLog, Problems
 from curriculum.rollouts import ScoreReader, is_blank
-from curriculum.sample import Sample, hash_offsets, lowest
+from curriculum.sample import HIGHEST, Sample, hash_offsets, lowest
 from curriculum.score_rows import ScoreRows
 from curriculum.stores import AnyPath
 
@@ -43,7 +43,8 @@ SCORES_AT_ONCE = 1 << 17
 @dataclass(frozen=True)
 class ScanTask:
     """A shard, what to read of its lines, and where the reasons of its malformed lines go, and the
-    rows of the score table (None: nowhere). `every_metric` says to measure by all of them."""
+    rows of the score table (None: nowhere). `every_metric` says to measure by all of them. No
+    rollout whose hash is above `bound` is sampled."""
 
     shard: Shard
     score_field: str
@@ -53,6 +54,7 @@ class ScanTask:
     reasons: AnyPath | None = None
     scores: AnyPath | None = None
     every_metric: bool = False
+    bound: int = HIGHEST
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,8 @@ class _Scanner:
         starts = self._next_offset + np.cumsum(whole) - whole
         self._next_offset += int(whole.sum())
         hashes = hash_offsets(self._task.shard.file, starts[lines])
-        chosen = lowest(hashes)
+        low = np.flatnonzero(hashes <= np.uint64(min(self._sample.bound, self._task.bound)))
+        chosen = low[lowest(hashes[low])]
         part = Sample(hashes[chosen], chosen, scores.take(defined[chosen]))
         self._sample = Sample.join([self._sample, part], [0, self._scored])
         self._scored += len(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def scan(path: Path, shard_bytes: int, metric: str) -> Scanned:
     scanned = Scanned(list(cut_shards(find_files([str(path)]), shard_bytes)))
     for shard in scanned.shards:
         task = ScanTask(shard, "score", METRICS[metric], MetricParameters(), hash_lines=False)
-        scanned.add(scan_shard(task))
+        scanned.add(scan_shard(replace(task, bound=scanned.sample.bound)))
     return scanned
 
 
