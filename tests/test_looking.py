@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from curriculum.bucketers import cut_at, percentile_edges
 from curriculum.compare import compare
 from curriculum.metrics import METRICS, MetricParameters, measure
+from tests.stores import Store, store_tree
 from tests.support import Script, lines, rollout, tree, write_jsonl
 
 FEW = ([1, 1], [0, 1, 1], [0, 0], [1, 0], [0, 0, 0], [1, 1, None], [None], [0.5, 0.7])
@@ -456,3 +457,15 @@ def test_without_matplotlib_the_flag_says_how_to_get_it(
     monkeypatch.setattr("curriculum.plot.find_spec", lambda name: None)
     code, _, err = bucket("-i", source, "-o", tmp_path / "out", "--plot", tmp_path / "p.png")
     assert (code, "pip install 'rollout-curriculum[plot]'" in err) == (2, True)
+
+
+def test_a_dry_run_leaves_nothing_in_a_store(
+    store: Store, bucket: Script, preprocess: Script
+) -> None:
+    rollouts = "".join(json.dumps(rollout(i % 2, prompt=str(i))) + "\n" for i in range(9))
+    store.put("in/a.jsonl", rollouts.encode())
+    assert bucket("-i", store / "in", "-o", store / "out", "-n", 2, "--dry-run")[0] == 0
+    assert store_tree(store / "out") == {}
+    assert bucket("-i", store / "in", "-o", store / "out", "-n", 2)[0] == 0
+    assert preprocess("-i", store / "out", "-o", store / "sets", "--dry-run")[0] == 0
+    assert store_tree(store / "sets") == {}

@@ -9,10 +9,11 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from curriculum.metrics import METRICS
-from tests.support import DATA, Script, lines, needs_data, rows
+from tests.support import DATA, Script, lines, needs_data, rows, tree
 
 pytestmark = needs_data
 
@@ -148,3 +149,34 @@ def test_filters_and_combined_sets(
     for side, split in enumerate(SPLITS):
         combined = rows(tmp_path / f"p/combined_{split}.parquet")
         assert combined == [row for found in single for row in found[side]]
+
+
+def test_real_prompts_that_all_models_solve_or_none(tmp_path: Path, bucket: Script) -> None:
+    source = DATA / "gsm8k_mixed6/gsm8k_mixed6.jsonl"
+    table = tmp_path / "scores.parquet"
+    flags = ("--solved-unsolved", "--scores", table, "--compare-metrics", "--dry-run")
+    assert bucket("-i", source, "-o", tmp_path / "out", *flags)[0] == 0
+    found = pd.read_parquet(table)
+    loaded = [json.loads(line) for line in lines(source)]
+    scores = [[float(entry["score"]) for entry in rollout["reward"]] for rollout in loaded]
+    assert found["key"].tolist() == [rollout["key"] for rollout in loaded]
+    assert found["line"].tolist() == list(range(1, len(loaded) + 1))
+    assert found["num_passes"].tolist() == [sum(some) for some in scores]
+    for name, wanted in (("solved", 1.0), ("unsolved", 0.0)):
+        all_alike = [set(some) == {wanted} for some in scores]
+        assert (found["bucket"] == name).tolist() == all_alike
+    assert found["bucket"].value_counts()[["solved", "unsolved"]].tolist() == [153, 109]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_real_cumulative_sets_equal_combined_ones(
+    tmp_path: Path, bucket: Script, preprocess: Script, name: str
+) -> None:
+    assert bucket("-i", DATA / name, "-o", tmp_path / "b")[0] == 0
+    assert preprocess("-i", tmp_path / "b", "-o", tmp_path / "once", "--cumulative")[0] == 0
+    apart = ("-i", tmp_path / "b", "-o", tmp_path / "apart")
+    assert preprocess(*apart)[0] == 0
+    for stage, buckets in (("and_2", ["easy", "medium"]), ("to_3", ["easy", "medium", "hard"])):
+        flags = ("--combine", "--output-name", f"stage1_{stage}", "--buckets", *buckets)
+        assert preprocess(*apart, *flags)[0] == 0
+    assert tree(tmp_path / "once") == tree(tmp_path / "apart")
