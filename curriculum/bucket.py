@@ -64,7 +64,7 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
     output = to_path(options.output_dir)
     check_writable(output)
     for flag, name in options.named_files.items():
-        check_named(flag, to_path(name))
+        check_named(flag, to_path(name), output)
     score_field = options.score_field or DEFAULT_SCORE_FIELD
     dump = find_dump(files, options.dump_flags, score_field)
     passes = (4 if dump else 2) - options.dry_run
@@ -92,7 +92,9 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
         stage_named(run, scanned, found, report, named)
         if not options.dry_run:
             outputs.commit(manifest, old)
-        named.put_in_place()
+        named.put_in_place(
+            "no bucket was written" if options.dry_run else "the buckets are new and in place"
+        )
     return report
 
 

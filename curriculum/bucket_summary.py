@@ -13,7 +13,7 @@ from curriculum.bucketers import difficulty
 from curriculum.compare import Likeness
 from curriculum.dump_find import Dump
 from curriculum.dump_summary import dump_lines
-from curriculum.histogram import Bar, Bins, bars_of, histogram_lines
+from curriculum.histogram import Bar, Bins, bars_of, histogram_lines, shorten
 from curriculum.manifests import BucketingManifest, BucketRecord, part_pattern
 from curriculum.plot import Picture
 from curriculum.stores import to_path
@@ -115,7 +115,7 @@ def bucketing_summary(report: BucketingReport) -> str:
     return "\n".join(
         [
             *(["Dry run: no bucket was written.", ""] if report.dry_run else []),
-            f"{plural(counts.bucketed, 'rollout')} in {len(manifest.buckets)} buckets "
+            f"{plural(counts.bucketed, 'rollout')} in {plural(len(manifest.buckets), 'bucket')} "
             f"by {label} ({direction}), {method}:",
             "",
             *table(rows, left=2),
@@ -155,7 +155,7 @@ def trust_line(trust: Trust) -> str:
     low, high = trust.responses
     each = plural(low, "response") + " each" if low == high else f"{low:,} to {high:,} responses"
     if trust.share is None:
-        return f"With {each} nothing says how many rollouts truly belong in another bucket."
+        return f"With {each}, nothing says how many rollouts truly belong in another bucket."
     return (
         f"With {each}, expect {100 * trust.share:.0f}% of rollouts to truly belong in another "
         f"bucket ({trust.posterior})."
@@ -191,16 +191,17 @@ def picture(report: BucketingReport) -> Picture:
     counts, metric = report.manifest.counts, report.manifest.metric
     label = metric_label(report)
     direction = "higher is easier" if metric.higher_is_easier else "higher is harder"
-    buckets = [
-        (f"{bucket.name}: {bucket.count:,} ({share(bucket.count, counts.bucketed)})", facts.bars)
-        for bucket, facts in zip(report.manifest.buckets, report.facts, strict=True)
-    ]
+    shares = (
+        f"{shorten(bucket.name)}: {bucket.count:,} ({share(bucket.count, counts.bucketed)})"
+        for bucket in report.manifest.buckets
+    )
+    bars = (facts.bars for facts in report.facts)
     trust = trust_line(report.trust) if report.trust else ""
     return Picture(
         title=f"{plural(counts.bucketed, 'rollout')} by {label}",
         subtitle=trust,
         label=f"{label} ({direction})",
-        buckets=buckets,
+        buckets=list(zip(shares, bars, strict=True)),
         bins=report.bins,
         cuts=difficulty(report.cuts.edges, metric.higher_is_easier),
     )

@@ -49,9 +49,11 @@ def choose_bins(parts: Sequence[FloatArray]) -> Bins:
     least = max(high / MOST_BARS - low / MOST_BARS, 1e-300)
     power = 10.0 ** math.floor(math.log10(least))
     step = next(size * power for size in (1, 2, 5, 10) if size * power >= least)
-    first, last = low // step, high // step
+    first, last = (math.floor(round(end / step, 9)) for end in (low, high))
     with np.errstate(over="ignore"):
         starts = (first + np.arange(last - first + 1)) * step
+        # As metric values are: 3 * 0.1 is not 0.3, and a value of 0.3 would be on its other side.
+        starts = np.array([float(f"{start:.12g}") for start in starts.tolist()])
     apart = np.isfinite(starts).all() and (starts[1:] > starts[:-1]).all()
     return Bins(starts if apart else np.array([low]), single=False)
 
@@ -100,7 +102,7 @@ def histogram_lines(
     for i, name in enumerate(names):
         if i and len(names) <= MOST_BUCKETS:
             lines.append(f"---- {cuts[i - 1]} ".ljust(WIDTH, "-"))
-        heads = [_shorten(name), *[""] * len(labels[i])]
+        heads = [shorten(name), *[""] * len(labels[i])]
         lengths = [_length(bar.count, largest, room) for bar in ordered[i]] or [0]
         for head, label, count, length in zip(heads, labels[i], counts[i], lengths, strict=False):
             line = f"{head:{name_width}}  {label:>{label_width}}  {'#' * length} {count}"
@@ -117,7 +119,8 @@ def _label(bar: Bar) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _shorten(name: str) -> str:
+def shorten(name: str) -> str:
+    """A bucket's name in at most NAME_WIDTH columns."""
     return name if len(name) <= NAME_WIDTH else name[: NAME_WIDTH - 2] + ".."
 
 

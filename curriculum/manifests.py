@@ -180,6 +180,17 @@ class PreprocessingManifest(msgspec.Struct, frozen=True):
         return [*sets, *self.rejected]
 
 
+def cumulative_name(last: int) -> str:
+    """What the set of the first so many stages is called."""
+    return f"stage1_{'and' if last == 2 else 'to'}_{last}"
+
+
+def is_cumulative(name: str) -> bool:
+    """Whether a set has such a name."""
+    last = name.rpartition("_")[2]
+    return last.isdecimal() and name == cumulative_name(int(last))
+
+
 def is_inside(name: str) -> bool:
     """Whether a relative name stays in its directory: a plain file name, or one below REJECTED."""
     path = PurePosixPath(name)

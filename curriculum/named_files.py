@@ -3,24 +3,29 @@ when the run is done. Only those that this toolkit wrote are replaced."""
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
+from pathlib import Path
 
 from curriculum.errors import InputError
+from curriculum.manifests import REJECTED
 from curriculum.outputs import check_writable
 from curriculum.stores import AnyPath, move
 from curriculum.version import NAME
 
+HIDDEN = ".curriculum"
 _LOOKED_AT = 1 << 16  # bytes at either end, where our name is
 
 
-def check_named(flag: str, path: AnyPath) -> None:
-    """Raise InputError unless the file can be written, and replaces none of somebody else."""
+def check_named(flag: str, path: AnyPath, output: AnyPath) -> None:
+    """Raise InputError unless the file can be written, and replaces none of somebody else nor one
+    of those that a run writes to `output`."""
     check_writable(path.parent)
     if path.is_dir():
         found = "this is a directory"
+    elif path.name.startswith(HIDDEN) or path.parent.resolve() == (output / REJECTED).resolve():
+        found = "the toolkit has files of its own there"
     elif path.exists() and not _is_ours(path):
-        found = "this file is there already, and the toolkit did not write it"
+        found = "this file is there already, and no such flag wrote it"
     else:
         return
     raise InputError(
@@ -43,6 +48,7 @@ class NamedFiles:
 
     def __init__(self) -> None:
         self._staged: dict[AnyPath, AnyPath] = {}
+        self._made: list[Path] = []
 
     def __enter__(self) -> NamedFiles:
         return self
@@ -51,15 +57,34 @@ class NamedFiles:
         for staged in self._staged:
             with suppress(OSError):
                 staged.unlink(missing_ok=True)
+        for directory in self._made:
+            with suppress(OSError):  # it is not empty
+                directory.rmdir()
 
     def stage(self, path: AnyPath) -> AnyPath:
-        """Where to write a file until all are put in place."""
+        """Where to write a file until all are put in place; a killed run's is written over."""
+        path = path.resolve()  # of a link, the file that it leads to
+        if isinstance(path, Path):
+            self._made += [parent for parent in path.parents if not parent.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
-        staged = path.parent / f".curriculum-{os.urandom(4).hex()}{path.suffix}"
+        staged = path.parent / f"{HIDDEN}-{path.name}"
         self._staged[staged] = path
         return staged
 
-    def put_in_place(self) -> None:
-        """Make the staged files those that were named."""
+    def put_in_place(self, written: str) -> None:
+        """Make the staged files those that were named; `written` says what is in place already.
+        Raises InputError where the disk refuses."""
         for staged, path in self._staged.items():
-            move(staged, path)
+            _put(staged, path, written)
+
+
+def _put(staged: AnyPath, path: AnyPath, written: str) -> None:
+    try:
+        move(staged, path)
+    except OSError as error:
+        raise InputError(
+            f"this file could not be put in place ({error.strerror or error})",
+            where=str(path),
+            expected="a directory with room",
+            fix=f"mend the cause and run again; {written}",
+        ) from error

@@ -156,9 +156,15 @@ class BucketOptions:
         names = name_buckets(self.cut_into, self.bucket_names, ascending, easier)
         if not self.solved_unsolved:
             return names
-        names = (SOLVED, *names, UNSOLVED)
-        check_names("--bucket-names", names)
-        return names
+        taken = [name for name in names if name.casefold() in (SOLVED, UNSOLVED)]
+        if taken:
+            raise UsageError(
+                f"{taken[0]!r} is the name of a bucket of --solved-unsolved",
+                where="--bucket-names",
+                expected=f"names of the {plural(self.cut_into, 'bucket')} between",
+                fix=f"leave out {taken[0]!r}, or choose another name",
+            )
+        return (SOLVED, *names, UNSOLVED)
 
     @property
     def inner(self) -> slice:

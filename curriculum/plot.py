@@ -120,9 +120,19 @@ def _fill(figure: Any, picture: Picture, colours: Any) -> None:
         legend = [legend[0], legend[-1]]
     # What begins with _ would be left out.
     labels = [f" {words}" if words.startswith("_") else words for _, words in legend]
-    figure.legend(
-        [handle for handle, _ in legend], labels, ncols=3, loc="outside lower center", frameon=False
-    )
+    _add_legend(figure, [handle for handle, _ in legend], labels)
+
+
+def _add_legend(figure: Any, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """Below the picture, in as many columns as fit."""
+    for columns in (3, 2, 1):
+        legend = figure.legend(
+            handles, labels, ncols=columns, loc="outside lower center", frameon=False
+        )
+        figure.draw_without_rendering()
+        if legend.get_window_extent().width <= figure.bbox.width or columns == 1:
+            return
+        legend.remove()
 
 
 class _Axis:

@@ -13,7 +13,12 @@ import numpy as np
 
 from curriculum.arrays import HashArray, LengthArray
 from curriculum.columns import Notes, Topic
-from curriculum.manifests import UNSCORED_FILE, PreprocessingManifest, SetRecord
+from curriculum.manifests import (
+    UNSCORED_FILE,
+    PreprocessingManifest,
+    SetRecord,
+    is_cumulative,
+)
 from curriculum.options import DEFAULT_DATA_SOURCE
 from curriculum.prompts import repeated_prompts, shared_prompts
 from curriculum.rejected import set_aside
@@ -265,7 +270,8 @@ def _empty_warnings(report: PreprocessingReport) -> list[str]:
     if report.moved:
         warnings.append(
             f"{plural(report.moved, 'prompt')} moved to the other side of the split, to give a "
-            "bucket rows on a side that had none; preprocessing.json lists them."
+            "bucket rows on a side that had none; preprocessing.json "
+            f"{'would list' if report.dry_run else 'lists'} them."
         )
     return warnings
 
@@ -274,7 +280,11 @@ def _neighbour_warnings(report: PreprocessingReport) -> list[str]:
     """Sets of other runs in the same directory that do not go together with this run's."""
     mine, new = report.record, {facts.name for facts in report.sets}
     others = {name: r for name, r in report.manifest.sets.items() if name not in new}
+    stages = {name for name in new if is_cumulative(name)}
     differing = {
+        "by an earlier --cumulative, over other buckets or more of them: no stage of this run's": [
+            name for name in others if stages and is_cumulative(name)
+        ],
         "from another bucketing: their index is another, and prompts that were moved may be on the "
         "other side": [n for n, r in others.items() if r.bucketing != mine.bucketing],
         "with another --seed or --val-ratio: val prompts of one may train in the other": [
@@ -286,7 +296,7 @@ def _neighbour_warnings(report: PreprocessingReport) -> list[str]:
     }
     return [
         f"{report.output_dir} also holds {', '.join(names)}, made {reason}. Remove them, or write "
-        "them again with the same flags."
+        "them again with the same flags, if their buckets are still there."
         for reason, names in differing.items()
         if names
     ]

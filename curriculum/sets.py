@@ -6,7 +6,13 @@ from collections.abc import Mapping
 
 from curriculum.directory import BucketDirectory
 from curriculum.errors import InputError
-from curriculum.manifests import MovedPrompt, PreprocessingManifest, SetRecord, printable
+from curriculum.manifests import (
+    MovedPrompt,
+    PreprocessingManifest,
+    SetRecord,
+    cumulative_name,
+    printable,
+)
 from curriculum.options import PreprocessOptions
 from curriculum.preprocess_summary import SetFacts
 from curriculum.settings import Settings
@@ -30,11 +36,6 @@ def name_sets(options: PreprocessOptions, directory: BucketDirectory) -> dict[st
             _check_free(name, directory, "--cumulative", "bucket again with other --bucket-names")
             sets[name] = chosen[:last]
     return sets
-
-
-def cumulative_name(last: int) -> str:
-    """What the set of the first so many stages is called."""
-    return f"stage1_{'and' if last == 2 else 'to'}_{last}"
 
 
 def _check_free(name: str, directory: BucketDirectory, flag: str, fix: str) -> None:

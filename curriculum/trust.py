@@ -27,6 +27,7 @@ PAIRS_AT_ONCE = 16
 ATOMS = 32  # scores of other prompts in each draw of the bootstrap
 NUMBERS = 500_000  # random ones in all draws together, about
 SEED = 0
+REPEATED = 0.1  # the least share of rollouts with more than one response
 CORRELATION = (1e-3, 1 - 1e-3)  # of the scores of one prompt: the least and most it is taken to be
 
 
@@ -56,7 +57,7 @@ class Cuts:
 @dataclass(frozen=True)
 class Trust:
     """The expected share of rollouts whose true bucket is another, None where nothing says so
-    because there is one response each; by which posterior; and the least and the most responses
+    because nearly all have one response; by which posterior; and the least and the most responses
     of a rollout."""
 
     share: float | None
@@ -76,20 +77,25 @@ def misplaced(
         pass_at = parameters.pass_threshold
         passes = np.where(scores.values >= pass_at, pass_at, pass_at - 1)
         scores = Scores(passes, scores.offsets)
-    levels = np.unique(scores.values)
-    mass = prior_mass(scores)
-    two = len(levels) <= 2
+    two = len(np.unique(scores.values)) <= 2
     posterior = "Beta posterior" if two else "bootstrap"
+    mass = None if _is_once(scores) else prior_mass(scores)
     if mass is None:
         return Trust(None, posterior, responses)
     chances = _Chances(cuts, metric, parameters)
-    share = chances.beta(scores, places, mass) if two else chances.bootstrap(scores, places, mass)
+    with np.errstate(over="ignore", invalid="ignore"):  # scores near the end of the doubles
+        share = (chances.beta if two else chances.bootstrap)(scores, places, mass)
     return Trust(share, posterior, responses)
+
+
+def _is_once(scores: Scores) -> bool:
+    """Whether so few prompts have several responses that these say nothing of the others."""
+    return int((scores.counts > 1).sum()) < REPEATED * len(scores.counts)
 
 
 def prior_mass(scores: Scores) -> float | None:
     """How many responses to a prompt tell as much of it as all other prompts do; None where no
-    rollout has two.
+    rollout has two, and where scores are beyond what can be squared.
 
     It is 1/r - 1, with r the correlation of two scores of one prompt, by its analysis-of-variance
     estimator (Donner, 1986); for a Beta distribution of pass rates it is the sum of its parameters.
@@ -97,9 +103,14 @@ def prior_mass(scores: Scores) -> float | None:
     counts, total, rollouts = scores.counts, len(scores.values), len(scores.counts)
     if total == rollouts or rollouts < 2:
         return None
-    means = scores.sums(scores.values) / counts
-    within = float(((scores.values - means[scores.rows]) ** 2).sum()) / (total - rollouts)
-    between = float((counts * (means - scores.values.mean()) ** 2).sum()) / (rollouts - 1)
+    with np.errstate(over="ignore"):
+        largest = float(scores.values.max()) - float(scores.values.min())
+    if not np.isfinite(largest):
+        return None
+    values = (scores.values - scores.values.min()) / (largest or 1.0)
+    means = scores.sums(values) / counts
+    within = float(((values - means[scores.rows]) ** 2).sum()) / (total - rollouts)
+    between = float((counts * (means - values.mean()) ** 2).sum()) / (rollouts - 1)
     size = (total - float((counts**2).sum()) / total) / (rollouts - 1)
     spread = between + (size - 1) * within
     correlation = (between - within) / spread if spread > 0 else 0.5

@@ -122,3 +122,13 @@ def test_combined_or_cumulative(tmp_path: Path, buckets: Path, preprocess: Scrip
     flags = ("--combine", "--cumulative")
     code, _, err = preprocess("-i", buckets, "-o", tmp_path / "out", *flags)
     assert (code, "leave out one of them" in err) == (2, True)
+
+
+def test_stages_of_an_earlier_series_are_told(
+    tmp_path: Path, buckets: Path, preprocess: Script
+) -> None:
+    command = ("-i", buckets, "-o", tmp_path / "out", "--cumulative")
+    assert "earlier --cumulative" not in preprocess(*command)[2]
+    assert "earlier --cumulative" not in preprocess(*command)[2]
+    _, _, err = preprocess(*command, "--buckets", "easy", "hard")
+    assert "stage1_to_3, stage1_to_4, stage1_to_5, made by an earlier --cumulative" in err

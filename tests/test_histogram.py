@@ -88,3 +88,10 @@ def test_text_fits_a_terminal(names: list[str], counts: list[int], low: float) -
     assert max(map(len, found)) <= WIDTH
     if len(names) > MOST_BUCKETS:
         assert len(found) == len(names)
+
+
+def test_values_on_round_numbers_are_all_on_the_same_side() -> None:
+    values = np.array([float(f"{k / 20:.12g}") for k in range(21)])
+    bars = bars_of(values, choose_bins([values]))
+    assert [bar.count for bar in bars] == [2] * 10 + [1]
+    assert [bar.low for bar in bars] == [k / 10 for k in range(11)]

@@ -94,7 +94,12 @@ def test_a_dry_run_of_preprocessing_says_the_same_but_for_sizes(
     code, real, err = preprocess(*command, *flags)
     dry = dry.removeprefix("Dry run: nothing was written.\n\n").replace("would write", "wrote")
     assert squeezed(dry) == squeezed(re.sub(r"[\d.]+ k?B +(\S+ [\d.]+%|-)", "- -", real))
-    for would, did in (("would be set aside", "set aside"), ("would not be", "was not")):
+    verbs = (
+        ("would be set aside", "set aside"),
+        ("would not be", "was not"),
+        ("would list", "lists"),
+    )
+    for would, did in verbs:
         warned = warned.replace(would, did)
     assert warned == err
 
@@ -185,7 +190,7 @@ def test_nothing_between_solved_and_unsolved_is_told(tmp_path: Path, bucket: Scr
 def test_a_bucket_cannot_be_called_solved_too(tmp_path: Path, source: Path, bucket: Script) -> None:
     flags = ("--bucket-names", "Solved", "hard", "--solved-unsolved")
     code, _, err = bucket("-i", source, "-o", tmp_path / "out", *flags)
-    assert (code, "is there twice" in err) == (2, True)
+    assert (code, "is the name of a bucket of --solved-unsolved" in err) == (2, True)
 
 
 # --- the comparison of metrics
@@ -412,7 +417,7 @@ def test_files_of_others_are_not_replaced(
     mine = tmp_path / ("mine.png" if flag == "--plot" else "mine.parquet")
     mine.write_text("mine")
     code, _, err = bucket("-i", source, "-o", tmp_path / "out", flag, mine)
-    assert (code, "the toolkit did not write it" in err) == (1, True)
+    assert (code, "no such flag wrote it" in err) == (1, True)
     assert not (tmp_path / "out").exists()
     assert mine.read_text() == "mine"
 
@@ -469,3 +474,83 @@ def test_a_dry_run_leaves_nothing_in_a_store(
     assert bucket("-i", store / "in", "-o", store / "out", "-n", 2)[0] == 0
     assert preprocess("-i", store / "out", "-o", store / "sets", "--dry-run")[0] == 0
     assert store_tree(store / "sets") == {}
+
+
+def test_a_link_stays_a_link(tmp_path: Path, source: Path, bucket: Script) -> None:
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "s.parquet"
+    link.symlink_to(tmp_path / "there/real.parquet")
+    assert bucket("-i", source, "-o", tmp_path / "out", "--scores", link)[0] == 0
+    assert link.is_symlink()
+    assert len(pd.read_parquet(tmp_path / "there/real.parquet")) == 64
+
+
+@pytest.mark.parametrize("name", ["rejected/s.parquet", ".curriculum-s.parquet"])
+def test_places_of_the_toolkit_are_no_place_for_a_table(
+    tmp_path: Path, source: Path, bucket: Script, name: str
+) -> None:
+    out = tmp_path / "out"
+    code, _, err = bucket("-i", source, "-o", out, "--scores", out / name)
+    assert (code, "has files of its own there" in err) == (1, True)
+    assert not out.exists()
+
+
+def test_a_table_that_cannot_be_put_in_place_says_what_is(
+    tmp_path: Path, source: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("curriculum.named_files.move", full)
+    flags = ("-o", tmp_path / "out", "--scores", tmp_path / "new/s.parquet")
+    code, _, err = bucket("-i", source, *flags)
+    assert code == 1
+    assert "could not be put in place (No space left on device)" in err
+    assert "the buckets are new and in place" in err
+    assert (tmp_path / "out/bucketing.json").is_file()
+    assert not (tmp_path / "new").exists()
+
+
+def test_one_score_beyond_all_measure_stops_nothing(tmp_path: Path, bucket: Script) -> None:
+    for worst in (-1.7976931348623157e308, 1e155, 1e200):
+        rollouts = [rollout(*(i * j % 3 % 2 for j in range(4)), prompt=str(i)) for i in range(30)]
+        rollouts[7]["reward"][1]["score"] = worst
+        write_jsonl(tmp_path / "a.jsonl", rollouts)
+        command = ("-i", tmp_path / "a.jsonl", "-o", tmp_path / "out")
+        assert bucket(*command, "--compare-metrics")[0] == 0
+        assert bucket(*command, "-m", "variance", "--solved-unsolved")[0] in (0, 1)
+
+
+def test_few_rollouts_with_several_responses_say_nothing_of_the_others(
+    tmp_path: Path, bucket: Script
+) -> None:
+    rollouts = [rollout(i % 2, prompt=str(i)) for i in range(98)]
+    rollouts += [rollout(1, 1, 1, 1), rollout(0, 0, 0, 0)]
+    write_jsonl(tmp_path / "a.jsonl", rollouts)
+    _, out, _ = bucket("-i", tmp_path / "a.jsonl", "-o", tmp_path / "out", "-n", 2)
+    assert "With 1 to 4 responses, nothing says how many rollouts truly belong" in out
+
+
+@pytest.mark.usefixtures("drawing")
+@pytest.mark.parametrize("flags", [("-n", 5), ("-n", 10), ("--bucket-names", "w" * 60, "x" * 60)])
+def test_the_legend_is_in_the_picture(
+    tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch, flags: tuple[Any, ...]
+) -> None:
+    from matplotlib.figure import Figure
+
+    seen: list[tuple[float, float]] = []
+    save = Figure.savefig
+
+    def look(figure: Figure, *given: Any, **named: Any) -> None:
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        box = legend.get_window_extent()
+        seen.append((box.x0, figure.bbox.width - box.x1))
+        save(figure, *given, **named)
+
+    monkeypatch.setattr(Figure, "savefig", look)
+    rollouts = [rollout(i / 50_000, prompt=str(i)) for i in range(20_000)]
+    write_jsonl(tmp_path / "a.jsonl", rollouts)
+    command = ("-i", tmp_path / "a.jsonl", "-o", tmp_path / "out", "--plot", tmp_path / "p.png")
+    assert bucket(*command, *flags)[0] == 0
+    assert min(seen[0]) >= -1
