@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -49,9 +48,6 @@ from curriculum.scan import (
 )
 from curriculum.stores import AnyPath, any_in_store, to_path
 from curriculum.workers import Workers
-
-if TYPE_CHECKING:
-    pass
 
 
 def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> BucketingReport:
@@ -159,6 +155,7 @@ def _scan_tasks(run: BucketRun, scanned: Scanned) -> Iterator[ScanTask]:
     """A task per shard, with how much of it may still be in the sample."""
     options = run.options
     reasons, scores = _reason_files(run, scanned), score_files(run, scanned)
+    numbers = {file.path: number for number, file in enumerate(run.rollouts)}
     for shard, own_reasons, own_scores in zip(scanned.shards, reasons, scores, strict=True):
         yield ScanTask(
             shard=shard,
@@ -170,6 +167,7 @@ def _scan_tasks(run: BucketRun, scanned: Scanned) -> Iterator[ScanTask]:
             scores=own_scores,
             every_metric=options.compare_metrics,
             bound=scanned.sample.bound,
+            file=numbers[shard.file.path],
         )
 
 

@@ -51,9 +51,9 @@ def choose_bins(parts: Sequence[FloatArray]) -> Bins:
     step = next(size * power for size in (1, 2, 5, 10) if size * power >= least)
     first, last = (math.floor(round(end / step, 9)) for end in (low, high))
     with np.errstate(over="ignore"):
-        starts = (first + np.arange(last - first + 1)) * step
-        # As metric values are: 3 * 0.1 is not 0.3, and a value of 0.3 would be on its other side.
-        starts = np.array([float(f"{start:.12g}") for start in starts.tolist()])
+        steps = ((first + np.arange(last - first + 1)) * step).tolist()
+    # As metric values are: 3 * 0.1 is not 0.3, and a value of 0.3 would be on its other side.
+    starts = np.array([float(f"{start:.12g}") for start in steps], np.float64)
     apart = np.isfinite(starts).all() and (starts[1:] > starts[:-1]).all()
     return Bins(starts if apart else np.array([low]), single=False)
 

@@ -24,7 +24,7 @@ def check_named(flag: str, path: AnyPath, output: AnyPath) -> None:
         found = "this is a directory"
     elif path.name.startswith(HIDDEN) or path.parent.resolve() == (output / REJECTED).resolve():
         found = "the toolkit has files of its own there"
-    elif path.exists() and not _is_ours(path):
+    elif path.exists() and not (path.is_file() and _is_ours(path)):
         found = "this file is there already, and no such flag wrote it"
     else:
         return

@@ -101,7 +101,7 @@ def _fill(figure: Any, picture: Picture, colours: Any) -> None:
             )[0]
         )  # fmt: skip
         beneath += heights
-    for cut in np.unique(picture.cuts):
+    for cut in filter(axis.shows, np.unique(picture.cuts).tolist()):
         axes.axvline(axis.at(cut), color="white", linewidth=3)
         axes.axvline(axis.at(cut), color="black", linestyle="--", linewidth=1.5)
     if picture.bins.single:
@@ -148,8 +148,13 @@ class _Axis:
 
     def place(self, bar: Bar) -> int:
         """The number of a bar's bin."""
-        middle = bar.low if self._bins.single else (bar.low + bar.high) / 2
+        middle = bar.low if self._bins.single else bar.low / 2 + bar.high / 2
         return max(int(np.searchsorted(self._bins.starts, middle, side="right")) - 1, 0)
+
+    def shows(self, value: float) -> bool:
+        """Whether a value is among the bars."""
+        starts = self._bins.starts
+        return bool(starts[0] <= value <= starts[-1] + (0 if self._bins.single else self.width))
 
     def at(self, value: float) -> float:
         """Where a value stands."""

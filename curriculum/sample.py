@@ -12,9 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from curriculum.arrays import HashArray, IntArray
-from curriculum.inputs import InputFile
 from curriculum.metrics import Scores
-from curriculum.stores import to_path
 
 HIGHEST = 2**64 - 1
 SAMPLED = 2_000  # rollouts: the share of some kind among them is right to a percent or so
@@ -55,12 +53,12 @@ def lowest(hashes: HashArray) -> IntArray:
     return np.asarray(some[np.argsort(hashes[some], kind="stable")])
 
 
-def hash_offsets(file: InputFile, offsets: IntArray) -> HashArray:
-    """A hash of where a line starts, for each of some lines of a file: the file's name and the
-    offset, through the finalizer of splitmix64 (Steele et al., 2014)."""
-    name = to_path(file.path).name.encode("utf-8", "surrogateescape")
-    seed = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
-    mixed = offsets.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
+def hash_offsets(file: int, offsets: IntArray) -> HashArray:
+    """A hash of where a line starts, for each of some lines of the file of that number: through
+    the finalizer of splitmix64 (Steele et al., 2014)."""
+    digest = hashlib.blake2b(str(file).encode(), digest_size=8).digest()
+    mixed = offsets.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed += np.uint64(int.from_bytes(digest, "little"))
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     return np.asarray(mixed ^ (mixed >> np.uint64(31)))

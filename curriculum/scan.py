@@ -44,7 +44,7 @@ SCORES_AT_ONCE = 1 << 17
 class ScanTask:
     """A shard, what to read of its lines, and where the reasons of its malformed lines go, and the
     rows of the score table (None: nowhere). `every_metric` says to measure by all of them. No
-    rollout whose hash is above `bound` is sampled."""
+    rollout whose hash is above `bound` is sampled; `file` numbers the files."""
 
     shard: Shard
     score_field: str
@@ -55,6 +55,7 @@ class ScanTask:
     scores: AnyPath | None = None
     every_metric: bool = False
     bound: int = HIGHEST
+    file: int = 0
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ class _Scanner:
         whole = lengths.astype(np.int64) + 1
         starts = self._next_offset + np.cumsum(whole) - whole
         self._next_offset += int(whole.sum())
-        hashes = hash_offsets(self._task.shard.file, starts[lines])
+        hashes = hash_offsets(self._task.file, starts[lines])
         low = np.flatnonzero(hashes <= np.uint64(min(self._sample.bound, self._task.bound)))
         chosen = low[lowest(hashes[low])]
         part = Sample(hashes[chosen], chosen, scores.take(defined[chosen]))

@@ -10,7 +10,7 @@ responses solve, or none, would seem to be far more in doubt than they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,9 +24,11 @@ STEP = 0.005
 LOGITS = np.arange(-20, 20 + STEP / 2, STEP)
 PAIRS_AT_ONCE = 16
 
-ATOMS = 32  # scores of other prompts in each draw of the bootstrap
+ATOMS = 32, 1024  # scores of other prompts in each draw of the bootstrap, at least and at most
+ROW_NUMBERS = 1 << 16  # about so many at a time: a rollout may have very many responses
 NUMBERS = 500_000  # random ones in all draws together, about
 SEED = 0
+NEXT_TO = 1e-9  # beside a threshold: more than rounding
 REPEATED = 0.1  # the least share of rollouts with more than one response
 CORRELATION = (1e-3, 1 - 1e-3)  # of the scores of one prompt: the least and most it is taken to be
 
@@ -148,13 +150,33 @@ class _Chances:
         """The share for any scores: each prompt's own, and those of others as `mass` more, get
         random weights."""
         rng = np.random.Generator(np.random.PCG64(SEED))
-        own, there = _in_rows(scores)
-        rollouts, most = own.shape
-        draws = min(max(NUMBERS // (rollouts * (most + ATOMS)), 4), 200)
-        atoms = min(max(ATOMS, round(mass)), 4 * ATOMS)
+        atoms = min(max(ATOMS[0], round(4 * mass)), ATOMS[1])
+        numbers = len(scores.values) + len(places) * atoms
+        draws = min(max(NUMBERS // numbers, 4), 200)
+        by_count = np.argsort(scores.counts, kind="stable")
+        sizes = scores.counts[by_count] + atoms
+        # Rows of one length, nearly, and few enough: the shorter ones are filled up.
+        parts = np.diff(np.cumsum(sizes) // ROW_NUMBERS) + np.diff(np.floor(np.log2(sizes)))
         expected = 0.0
-        for _ in range(draws):
-            others = scores.values[rng.integers(0, len(scores.values), (rollouts, atoms))]
+        for some in np.split(by_count, np.flatnonzero(parts) + 1):
+            part = self._draw(rng, scores.take(some), places[some], (mass, atoms), scores.values)
+            expected += sum(next(part) for _ in range(draws))
+        return expected / draws / len(places)
+
+    def _draw(
+        self,
+        rng: np.random.Generator,
+        scores: Scores,
+        places: IntArray,
+        prior: tuple[float, int],
+        pool: FloatArray,
+    ) -> Iterator[int]:
+        """How many of some rollouts belong elsewhere, draw by draw; `prior` are the mass and the
+        number of scores from the `pool`."""
+        own, there = _in_rows(scores)
+        (rollouts, most), (mass, atoms) = own.shape, prior
+        while True:
+            others = pool[rng.integers(0, len(pool), (rollouts, atoms))]
             weights = np.concatenate(
                 (
                     rng.standard_exponential((rollouts, most)) * there,
@@ -167,8 +189,7 @@ class _Chances:
             values, weights = (np.take_along_axis(a, order, axis=1) for a in (values, weights))
             weights /= weights.sum(axis=1, keepdims=True)
             run = LongRun(values, weights, scores.counts[:, None])
-            expected += float(self._other(run, places).mean())
-        return float(expected / draws)
+            yield int(self._other(run, places).sum())
 
     def _other(self, run: LongRun, places: IntArray) -> BoolArray:
         """Whether the bucket of these scores is another."""
@@ -206,7 +227,7 @@ def meet(
     in each, None where it is empty; easiest first.
 
     That is half way between the values on either side, and with `thresholds` (ascending) there,
-    unless a value lies on one.
+    unless a value lies on one: then half way to the next value, or just beyond.
     """
     filled = [i for i, ends in enumerate(ranges) if ends is not None]
     if thresholds is not None:
@@ -217,11 +238,15 @@ def meet(
     edges = []
     for number, (easier, harder) in enumerate(pairwise(filled)):
         last, first = turned[easier], turned[harder]
-        half_way = (last[1] + first[0]) / 2 if last and first else None
+        half_way = last[1] / 2 + first[0] / 2 if last and first else None
         if given is None:
             edges.append(half_way)
             continue
         edge = given[number]
-        on_it = edge in (last[1] if last else None, first[0] if first else None)
-        edges.append(half_way if on_it and half_way is not None else edge)
+        beyond = NEXT_TO * max(abs(edge), 1)
+        if last and last[1] == edge:
+            edge = edge + beyond if half_way is None else half_way
+        elif first and first[0] == edge:
+            edge = edge - beyond if half_way is None else half_way
+        edges.append(edge)
     return np.array(edges, np.float64), np.array(filled, np.int64)

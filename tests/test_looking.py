@@ -7,6 +7,7 @@ import json
 import math
 import random
 import re
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curriculum.bucket import bucket_rollouts
 from curriculum.bucketers import cut_at, percentile_edges
 from curriculum.compare import compare
 from curriculum.metrics import METRICS, MetricParameters, measure
+from curriculum.options import BucketOptions
 from tests.stores import Store, store_tree
 from tests.support import Script, lines, rollout, tree, write_jsonl
 
@@ -385,6 +388,7 @@ def test_picture_says_what_it_shows(tmp_path: Path, source: Path, bucket: Script
     for name, count in counts.items():
         words = f"{name}: {count} ({100 * count / 56:.1f}%)".replace("&", "&amp;")
         assert words in [text.strip() for text in shown]
+    assert drawn.count("stroke-dasharray") == 2  # the cuts
     assert "56 rollouts by success_rate" in shown
     assert "success_rate (higher is easier)" in shown
     assert {"0", "0.5", "0.667", "1"} <= set(shown)
@@ -554,3 +558,20 @@ def test_the_legend_is_in_the_picture(
     command = ("-i", tmp_path / "a.jsonl", "-o", tmp_path / "out", "--plot", tmp_path / "p.png")
     assert bucket(*command, *flags)[0] == 0
     assert min(seen[0]) >= -1
+
+
+def test_cuts_are_at_thresholds_and_else_half_way(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "a.jsonl", [rollout(v) for v in (0.0, 0.5, 0.9)])
+    options = BucketOptions([str(source)], str(tmp_path / "out"), dry_run=True)
+    found = bucket_rollouts(options).cuts.edges
+    assert found.tolist() == pytest.approx([-0.7, -0.25])
+    found = bucket_rollouts(replace(options, thresholds=[0.1, 0.8])).cuts.edges
+    assert found.tolist() == [-0.8, -0.1]
+
+
+def test_cuts_beyond_the_bars_are_not_drawn(tmp_path: Path, bucket: Script) -> None:
+    pytest.importorskip("matplotlib", reason="the extra plot installs it")
+    source = write_jsonl(tmp_path / "a.jsonl", [rollout(i % 2, 1) for i in range(9)])
+    command = ("-i", source, "-o", tmp_path / "out", "--plot", tmp_path / "p.svg")
+    assert bucket(*command, "--thresholds", -3, 0.6, 5)[0] == 0
+    assert (tmp_path / "p.svg").read_text().count("stroke-dasharray") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from curriculum import sample as sampling
 from curriculum.inputs import cut_shards, find_files
 from curriculum.metrics import METRICS, MetricParameters, Scores
 from curriculum.scan import Scanned, ScanTask, scan_shard
-from tests.support import rollout, write_jsonl
+from tests.support import Script, rollout, write_jsonl
 
 LISTS = st.lists(st.lists(st.sampled_from([0.0, 1.0, 0.5]), max_size=4), max_size=8)
 
@@ -39,9 +40,11 @@ def wanted_lists(scores: Scores) -> list[list[float]]:
 
 def scan(path: Path, shard_bytes: int, metric: str) -> Scanned:
     scanned = Scanned(list(cut_shards(find_files([str(path)]), shard_bytes)))
+    numbers = {path: i for i, path in enumerate(sorted({s.file.path for s in scanned.shards}))}
     for shard in scanned.shards:
         task = ScanTask(shard, "score", METRICS[metric], MetricParameters(), hash_lines=False)
-        scanned.add(scan_shard(replace(task, bound=scanned.sample.bound)))
+        file = numbers[shard.file.path]
+        scanned.add(scan_shard(replace(task, bound=scanned.sample.bound, file=file)))
     return scanned
 
 
@@ -57,6 +60,7 @@ def test_shards_do_not_change_the_sample(
     (tmp_path / "in/a.jsonl").write_bytes(text.replace(b"\n", b"\n \n", 50))  # blank lines
     monkeypatch.setattr(sampling, "SAMPLED", 40)
     monkeypatch.setattr("curriculum.scan.SCORES_AT_ONCE", 64)
+    monkeypatch.setattr("curriculum.blocks.BLOCK_BYTES", 3_000)
     few, many = (scan(tmp_path / "in", size, metric) for size in (1 << 30, 1_000))
     assert (len(few.shards), len(few.sample.hashes)) == (2, 40)
     assert len(many.shards) > 20
@@ -81,3 +85,22 @@ def test_the_sample_is_uniform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert np.histogram(sample.places, 4, (0, 4_000))[0].tolist() == pytest.approx(
         [250] * 4, rel=0.2
     )
+
+
+def test_files_of_one_name_are_not_sampled_alike(
+    tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a run with a directory per step leaves them: the first lines are all alike."""
+    monkeypatch.setattr(sampling, "SAMPLED", 100)
+    for step in range(100):
+        rollouts = [rollout(1, 1), rollout(0, 1), rollout(0, 1), rollout(0, 0)]
+        write_jsonl(tmp_path / f"in/{step:03}/a.jsonl", rollouts)
+    seen: list[Scores] = []
+
+    def look(scores: Scores, *given: Any) -> None:
+        seen.append(scores)
+
+    monkeypatch.setattr("curriculum.cut.misplaced", look)
+    assert bucket("-i", tmp_path / "in/*/*.jsonl", "-o", tmp_path / "out")[0] == 0
+    kinds = [sum(scores) for scores in wanted_lists(seen[0])]
+    assert [kinds.count(total) for total in (0, 1, 2)] == pytest.approx([25, 50, 25], abs=14)

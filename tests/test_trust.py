@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections.abc import Callable
 from itertools import product
 
@@ -223,7 +224,8 @@ def test_always_and_never_passing_is_nearer_to_all_and_none_than_to_one_less() -
         ([(0.8, 1.0), None, (0.0, 0.2)], True, None, [-0.5], [0, 2]),
         ([(0.8, 1.0), (0.4, 0.6), (0.0, 0.2)], True, [0.3, 0.7], [-0.7, -0.3], [0, 1, 2]),
         ([(0.8, 1.0), (0.4, 0.7), (0.0, 0.2)], True, [0.3, 0.7], [-0.75, -0.3], [0, 1, 2]),
-        ([(0.8, 1.0), None, (0.0, 0.3)], True, [0.3, 0.7], [-0.7, -0.3], [0, 1, 2]),
+        ([(0.8, 1.0), None, (0.0, 0.3)], True, [0.3, 0.7], [-0.7, -0.3 - 1e-9], [0, 1, 2]),
+        ([(0.7, 1.0), None], False, [1.0], [1.0 + 1e-9], [0, 1]),
         ([(0.0, 0.3), (0.5, 0.6)], False, [0.3], [0.4], [0, 1]),
         ([None, (0.5, 0.6)], False, [0.3], [0.3], [0, 1]),
         ([None, None], True, None, [], []),
@@ -233,5 +235,18 @@ def test_buckets_meet_half_way_or_at_thresholds(
     ranges: list, easier: bool, thresholds: list | None, edges: list, buckets: list
 ) -> None:
     found = meet(ranges, easier, thresholds)
-    assert found[0].tolist() == pytest.approx(edges)
+    assert found[0].tolist() == pytest.approx(edges, abs=1e-12)
     assert found[1].tolist() == buckets
+
+
+def test_one_rollout_of_very_many_responses_takes_no_more_memory() -> None:
+    metric, rng = METRICS["mean_reward"], np.random.default_rng(0)
+    rollouts = [rng.random(8).tolist() for _ in range(1_999)] + [rng.random(50_000).tolist()]
+    scores = Scores.of(rollouts)
+    places, cuts = cut_percentiles(metric.values(scores, PARAMETERS), metric, 3)
+    tracemalloc.start()
+    found = misplaced(scores, places, cuts, metric, PARAMETERS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found is not None and found.share is not None
+    assert peak < 50 << 20
