@@ -4,8 +4,8 @@ A few responses say only so much of a prompt. Its true bucket is that of the met
 many rollouts. What those would be is not known, but how likely it is: the scores of each prompt are
 taken to come from a Dirichlet process around the scores of all prompts (Ferguson, 1973), whose
 posterior is a Beta distribution where scores take two values, and else the Bayesian bootstrap
-(Rubin, 1981) with the other prompts' scores as prior. Without that prior the many prompts that all
-responses solve, or none, would seem to be far more in doubt than they are.
+(Rubin, 1981) with the other prompts' scores as prior; or to be fixed, as where a prompt is never
+solved.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 from curriculum.arrays import BoolArray, FloatArray, IntArray
 from curriculum.metrics import LongRun, Metric, MetricParameters, Scores
+from curriculum.prior import Prior, fit_prior
 
 # Pass rates, evenly in the logit: there neither end of a Beta distribution has a pole.
 STEP = 0.005
@@ -29,8 +30,6 @@ ROW_NUMBERS = 1 << 16  # about so many at a time: a rollout may have very many r
 NUMBERS = 500_000  # random ones in all draws together, about
 SEED = 0
 NEXT_TO = 1e-9  # beside a threshold: more than rounding
-REPEATED = 0.1  # the least share of rollouts with more than one response
-CORRELATION = (1e-3, 1 - 1e-3)  # of the scores of one prompt: the least and most it is taken to be
 
 
 @dataclass(frozen=True)
@@ -81,42 +80,13 @@ def misplaced(
         scores = Scores(passes, scores.offsets)
     two = len(np.unique(scores.values)) <= 2
     posterior = "Beta posterior" if two else "bootstrap"
-    mass = None if _is_once(scores) else prior_mass(scores)
-    if mass is None:
+    prior = fit_prior(scores)
+    if prior is None:
         return Trust(None, posterior, responses)
     chances = _Chances(cuts, metric, parameters)
     with np.errstate(over="ignore", invalid="ignore"):  # scores near the end of the doubles
-        share = (chances.beta if two else chances.bootstrap)(scores, places, mass)
+        share = (chances.beta if two else chances.bootstrap)(scores, places, prior)
     return Trust(share, posterior, responses)
-
-
-def _is_once(scores: Scores) -> bool:
-    """Whether so few prompts have several responses that these say nothing of the others."""
-    return int((scores.counts > 1).sum()) < REPEATED * len(scores.counts)
-
-
-def prior_mass(scores: Scores) -> float | None:
-    """How many responses to a prompt tell as much of it as all other prompts do; None where no
-    rollout has two, and where scores are beyond what can be squared.
-
-    It is 1/r - 1, with r the correlation of two scores of one prompt, by its analysis-of-variance
-    estimator (Donner, 1986); for a Beta distribution of pass rates it is the sum of its parameters.
-    """
-    counts, total, rollouts = scores.counts, len(scores.values), len(scores.counts)
-    if total == rollouts or rollouts < 2:
-        return None
-    with np.errstate(over="ignore"):
-        largest = float(scores.values.max()) - float(scores.values.min())
-    if not np.isfinite(largest):
-        return None
-    values = (scores.values - scores.values.min()) / (largest or 1.0)
-    means = scores.sums(values) / counts
-    within = float(((values - means[scores.rows]) ** 2).sum()) / (total - rollouts)
-    between = float((counts * (means - values.mean()) ** 2).sum()) / (rollouts - 1)
-    size = (total - float((counts**2).sum()) / total) / (rollouts - 1)
-    spread = between + (size - 1) * within
-    correlation = (between - within) / spread if spread > 0 else 0.5
-    return 1 / min(max(correlation, CORRELATION[0]), CORRELATION[1]) - 1
 
 
 @dataclass(frozen=True)
@@ -127,15 +97,17 @@ class _Chances:
     metric: Metric
     parameters: MetricParameters
 
-    def beta(self, scores: Scores, places: IntArray, mass: float) -> float:
-        """The share for scores of two values: pass rates have a Beta posterior."""
+    def beta(self, scores: Scores, places: IntArray, prior: Prior) -> float:
+        """The share for scores of two values: pass rates have a Beta posterior, unless fixed."""
         low, high = scores.values.min(), scores.values.max()
         is_high = scores.values == high
-        mean = min(max(float(is_high.mean()), 1e-6), 1 - 1e-6)
         highs = scores.sums(is_high.astype(np.float64)).astype(np.int64)
-        kinds, rollouts = np.unique(
-            np.stack((scores.counts, highs, places), axis=1), axis=0, return_counts=True
+        mass, mean = prior.mass, float(prior.open @ highs / (prior.open @ scores.counts))
+        mean = min(max(mean, 1e-6), 1 - 1e-6)
+        kinds, inverse = np.unique(
+            np.stack((scores.counts, highs, places), axis=1), axis=0, return_inverse=True
         )
+        rollouts = np.bincount(inverse.reshape(-1), weights=prior.open)
         rate = 1 / (1 + np.exp(-LOGITS))
         values, weights = np.array([low, high]), np.stack((1 - rate, rate), axis=-1)[None]
         expected = 0.0
@@ -146,11 +118,12 @@ class _Chances:
             expected += float(rollouts[first : first + len(n)] @ (chance * other).sum(axis=1))
         return expected / len(places)
 
-    def bootstrap(self, scores: Scores, places: IntArray, mass: float) -> float:
-        """The share for any scores: each prompt's own, and those of others as `mass` more, get
-        random weights."""
+    def bootstrap(self, scores: Scores, places: IntArray, prior: Prior) -> float:
+        """The share for any scores, unless fixed: each prompt's own, and those of others as the
+        prior's mass more, get random weights."""
         rng = np.random.Generator(np.random.PCG64(SEED))
-        atoms = min(max(ATOMS[0], round(4 * mass)), ATOMS[1])
+        atoms = min(max(ATOMS[0], round(4 * prior.mass)), ATOMS[1])
+        pool = scores.values, np.cumsum(prior.open[scores.rows])
         numbers = len(scores.values) + len(places) * atoms
         draws = min(max(NUMBERS // numbers, 4), 200)
         by_count = np.argsort(scores.counts, kind="stable")
@@ -159,8 +132,9 @@ class _Chances:
         parts = np.diff(np.cumsum(sizes) // ROW_NUMBERS) + np.diff(np.floor(np.log2(sizes)))
         expected = 0.0
         for some in np.split(by_count, np.flatnonzero(parts) + 1):
-            part = self._draw(rng, scores.take(some), places[some], (mass, atoms), scores.values)
-            expected += sum(next(part) for _ in range(draws))
+            part = self._draw(rng, scores.take(some), places[some], (prior.mass, atoms), pool)
+            for _ in range(draws):
+                expected += float(next(part) @ prior.open[some])
         return expected / draws / len(places)
 
     def _draw(
@@ -169,14 +143,15 @@ class _Chances:
         scores: Scores,
         places: IntArray,
         prior: tuple[float, int],
-        pool: FloatArray,
-    ) -> Iterator[int]:
-        """How many of some rollouts belong elsewhere, draw by draw; `prior` are the mass and the
-        number of scores from the `pool`."""
+        pool: tuple[FloatArray, FloatArray],
+    ) -> Iterator[BoolArray]:
+        """Which of some rollouts belong elsewhere, draw by draw; `prior` are the mass and the
+        number of scores from the `pool`, which are scores and their cumulative weights."""
         own, there = _in_rows(scores)
         (rollouts, most), (mass, atoms) = own.shape, prior
         while True:
-            others = pool[rng.integers(0, len(pool), (rollouts, atoms))]
+            drawn = rng.random((rollouts, atoms)) * pool[1][-1]
+            others = pool[0][np.searchsorted(pool[1], drawn).clip(max=len(pool[0]) - 1)]
             weights = np.concatenate(
                 (
                     rng.standard_exponential((rollouts, most)) * there,
@@ -189,7 +164,7 @@ class _Chances:
             values, weights = (np.take_along_axis(a, order, axis=1) for a in (values, weights))
             weights /= weights.sum(axis=1, keepdims=True)
             run = LongRun(values, weights, scores.counts[:, None])
-            yield int(self._other(run, places).sum())
+            yield self._other(run, places)
 
     def _other(self, run: LongRun, places: IntArray) -> BoolArray:
         """Whether the bucket of these scores is another."""

@@ -14,7 +14,7 @@ ROOMS = (
         "metrics", "bucketers", "filters", "prompts", "ground_truth", "shapes", "arrow", "verl",
         "inputs", "rollouts", "columns", "rows", "directory", "manifests", "lock", "dump_values",
         "formats", "raw_json", "hashes", "dump_read", "processes",
-        "stores", "store_requests", "blocks", "sample", "histogram", "trust", "compare",
+        "stores", "store_requests", "blocks", "sample", "histogram", "trust", "prior", "compare",
     ),
     ("scan", "copying", "infer", "convert", "parquet", "place", "workers", "progress", "rejected",
      "journal", "merge", "dump_index", "dump_responses", "dump_assemble", "dump_gather",

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from curriculum.bucketers import cut_at, difficulty, percentile_edges
 from curriculum.metrics import METRICS, LongRun, Metric, MetricParameters, Scores, measure
-from curriculum.trust import Cuts, Trust, meet, misplaced, prior_mass
+from curriculum.prior import Spread, fit_prior
+from curriculum.trust import Cuts, Trust, meet, misplaced
 
 PARAMETERS = MetricParameters(k=2)
 
@@ -127,17 +128,19 @@ def test_beta_posteriors_equal_draws_from_them(
     scores = Scores.of([[high if good else low for good in some] for some in passes])
     assume(len(np.unique(scores.values)) == 2)
     places, cuts = cut_percentiles(metric.values(scores, PARAMETERS), metric, 3)
-    found, mass = misplaced(scores, places, cuts, metric, PARAMETERS), prior_mass(scores)
+    found, prior = misplaced(scores, places, cuts, metric, PARAMETERS), fit_prior(scores)
     assert found is not None
-    if mass is None:
+    if prior is None:
         assert found.share is None
         return
-    rng, mean, others = np.random.default_rng(0), float((scores.values == high).mean()), 0.0
-    for some, place in zip(passes, places.tolist(), strict=True):
+    rng, mass, others = np.random.default_rng(0), prior.mass, 0.0
+    mean = float(prior.open @ [sum(some) for some in passes] / (prior.open @ scores.counts))
+    mean = min(max(mean, 1e-6), 1 - 1e-6)
+    for some, place, chance in zip(passes, places.tolist(), prior.open.tolist(), strict=True):
         c = sum(some)
         rates = rng.beta(c + mass * mean, len(some) - c + mass * (1 - mean), 20_000)
         drawn = cuts.place(low + (high - low) * rates, rates, np.array(len(some)))
-        others += float((drawn != place).mean())
+        others += chance * float((drawn != place).mean())
     assert found.share == pytest.approx(others / len(passes), abs=0.02)
 
 
@@ -149,7 +152,9 @@ def test_beta_posteriors_equal_draws_from_them(
 )  # fmt: skip
 def test_prior_mass_equals_its_plain_version(rollouts: list[list[float]]) -> None:
     total, groups = sum(map(len, rollouts)), len(rollouts)
-    found = prior_mass(Scores.of(rollouts))
+    spread = Spread.of(Scores.of(rollouts))
+    assert spread is not None
+    found = spread.mass(np.ones(len(rollouts)))
     if total == groups:
         assert found is None
         return
@@ -169,7 +174,10 @@ def test_the_prior_of_even_pass_rates_is_two_responses() -> None:
     rng = np.random.default_rng(0)
     rates = rng.random(20_000)
     passes = rng.random((len(rates), 8)) < rates[:, None]
-    assert prior_mass(Scores.of(passes.tolist())) == pytest.approx(2, rel=0.05)
+    prior = fit_prior(Scores.of(passes.tolist()))
+    assert prior is not None
+    assert prior.mass == pytest.approx(2, rel=0.1)
+    assert prior.open.mean() > 0.95
 
 
 def test_one_response_each_says_nothing() -> None:
@@ -250,3 +258,38 @@ def test_one_rollout_of_very_many_responses_takes_no_more_memory() -> None:
     tracemalloc.stop()
     assert found is not None and found.share is not None
     assert peak < 50 << 20
+
+
+FIXED = {"never": (0.5, 0.0), "never or always": (0.4, 0.3), "few never": (0.2, 0.0)}
+
+
+@pytest.mark.parametrize("n", [4, 8, 16])
+@pytest.mark.parametrize("kind", FIXED)
+@pytest.mark.parametrize("levels", [(0.0, 1.0), (0.0, 0.25, 1.0, 1.25)])
+def test_prompts_that_always_get_one_score_are_not_in_doubt(
+    levels: tuple[float, ...], kind: str, n: int
+) -> None:
+    rng, metric = np.random.default_rng(n), METRICS["mean_reward"]
+    weights = rng.dirichlet(np.ones(len(levels)), 4_000)
+    drawn = rng.random(len(weights))
+    never, always = FIXED[kind]
+    weights[drawn < never] = np.eye(len(levels))[0]
+    weights[drawn > 1 - always] = np.eye(len(levels))[-1]
+    scores_of = (rng.random((len(weights), n, 1)) > weights.cumsum(1)[:, None, :]).sum(2)
+    scores = Scores.of(np.array(levels)[scores_of.clip(max=len(levels) - 1)].tolist())
+    places, cuts = cut_percentiles(metric.values(scores, PARAMETERS), metric, 3)
+    truth = weights @ np.array(levels)
+    true_places = cuts.place(truth, truth, scores.counts)
+    found = misplaced(scores, places, cuts, metric, PARAMETERS)
+    assert found is not None
+    assert found.share == pytest.approx((true_places != places).mean(), abs=0.03)
+
+
+def test_the_share_of_prompts_that_are_never_solved_is_found() -> None:
+    rng = np.random.default_rng(0)
+    rates = np.where(rng.random(4_000) < 0.5, 0, rng.random(4_000))
+    passes = rng.random((len(rates), 16)) < rates[:, None]
+    prior = fit_prior(Scores.of(passes.tolist()))
+    assert prior is not None
+    assert 1 - prior.open.mean() == pytest.approx(0.5, abs=0.03)
+    assert prior.mass == pytest.approx(2, rel=0.15)
