@@ -18,6 +18,7 @@ from curriculum.metrics import Scores
 REPEATED = 0.1  # the least share of rollouts with more than one response
 COMMON = 0.01  # the least share of rollouts whose scores are all one value, for it to be fixed
 CORRELATION = (1e-3, 1 - 1e-3)  # of the scores of one prompt: the least and most it is taken to be
+LEAST = 1e-9  # of chances: none is nothing at all
 ROUNDS, SETTLED = 200, 1e-5  # of the fit: the most, and the change of a share that ends it
 
 
@@ -93,9 +94,9 @@ def fit_prior(scores: Scores) -> Prior | None:
     for _ in range(ROUNDS):
         before = shares
         others = has @ open_ / (open_ @ scores.counts)
-        chances = _all_alike(mass, others[fixed], scores.counts[alike])
+        chances = _all_alike(mass, np.maximum(others, LEAST)[fixed], scores.counts[alike])
         is_fixed = shares[fixed] / (shares[fixed] + (1 - shares.sum()) * chances)
-        open_[alike] = 1 - is_fixed
+        open_[alike] = np.maximum(1 - is_fixed, LEAST)
         shares = np.bincount(fixed, weights=is_fixed) / len(open_)
         mass = spread.mass(open_) or mass
         if np.abs(shares - before).max() < SETTLED:

@@ -260,6 +260,35 @@ def test_one_rollout_of_very_many_responses_takes_no_more_memory() -> None:
     assert peak < 50 << 20
 
 
+@given(
+    st.lists(
+        st.lists(st.sampled_from([0.0, 1.0, 0.25, 1e-200, -1e300]), min_size=1, max_size=40),
+        min_size=2, max_size=12,
+    ),
+    st.integers(1, 4),
+    st.sampled_from(sorted(METRICS)),
+)  # fmt: skip
+def test_shares_are_shares_whatever_the_scores(
+    rollouts: list[list[float]], repeats: int, name: str
+) -> None:
+    metric, scores = METRICS[name], Scores.of([some * repeats for some in rollouts])
+    values = metric.values(scores, PARAMETERS)
+    scores, values = scores.take(np.flatnonzero(values == values)), values[values == values]
+    assume(len(values))
+    places, cuts = cut_percentiles(values, metric, 3)
+    found = misplaced(scores, places, cuts, metric, PARAMETERS)
+    assert found is not None
+    assert found.share is None or 0 <= found.share <= 1
+
+
+@pytest.mark.parametrize("kinds", [[[1.0] * 4], [[1.0] * 4, [0.0] * 4], [[1, 1], [0, 0], [1, 0]]])
+def test_prompts_of_few_kinds_have_a_prior(kinds: list[list[float]]) -> None:
+    prior = fit_prior(Scores.of(kinds * 30))
+    assert prior is not None
+    assert 0 < prior.mass < 1_000
+    assert ((prior.open > 0) & (prior.open <= 1)).all()
+
+
 FIXED = {"never": (0.5, 0.0), "never or always": (0.4, 0.3), "few never": (0.2, 0.0)}
 
 
