@@ -281,7 +281,15 @@ def test_shares_are_shares_whatever_the_scores(
     assert found.share is None or 0 <= found.share <= 1
 
 
-@pytest.mark.parametrize("kinds", [[[1.0] * 4], [[1.0] * 4, [0.0] * 4], [[1, 1], [0, 0], [1, 0]]])
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        [[1.0] * 4],
+        [[1.0] * 4, [0.0] * 4],
+        [[1, 1], [0, 0], [1, 0]],
+        [[1, 1], [1, 1], [0.5, 0.5], [1, 0]],
+    ],
+)
 def test_prompts_of_few_kinds_have_a_prior(kinds: list[list[float]]) -> None:
     prior = fit_prior(Scores.of(kinds * 30))
     assert prior is not None
