@@ -34,7 +34,7 @@ from curriculum.manifests import (
 )
 from curriculum.named_files import NamedFiles, check_named
 from curriculum.options import DEFAULT_SCORE_FIELD, BucketOptions
-from curriculum.outputs import Outputs, check_targets, check_writable
+from curriculum.outputs import Outputs, check_targets, check_writable, signals_later
 from curriculum.progress import Progress
 from curriculum.rejected import ProblemReport, RejectedLines, reason_lines
 from curriculum.scan import (
@@ -54,7 +54,8 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
     """Run the whole pipeline; the files are in place when it returns.
 
     Raises InputError, with nothing written, for malformed lines, for input without a scored
-    rollout, and for an output directory that cannot be used.
+    rollout, and for an output directory that cannot be used; and with the buckets written, where
+    the score table or the picture cannot be put in its place after them.
     """
     files = find_files(options.inputs)
     output = to_path(options.output_dir)
@@ -86,11 +87,12 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
         manifest = record_bucketing(options, files, scanned, written)
         report = report_bucketing(run, scanned, found, manifest, kinds)
         stage_named(run, scanned, found, report, named)
-        if not options.dry_run:
-            outputs.commit(manifest, old)
-        named.put_in_place(
-            "no bucket was written" if options.dry_run else "the buckets are new and in place"
-        )
+        with signals_later():  # all of it, or none
+            if not options.dry_run:
+                outputs.commit(manifest, old)
+            named.put_in_place(
+                "no bucket was written" if options.dry_run else "the buckets are new and in place"
+            )
     return report
 
 

@@ -83,8 +83,8 @@ def _by_file(counts: dict[str, int]) -> str:
 
 
 def _size_warnings(report: BucketingReport) -> list[str]:
-    manifest, inner = report.manifest, _inner(report)
-    empty = [bucket for bucket in manifest.buckets[inner] if not bucket.count]
+    manifest = report.manifest
+    empty = [bucket for bucket in manifest.buckets[manifest.method.inner] if not bucket.count]
     if manifest.method.thresholds is not None:
         return [_empty_by_thresholds(report, bucket) for bucket in empty]
     if empty:
@@ -92,13 +92,8 @@ def _size_warnings(report: BucketingReport) -> list[str]:
     return _lopsided(report) if manifest.method.ties == "together" else []
 
 
-def _inner(report: BucketingReport) -> slice:
-    """Which buckets were cut, solved and unsolved being none of them."""
-    return slice(1, -1) if report.manifest.method.solved_unsolved else slice(None)
-
-
 def _empty(report: BucketingReport, names: Sequence[str]) -> str:
-    facts = report.facts[_inner(report)]
+    facts = report.facts[report.manifest.method.inner]
     parts, total = len(facts), sum(fact.count for fact in facts)
     shown = ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")
     are = f"{shown} {'is' if len(names) == 1 else 'are'} empty"
@@ -115,14 +110,14 @@ def _empty(report: BucketingReport, names: Sequence[str]) -> str:
 
 def _lopsided(report: BucketingReport) -> list[str]:
     """A warning where parts are unequal and a tie is large enough to be the cause."""
-    facts = report.facts[_inner(report)]
+    facts = report.facts[report.manifest.method.inner]
     parts, total = len(facts), sum(fact.count for fact in facts)
     tied = max(facts, key=lambda fact: fact.commonest_count)
     if tied.commonest_count < 2 or 2 * parts * tied.commonest_count < total:
         return []
     shares = [
         f"{bucket.name} {share(bucket.count, total)}"
-        for bucket in report.manifest.buckets[_inner(report)]
+        for bucket in report.manifest.buckets[report.manifest.method.inner]
         if not 1 / LOPSIDED <= bucket.count * parts / total <= LOPSIDED
     ]
     if not shares:
@@ -137,7 +132,7 @@ def _lopsided(report: BucketingReport) -> list[str]:
 
 
 def _empty_by_thresholds(report: BucketingReport, bucket: BucketRecord) -> str:
-    held = [facts for facts in report.facts[_inner(report)] if facts.count]
+    held = [facts for facts in report.facts[report.manifest.method.inner] if facts.count]
     low = min(facts.lowest for facts in held if facts.lowest is not None)
     high = max(facts.highest for facts in held if facts.highest is not None)
     return (

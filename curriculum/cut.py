@@ -69,7 +69,7 @@ def _ends(options: BucketOptions, scan: Scan) -> PlaceArray:
         return np.zeros(0, np.int64)
     kinds = scan.scored
     end = np.where(kinds & SOLVED != 0, 0, np.where(kinds & PASSED != 0, -1, _last(options)))
-    return end.astype(np.int64)
+    return end.astype(np.min_scalar_type(-len(options.names)))
 
 
 def _last(options: BucketOptions) -> int:
@@ -84,9 +84,9 @@ def _with_ends(places: PlaceArray, ends: PlaceArray) -> PlaceArray:
     """The bucket of every rollout, with those between the ends one further."""
     if not len(ends):
         return places
-    every = ends.copy()
-    every[ends < 0] = places.astype(np.int64) + 1
-    return compact_places(every, int(every.max(initial=0)) + 1)
+    every: PlaceArray = ends.copy()
+    every[ends < 0] = places.astype(every.dtype) + 1
+    return every
 
 
 def _cut_values(

@@ -26,6 +26,11 @@ REJECTED_FILES = (UNSCORED_FILE, MALFORMED_FILE, REASONS_FILE)
 _PART = re.compile(r"-\d{5,}-of-\d{5,}\.(?=[^./]+$)")
 
 
+def inner_buckets(solved_unsolved: bool) -> slice:
+    """Which of the buckets are cut by percentiles or thresholds: all, or those between the ends."""
+    return slice(1, -1) if solved_unsolved else slice(None)
+
+
 class MetricRecord(msgspec.Struct, frozen=True):
     """The metric of a run and its parameters."""
 
@@ -45,6 +50,11 @@ class MethodRecord(msgspec.Struct, frozen=True):
     ties: str | None = None
     thresholds: tuple[float, ...] | None = None
     solved_unsolved: bool = False
+
+    @property
+    def inner(self) -> slice:
+        """Which of the buckets were cut by percentiles or thresholds."""
+        return inner_buckets(self.solved_unsolved)
 
 
 class InputRecord(msgspec.Struct, frozen=True):

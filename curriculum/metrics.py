@@ -114,9 +114,9 @@ class MetricParameters:
 class LongRun:
     """What the scores of each prompt would be over very many responses.
 
-    `values`, ascending along the last axis, are the scores a response may get, and `weights`, of
-    the same shape, how often it gets them: they sum to 1. `counts` says how many responses a
-    rollout has; it has as many axes, the last of length 1.
+    `values`, ascending along the last axis, are the scores a response may get, and `weights` how
+    often it gets them: they sum to 1 along that axis. `counts` says how many responses a rollout
+    has; its last axis has length 1. The three broadcast against each other.
     """
 
     values: FloatArray

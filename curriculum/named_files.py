@@ -14,6 +14,7 @@ from curriculum.version import NAME
 
 HIDDEN = ".curriculum"
 _LOOKED_AT = 1 << 16  # bytes at either end, where our name is
+_STARTS = {".parquet": b"PAR1", ".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 
 
 def check_named(flag: str, path: AnyPath, output: AnyPath) -> None:
@@ -37,10 +38,12 @@ def check_named(flag: str, path: AnyPath, output: AnyPath) -> None:
 
 
 def _is_ours(path: AnyPath) -> bool:
+    """Whether it is of the form that its name says, with our name in it."""
     with path.open("rb") as file:
         head = file.read(_LOOKED_AT)
         file.seek(max(path.stat().st_size - _LOOKED_AT, 0))
-        return NAME.encode() in head + file.read(_LOOKED_AT)
+        named = NAME.encode() in head + file.read(_LOOKED_AT)
+    return named and head.startswith(_STARTS[path.suffix])
 
 
 class NamedFiles:
@@ -63,12 +66,12 @@ class NamedFiles:
 
     def stage(self, path: AnyPath) -> AnyPath:
         """Where to write a file until all are put in place; a killed run's is written over."""
-        path = path.resolve()  # of a link, the file that it leads to
-        if isinstance(path, Path):
-            self._made += [parent for parent in path.parents if not parent.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged = path.parent / f"{HIDDEN}-{path.name}"
-        self._staged[staged] = path
+        target = path.resolve()  # of a link, the file that it leads to
+        if isinstance(target, Path):
+            self._made += [parent for parent in target.parents if not parent.exists()]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged = target.parent / f"{HIDDEN}-{path.name}"
+        self._staged[staged] = target
         return staged
 
     def put_in_place(self, written: str) -> None:

@@ -15,6 +15,7 @@ from curriculum.dump_find import AUTO, DumpFlags
 from curriculum.errors import UsageError
 from curriculum.filters import FILTERS
 from curriculum.formats import FORMATS, OWN, Steps
+from curriculum.manifests import inner_buckets
 from curriculum.metrics import METRICS, Metric, MetricParameters
 from curriculum.plot import check_plot
 from curriculum.stores import to_path
@@ -169,7 +170,7 @@ class BucketOptions:
     @property
     def inner(self) -> slice:
         """Which of the buckets are cut by percentiles or thresholds."""
-        return slice(1, -1) if self.solved_unsolved else slice(None)
+        return inner_buckets(self.solved_unsolved)
 
     @property
     def dump_flags(self) -> DumpFlags:

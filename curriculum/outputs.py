@@ -244,7 +244,7 @@ class Outputs:
         journal = Journal(staging.name, tuple(self._staged), removed, self._sync)
         if isinstance(self._directory, StorePath):
             self._check_alone(self._directory)
-        with _signals_later():
+        with signals_later():
             self._begun = True
             journal.begin(self._directory)
             journal.finish(self._directory)
@@ -257,7 +257,7 @@ class Outputs:
 
 
 @contextmanager
-def _signals_later() -> Iterator[None]:
+def signals_later() -> Iterator[None]:
     """Keep signals that would end the run until the block is through; if it fails, its error goes
     before them."""
     if threading.current_thread() is not threading.main_thread():

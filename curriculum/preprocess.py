@@ -74,26 +74,32 @@ def preprocess_buckets(
         previous = load_manifest(output, PreprocessingManifest)
         _check_outputs(options, sets, previous.files() if previous else [])
         run = PreprocessRun(options, directory, settings, sets, outputs, workers, progress)
-        found, malformed = _convert(run)
-        form, notes = _choose_form(run, found)
-        _convert_again(run, found, form)
-        hashes = (found.hashes(bucket) for bucket in range(len(directory.names)))
-        split = split_prompts(hashes, options.val_ratio)
-        plan = RowPlan(found, split, sets, easy_to_hard=options.order != "input")
-        _check_any_row(options, plan)
-        facts = plan_facts(run, plan) if options.dry_run else write_sets(run, plan, form)
-        _check_counts(run, found, facts)
-        if not options.dry_run:
-            _write_rejected(run, found)
-        check_unchanged(chain.from_iterable(directory.files))
-        directory.check_unchanged()
-        moved = plan.moved_prompts()
-        records = {
-            fact.name: record_set(options, directory, settings, fact, moved) for fact in facts
-        }
-        manifest = add_sets(output, previous, records, outputs.rejected)
-        if not options.dry_run:
-            outputs.commit(manifest, replaced_files(previous, records))
+        return _preprocess(run, previous)
+
+
+def _preprocess(run: PreprocessRun, previous: PreprocessingManifest | None) -> PreprocessingReport:
+    """Convert, choose the form, split, write, commit; `previous` is the manifest that is there."""
+    options, directory = run.options, run.directory
+    found, malformed = _convert(run)
+    form, notes = _choose_form(run, found)
+    _convert_again(run, found, form)
+    hashes = (found.hashes(bucket) for bucket in range(len(directory.names)))
+    split = split_prompts(hashes, options.val_ratio)
+    plan = RowPlan(found, split, run.sets, easy_to_hard=options.order != "input")
+    _check_any_row(options, plan)
+    facts = plan_facts(run, plan) if options.dry_run else write_sets(run, plan, form)
+    _check_counts(run, found, facts)
+    if not options.dry_run:
+        _write_rejected(run, found)
+    check_unchanged(chain.from_iterable(directory.files))
+    directory.check_unchanged()
+    moved = plan.moved_prompts()
+    records = {
+        fact.name: record_set(options, directory, run.settings, fact, moved) for fact in facts
+    }
+    manifest = add_sets(to_path(options.output_dir), previous, records, run.outputs.rejected)
+    if not options.dry_run:
+        run.outputs.commit(manifest, replaced_files(previous, records))
     return PreprocessingReport(
         manifest=manifest,
         output_dir=options.output_dir,
@@ -106,9 +112,9 @@ def preprocess_buckets(
         responses=sum(part.responses for part in found.converted),
         missing_scores=sum(part.missing_scores for part in found.converted),
         warnings=[
-            *outputs.warnings,
+            *run.outputs.warnings,
             *directory.warnings,
-            *settings.warnings,
+            *run.settings.warnings,
             *_edited(directory, found),
             *notes,
         ],

@@ -251,10 +251,6 @@ class Scanned:
         self._scored += len(scan.values)
         self.scans.append(replace(scan, sample=Sample.join([], [])))
 
-    def values(self) -> FloatArray:
-        """The metric of each scored rollout."""
-        return np.concatenate([np.zeros(0), *(scan.values for scan in self.scans)])
-
     def count(self, kind: int) -> int:
         """How many lines are of a kind; SCORED counts all that are scored."""
         if kind == SCORED:

@@ -17,6 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from curriculum.arrays import BoolArray, FloatArray, IntArray
+from curriculum.bucketers import cut_at, difficulty
 from curriculum.metrics import LongRun, Metric, MetricParameters, Scores
 from curriculum.prior import Prior, fit_prior
 
@@ -46,8 +47,7 @@ class Cuts:
     def place(self, values: FloatArray, rates: FloatArray, counts: IntArray) -> IntArray:
         """The bucket for these metric values, and for pass rates nearer to n of n passes than to
         n - 1, or to none than to one."""
-        difficulty = 0.0 - values if self.higher_is_easier else values
-        places = self.buckets[np.searchsorted(self.edges, difficulty, side="right")]
+        places = self.buckets[cut_at(difficulty(values, self.higher_is_easier), self.edges)]
         if self.ends is None:
             return places
         near = 0.5 / counts

@@ -46,7 +46,7 @@ def write_sets(run: PreprocessRun, plan: RowPlan, form: RowForm) -> list[SetFact
     """Second pass: write the files of all sets; a side without rows gets no file. Raises
     InternalError where what was written is not what was planned."""
     run.progress.step("write")
-    check_sides(plan)
+    _check_sides(plan)
     tasks = {name: _place_task(run, plan, form, name) for name in plan.sets if plan.rows(name)}
     readers = Counter(path for task in tasks.values() for path in _staged(task))
     tick = _staged_progress(run, tasks.values())
@@ -67,7 +67,7 @@ def write_sets(run: PreprocessRun, plan: RowPlan, form: RowForm) -> list[SetFact
 
 def plan_facts(run: PreprocessRun, plan: RowPlan) -> list[SetFacts]:
     """What the sets would be if they were written, but for their sizes."""
-    check_sides(plan)
+    _check_sides(plan)
     source = run.options.data_source
     facts = []
     for name in plan.sets:
@@ -77,7 +77,7 @@ def plan_facts(run: PreprocessRun, plan: RowPlan) -> list[SetFacts]:
     return facts
 
 
-def check_sides(plan: RowPlan) -> None:
+def _check_sides(plan: RowPlan) -> None:
     """Raise InternalError if a prompt is on both sides of this run's sets."""
     train, val = (
         np.sort(np.concatenate([plan.prompts(name, side) for name in plan.sets]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, settings
 import bucket_rollouts_by_difficulty
 import preprocess_bucketed_rollouts
 from tests.stores import Store, s3_server
-from tests.support import Script
+from tests.support import Script, rollout, write_jsonl
 
 # The clock decides nothing, and what fails once fails again.
 settings.register_profile(
@@ -30,6 +31,18 @@ def bucket(capsys: pytest.CaptureFixture[str]) -> Script:
 @pytest.fixture
 def preprocess(capsys: pytest.CaptureFixture[str]) -> Script:
     return Script(preprocess_bucketed_rollouts.main, capsys)
+
+
+FEW = ([1, 1], [0, 1, 1], [0, 0], [1, 0], [0, 0, 0], [1, 1, None], [None], [0.5, 0.7])
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Rollouts of every kind, several times."""
+    found = [rollout(*FEW[i % 8], prompt=f"prompt {i}", key=f"k{i}") for i in range(64)]
+    write_jsonl(tmp_path / "in/a.jsonl", found[:40])
+    write_jsonl(tmp_path / "in/b.jsonl", found[40:])
+    return tmp_path / "in"
 
 
 @pytest.fixture(scope="session")
