@@ -20,7 +20,7 @@ from curriculum.bucketers import (
     split_at,
 )
 from curriculum.compare import Likeness, compare
-from curriculum.histogram import Bins, choose_bins
+from curriculum.histogram import FEW_VALUES, Bins, choose_bins
 from curriculum.metrics import METRICS
 from curriculum.options import BucketOptions
 from curriculum.scan import DIFFERS, PASSED, SOLVED, Scan, Scanned
@@ -49,17 +49,27 @@ def cut(options: BucketOptions, scanned: Scanned) -> Cut:
     hashes = [_others(scan.hashes, end) for scan, end in zip(scans, ends, strict=True)]
     ascending = difficulty(np.concatenate([np.zeros(0), *values]), easier)
     ascending.sort()
-    distinct = ascending[np.append(ascending[1:] != ascending[:-1], True)[: len(ascending)]]
+    distinct = np.count_nonzero(ascending[1:] != ascending[:-1]) + (len(ascending) > 0)
+    shown = difficulty(_some_values(ascending), easier)
     places = _cut_values(options, values, hashes, ascending)
     del ascending  # the driver's memory is what a large run is short of
     apart = [scan.values[end >= 0] for scan, end in zip(scans, ends, strict=True) if len(end)]
     of_ends = np.unique(np.concatenate([np.zeros(0), *apart]))
-    bins = choose_bins([difficulty(distinct, easier), of_ends])
+    bins = choose_bins([shown, of_ends])
     places = [_with_ends(part, end) for part, end in zip(places, ends, strict=True)]
     facts = [_facts(scanned, places, i, bins) for i in range(len(options.names))]
     cuts = _cuts(options, facts)
     trust = _trust(options, scanned, places, cuts)
-    return Cut(places, facts, bins, len(distinct), cuts, trust)
+    return Cut(places, facts, bins, distinct, cuts, trust)
+
+
+def _some_values(ascending: FloatArray) -> FloatArray:
+    """All distinct values if they are few; else some of them, the lowest and the highest too."""
+    at, found = 0, list(ascending[-1:])
+    while at < len(ascending) and len(found) <= FEW_VALUES + 1:
+        found.append(ascending[at])
+        at = int(np.searchsorted(ascending, ascending[at], side="right"))
+    return np.unique(np.array(found))
 
 
 def _ends(options: BucketOptions, scan: Scan) -> PlaceArray:

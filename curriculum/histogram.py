@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -67,17 +68,13 @@ def bars_of(ascending: FloatArray, bins: Bins) -> list[Bar]:
     first[0] = 0  # a start may be a rounding above the value that it was made from
     counts = np.diff([*first, len(ascending)])
     filled = np.flatnonzero(counts)
-    lowest, highest = float(ascending[0]), float(ascending[-1])
-    shown = filled if bins.single else np.arange(filled[0], filled[-1] + 1)
-    ends = np.append(bins.starts[1:], highest)
-    return [
-        Bar(
-            max(float(bins.starts[i]), lowest),
-            float(bins.starts[i]) if bins.single else min(float(ends[i]), highest),
-            int(counts[i]),
-        )
-        for i in shown.tolist()
-    ]
+    if bins.single:
+        values = bins.starts.tolist()
+        return [Bar(values[i], values[i], int(counts[i])) for i in filled.tolist()]
+    shown = np.arange(filled[0], filled[-1] + 1)
+    inner = bins.starts[shown[1:]].tolist()
+    ends = [float(ascending[0]), *inner, float(ascending[-1])]
+    return [Bar(*both, int(counts[i])) for both, i in zip(pairwise(ends), shown, strict=True)]
 
 
 def histogram_lines(

@@ -132,3 +132,16 @@ def test_stages_of_an_earlier_series_are_told(
     assert "earlier --cumulative" not in preprocess(*command)[2]
     _, _, err = preprocess(*command, "--buckets", "easy", "hard")
     assert "stage1_to_3, stage1_to_4, stage1_to_5, made by an earlier --cumulative" in err
+
+
+def test_staged_rows_go_when_the_last_set_that_has_them_is_written(
+    tmp_path: Path, buckets: Path, preprocess: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[Path] = []
+
+    def look(files: Any) -> None:
+        left.extend((tmp_path / "out").rglob("*.arrow"))
+
+    monkeypatch.setattr("curriculum.preprocess.check_unchanged", look)
+    assert preprocess("-i", buckets, "-o", tmp_path / "out", "--cumulative")[0] == 0
+    assert left == []

@@ -95,3 +95,15 @@ def test_values_on_round_numbers_are_all_on_the_same_side() -> None:
     bars = bars_of(values, choose_bins([values]))
     assert [bar.count for bar in bars] == [2] * 10 + [1]
     assert [bar.low for bar in bars] == [k / 10 for k in range(11)]
+
+
+def test_a_value_just_below_a_round_number_is_not_lost() -> None:
+    values = np.append(0.299999999999, np.linspace(0.35, 1.5, 40))
+    bars = bars_of(values, choose_bins([values]))
+    assert sum(bar.count for bar in bars) == len(values)
+    assert bars[0].low == values[0]
+
+
+def test_a_single_rollout_is_seen_beside_thousands() -> None:
+    (line, _) = histogram_lines(["a"], [[Bar(1, 1, 9_000), Bar(2, 2, 1)]], [], True)
+    assert line.endswith("# 1")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -283,3 +284,47 @@ def test_cuts_are_at_thresholds_and_else_half_way(tmp_path: Path) -> None:
     assert found.tolist() == pytest.approx([-0.7, -0.25])
     found = bucket_rollouts(replace(options, thresholds=[0.1, 0.8])).cuts.edges
     assert found.tolist() == [-0.8, -0.1]
+
+
+@pytest.mark.parametrize("metric", ["success_rate", "mean_reward"])
+def test_solved_and_unsolved_misplace_as_many_rollouts_as_expected(
+    tmp_path: Path, metric: str
+) -> None:
+    rng, n = np.random.default_rng(2), 8
+    rates = rng.random(3_000)
+    passes = (rng.random((len(rates), n)) < rates[:, None]).tolist()
+    source = write_jsonl(tmp_path / "a.jsonl", ({"reward": list(map(int, p))} for p in passes))
+    table = tmp_path / "s.parquet"
+    options = BucketOptions(
+        [str(source)], str(tmp_path / "out"), metric, solved_unsolved=True, dry_run=True,
+        scores=str(table),
+    )  # fmt: skip
+    report = bucket_rollouts(options)
+    ranges = {b.name: (b.lowest, b.highest) for b in report.manifest.buckets}
+    easy_from, hard_to = (
+        (ranges[harder][1] + ranges[easier][0]) / 2
+        for easier, harder in (("easy", "medium"), ("medium", "hard"))
+    )
+    ends = [
+        (1 / 2 / n, "unsolved"),
+        (hard_to, "hard"),
+        (easy_from, "medium"),
+        (1 - 1 / 2 / n, "easy"),
+    ]
+    truth = [next((name for end, name in ends if p < end), "solved") for p in rates.tolist()]
+    found = pd.read_parquet(table)["bucket"].tolist()
+    true_share = sum(a != b for a, b in zip(truth, found, strict=True)) / len(truth)
+    assert report.trust is not None
+    assert report.trust.share == pytest.approx(true_share, abs=0.03)
+
+
+def test_thresholds_are_shown_where_they_cut(tmp_path: Path, bucket: Script) -> None:
+    source = write_jsonl(tmp_path / "a.jsonl", [rollout(v) for v in (0.0, 0.5, 0.9)])
+    command = ("-i", source, "-o", tmp_path / "out", "--thresholds", 0.1, 0.8, "--dry-run")
+    for flags, cuts in (((), ["0.8", "0.1"]), (("-m", "max_reward"), ["0.8", "0.1"])):
+        found = re.findall(r"^---- cut at (\S+)", bucket(*command, *flags)[1], re.M)
+        assert found == cuts
+    rollouts = [rollout(0, v) for v in (0.1, 1, 3)]
+    source = write_jsonl(tmp_path / "a.jsonl", rollouts)
+    _, out, _ = bucket(*command, "-m", "variance")
+    assert re.findall(r"^---- cut at (\S+)", out, re.M) == ["0.1", "0.8"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from curriculum.metrics import MetricParameters, measure
@@ -83,6 +84,8 @@ def test_score_table_is_the_same_for_any_number_of_workers(
     tmp_path: Path, odd: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("curriculum.inputs.SHARD_BYTES", 2_000)
+    monkeypatch.setattr("curriculum.scan.SCORES_AT_ONCE", 4)
+    monkeypatch.setattr("curriculum.blocks.BLOCK_BYTES", 500)
     command = ("-i", odd, "-o", tmp_path / "out", "--on-malformed", "set-aside")
     for workers in (1, 2):
         table = tmp_path / f"{workers}.parquet"
@@ -94,8 +97,9 @@ def test_score_table_is_the_same_for_any_number_of_workers(
 
 
 def test_score_table_of_a_dump_says_where_each_rollout_begins(
-    tmp_path: Path, bucket: Script
+    tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("curriculum.inputs.SHARD_BYTES", 200)  # a rollout each
     responses = [
         {"task_id": f"t{i % 3}", "completion": str(i), "result": "", "passed": i % 2 == 0}
         for i in range(12)
@@ -310,3 +314,22 @@ def test_an_interrupt_while_files_are_put_in_place_is_answered_afterwards(
     assert (code, "the outputs are complete and in place" in err) == (130, True)
     assert len(pd.read_parquet(tmp_path / "s.parquet")) == 64
     assert (tmp_path / "out/bucketing.json").is_file()
+
+
+def test_a_large_table_is_known_by_its_end(tmp_path: Path, bucket: Script) -> None:
+    rng, table = np.random.default_rng(0), tmp_path / "s.parquet"
+    rollouts = [{"reward": some} for some in rng.random((5_000, 2)).tolist()]
+    source = write_jsonl(tmp_path / "a.jsonl", rollouts)
+    command = ("-i", source, "-o", tmp_path / "out", "--scores", table, "--dry-run")
+    assert bucket(*command)[0] == 0
+    assert table.stat().st_size > 1 << 17
+    assert pq.read_metadata(table).num_row_groups == 1
+    assert bucket(*command)[0] == 0
+
+
+def test_a_table_below_a_file_is_refused(tmp_path: Path, source: Path, bucket: Script) -> None:
+    (tmp_path / "file").write_text("")
+    flags = ("-o", tmp_path / "out", "--scores", tmp_path / "file/s.parquet")
+    code, _, err = bucket("-i", source, *flags)
+    assert (code, "this is a file" in err) == (1, True)
+    assert not (tmp_path / "out").exists()
