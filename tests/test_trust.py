@@ -209,9 +209,8 @@ def test_rates_look_at_passes_alone() -> None:
 def test_a_pass_may_be_any_score(threshold: float) -> None:
     metric, parameters = METRICS["success_rate"], MetricParameters(pass_threshold=threshold)
     rng = np.random.default_rng(4)
-    scores = Scores.of(
-        (threshold + 1.0 - 2 * (rng.random((500, 6)) < rng.random((500, 1)))).tolist()
-    )
+    failed = rng.random((500, 6)) >= rng.random((500, 1))
+    scores = Scores.of((threshold - failed).tolist())
     places, cuts = cut_percentiles(metric.values(scores, parameters), metric, 3)
     found = misplaced(scores, places, cuts, metric, parameters)
     passed = (scores.values >= threshold).astype(float).reshape(-1, 6)
@@ -331,3 +330,14 @@ def test_the_share_of_prompts_that_are_never_solved_is_found() -> None:
     assert prior is not None
     assert 1 - prior.open.mean() == pytest.approx(0.5, abs=0.03)
     assert prior.mass == pytest.approx(2, rel=0.15)
+
+
+def test_prompts_of_two_rates_are_misjudged() -> None:
+    """What docs/DIFFICULTY.md says of them: no Beta distribution looks like that."""
+    rng, metric = np.random.default_rng(8), METRICS["success_rate"]
+    truth = rng.choice([0.2, 0.8], 5_000)
+    scores = Scores.of((rng.random((len(truth), 8)) < truth[:, None]).tolist())
+    places, cuts = cut_percentiles(metric.values(scores, PARAMETERS), metric, 3)
+    found = misplaced(scores, places, cuts, metric, PARAMETERS)
+    assert found is not None and found.share is not None
+    assert (cuts.place(truth, truth, scores.counts) != places).mean() - found.share > 0.1
