@@ -4,17 +4,19 @@ VENV ?= .venv
 BIN = $(CURDIR)/$(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test engines test-verl verl-environments check torture bench format clean
+.PHONY: help demo quick test engines test-verl verl-environments check torture bench format golden clean
 
 help:
 	@echo "make demo    the main job on sample rollouts, in ./demo"
+	@echo "make quick   the tests that take a minute together"
 	@echo "make test    all tests"
 	@echo "make engines  what the tests of Ray and of object stores need; make test has them then"
 	@echo "make test-verl  what the scripts write, read by the real verl (2 GB of packages)"
-	@echo "make check   format, lint, types, the shell script, then all tests"
+	@echo "make check   format, lint, types, imports, the shell scripts, then all tests"
 	@echo "make torture  both scripts killed, out of disk and fed broken lines, many times"
 	@echo "make bench   ours beside what a user would write instead, on 1 GB that it makes"
 	@echo "make format  put the code into its format"
+	@echo "make golden  write the help texts in tests/golden anew"
 	@echo "make clean   remove what these commands made"
 
 $(VENV)/bin/python:
@@ -40,22 +42,25 @@ $(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --editable '.[bench]'
 	@touch $@
 
-$(VENV)-verl/.made: pyproject.toml tests/verl/requirements.txt
+$(VENV)-verl/.made: pyproject.toml tests/real_verl/requirements.txt
 	$(PYTHON) -m venv $(VENV)-verl
 	$(CURDIR)/$(VENV)-verl/bin/python -m pip --disable-pip-version-check --quiet install --no-compile \
-		--editable '.[test]' -r tests/verl/requirements.txt
+		--editable '.[test]' -r tests/real_verl/requirements.txt
 	@touch $@
 
-$(VENV)-datasets/.made: tests/verl/requirements-old-datasets.txt
+$(VENV)-datasets/.made: tests/real_verl/requirements-old-datasets.txt
 	$(PYTHON) -m venv $(VENV)-datasets
 	$(CURDIR)/$(VENV)-datasets/bin/python -m pip --disable-pip-version-check --quiet install --no-compile \
-		-r tests/verl/requirements-old-datasets.txt
+		-r tests/real_verl/requirements-old-datasets.txt
 	@touch $@
 
 demo: $(VENV)/.run
 	@PATH="$(BIN):$$PATH" bash examples/demo.sh
 	@echo
 	@echo "The files are in ./demo. Now try it on your own rollouts; README.md has the commands."
+
+quick: $(VENV)/.test
+	$(BIN)/python -m pytest -q -m "not slow"
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q
@@ -64,16 +69,17 @@ engines: $(VENV)/.engines
 
 verl-environments: $(VENV)-verl/.made $(VENV)-datasets/.made
 
-# Other people's packages warn of this and that, which is not ours to mend.
+# Other people's packages warn of this and that, which is not ours to fix.
 test-verl: verl-environments
 	$(CURDIR)/$(VENV)-verl/bin/python -W ignore -c 'import verl'
 	OLD_DATASETS_PYTHON=$(CURDIR)/$(VENV)-datasets/bin/python \
-		$(CURDIR)/$(VENV)-verl/bin/python -m pytest -q -W ignore tests/verl
+		$(CURDIR)/$(VENV)-verl/bin/python -m pytest -q -W ignore tests/real_verl
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/shellcheck run_curriculum_pipeline.sh docs/draw_pictures.sh examples/demo.sh \
 		examples/verl/train.sh .ci/run
 	$(BIN)/python -m pytest -q
@@ -87,6 +93,9 @@ bench: $(VENV)/.bench
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+golden: $(VENV)/.test
+	$(BIN)/python -m tests.golden
 
 clean:
 	rm -rf $(VENV) $(VENV)-verl $(VENV)-datasets demo build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

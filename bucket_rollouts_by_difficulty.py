@@ -11,13 +11,10 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 import argparse
 from collections.abc import Sequence
 
-from curriculum.bucket import bucket_rollouts
-from curriculum.bucket_summary import bucketing_summary
-from curriculum.bucket_warnings import bucketing_warnings
+import curriculum
 from curriculum.cli import add_common_flags, add_score_flags, given, run
-from curriculum.formats import FORMATS, OWN
+from curriculum.dumps.formats import FORMATS, OWN
 from curriculum.metrics import METRICS
-from curriculum.options import BucketOptions
 
 EPILOG = """examples:
   python bucket_rollouts_by_difficulty.py -i ./rollouts -o ./bucketed -m mean_reward -n 3
@@ -90,7 +87,7 @@ def _add_look_flags(look: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     look.add_argument(
         "--compare-metrics", action="store_true",
-        help="say of each two metrics how alike they order and cut the rollouts",
+        help="compare each pair of metrics: how alike they order and cut the rollouts",
     )  # fmt: skip
     look.add_argument(
         "--scores", metavar="FILE",
@@ -131,8 +128,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     quiet, debug = flags.pop("quiet"), flags.pop("debug")
 
     def action() -> tuple[str, list[str]]:
-        report = bucket_rollouts(BucketOptions(**given(flags)), show_progress=not quiet)
-        return bucketing_summary(report), bucketing_warnings(report)
+        options = curriculum.BucketOptions(**given(flags))
+        report = curriculum.bucket_rollouts(options, show_progress=not quiet)
+        return curriculum.bucketing_summary(report), curriculum.bucketing_warnings(report)
 
     return run(action, quiet, debug)
 

@@ -11,10 +11,9 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 import argparse
 from collections.abc import Sequence
 
+import curriculum
 from curriculum.cli import add_common_flags, add_score_flags, given, run
 from curriculum.filters import FILTERS
-from curriculum.options import PreprocessOptions
-from curriculum.preprocess_summary import preprocessing_summary, preprocessing_warnings
 
 EPILOG = """examples:
   python preprocess_bucketed_rollouts.py -i ./bucketed -o ./preprocessed
@@ -110,11 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     quiet, debug = flags.pop("quiet"), flags.pop("debug")
 
     def action() -> tuple[str, list[str]]:
-        options = PreprocessOptions(**given(flags))
-        from curriculum.preprocess import preprocess_buckets  # loads pyarrow, once flags are right
-
-        report = preprocess_buckets(options, show_progress=not quiet)
-        return preprocessing_summary(report), preprocessing_warnings(report)
+        options = curriculum.PreprocessOptions(**given(flags))
+        report = curriculum.preprocess_buckets(options, show_progress=not quiet)
+        return curriculum.preprocessing_summary(report), curriculum.preprocessing_warnings(report)
 
     return run(action, quiet, debug)
 

@@ -1,8 +1,9 @@
 """Rollouts to an easy-to-hard curriculum: bucket them by difficulty, then write verl parquet.
 
 `bucket_rollouts(BucketOptions(...))` and `preprocess_buckets(PreprocessOptions(...))` do what the
-two scripts do; `measure` gives every metric of one rollout, and a `Metric` of one's own can stand
-in for a metric's name. Names are loaded when first used: the second pipeline needs pyarrow.
+two scripts do. `mean_reward([1, 0, 1])` and the other metrics work on the scores of one rollout,
+`measure` gives all of them, and a `Metric` of your own can stand in for a metric's name. Names are
+loaded when first used: the second pipeline needs pyarrow, which takes long to load.
 """
 
 from __future__ import annotations
@@ -12,37 +13,47 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from curriculum.bucket import bucket_rollouts
-    from curriculum.bucket_summary import bucketing_summary
-    from curriculum.bucket_warnings import bucketing_warnings
     from curriculum.errors import CurriculumError, InputError, UsageError
     from curriculum.filters import FILTERS, Filter
-    from curriculum.metrics import METRICS, Metric, MetricParameters, Scores, measure
+    from curriculum.metrics import (
+        METRICS,
+        Metric,
+        MetricParameters,
+        Scores,
+        max_reward,
+        mean_reward,
+        measure,
+        min_reward,
+        pass_at_k,
+        success_rate,
+        variance,
+    )
     from curriculum.options import BucketOptions, PreprocessOptions
     from curriculum.preprocess import preprocess_buckets
-    from curriculum.preprocess_summary import preprocessing_summary, preprocessing_warnings
+    from curriculum.reports.bucketing_summary import bucketing_summary
+    from curriculum.reports.bucketing_warnings import bucketing_warnings
+    from curriculum.reports.preprocessing_summary import (
+        preprocessing_summary,
+        preprocessing_warnings,
+    )
     from curriculum.version import __version__
 
-_HOMES = {
-    "bucket_rollouts": "bucket",
-    "bucketing_summary": "bucket_summary",
-    "bucketing_warnings": "bucket_warnings",
-    "CurriculumError": "errors",
-    "InputError": "errors",
-    "UsageError": "errors",
-    "FILTERS": "filters",
-    "Filter": "filters",
-    "METRICS": "metrics",
-    "Metric": "metrics",
-    "MetricParameters": "metrics",
-    "Scores": "metrics",
-    "measure": "metrics",
-    "BucketOptions": "options",
-    "PreprocessOptions": "options",
-    "preprocess_buckets": "preprocess",
-    "preprocessing_summary": "preprocess_summary",
-    "preprocessing_warnings": "preprocess_summary",
-    "__version__": "version",
-}
+_MODULES = {
+    "bucket": ("bucket_rollouts",),
+    "errors": ("CurriculumError", "InputError", "UsageError"),
+    "filters": ("FILTERS", "Filter"),
+    "metrics": (
+        "METRICS", "Metric", "MetricParameters", "Scores", "max_reward", "mean_reward", "measure",
+        "min_reward", "pass_at_k", "success_rate", "variance",
+    ),
+    "options": ("BucketOptions", "PreprocessOptions"),
+    "preprocess": ("preprocess_buckets",),
+    "reports.bucketing_summary": ("bucketing_summary",),
+    "reports.bucketing_warnings": ("bucketing_warnings",),
+    "reports.preprocessing_summary": ("preprocessing_summary", "preprocessing_warnings"),
+    "version": ("__version__",),
+}  # fmt: skip
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "FILTERS",
@@ -60,14 +71,20 @@ __all__ = [
     "bucket_rollouts",
     "bucketing_summary",
     "bucketing_warnings",
+    "max_reward",
+    "mean_reward",
     "measure",
+    "min_reward",
+    "pass_at_k",
     "preprocess_buckets",
     "preprocessing_summary",
     "preprocessing_warnings",
+    "success_rate",
+    "variance",
 ]
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"curriculum.{_HOMES[name]}"), name)
+    return getattr(import_module(f"curriculum.{_MODULE_OF[name]}"), name)

@@ -1,4 +1,4 @@
-"""Names for the array types that the modules pass to one another."""
+"""Names for the array types that modules pass to one another."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ HashArray: TypeAlias = np.ndarray[Any, np.dtype[np.uint64]]
 LengthArray: TypeAlias = np.ndarray[Any, np.dtype[np.uint32]] | IntArray
 
 
-# Bucket numbers of rollouts, in as few bytes as they take.
-PlaceArray: TypeAlias = np.ndarray[Any, np.dtype[np.integer[Any]]]
+# Numbers from 0 up, such as those of buckets, in as few bytes as the largest takes.
+CompactIntArray: TypeAlias = np.ndarray[Any, np.dtype[np.integer[Any]]]
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 
-def compact_places(places: IntArray, count: int) -> PlaceArray:
+def compact_ints(numbers: IntArray, count: int) -> CompactIntArray:
     """The same numbers, all below `count`, in as few bytes as they take."""
-    return places.astype(np.min_scalar_type(count))
+    return numbers.astype(np.min_scalar_type(count))
 
 
 def compact_lengths(lengths: LengthArray) -> LengthArray:

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curriculum.arrays import FloatArray, HashArray, IntArray, PlaceArray
-from curriculum.errors import UsageError
-from curriculum.text import plural
+from curriculum.arrays import CompactIntArray, FloatArray, HashArray, IntArray
+from curriculum.errors import UsageError, plural
 
 DEFAULT_NAMES = {
     2: ("easy", "hard"),
@@ -54,7 +53,7 @@ def percentile_edges(ascending: FloatArray, num_buckets: int) -> FloatArray:
         bucket_of_value = steps * last // (spread - 1) if spread > 1 else steps + last // 2
         cuts = np.searchsorted(bucket_of_value, np.arange(1, num_buckets)).tolist()
     else:
-        cuts = place_cuts(cumulative, num_buckets)
+        cuts = choose_cuts(cumulative, num_buckets)
     edges = np.full(num_buckets - 1, -np.inf)
     for i, cut in enumerate(cuts):
         if cut:
@@ -68,7 +67,7 @@ def _count_up_to_each_value(ascending: FloatArray) -> IntArray:
     return np.flatnonzero(last_of_value) + 1
 
 
-def place_cuts(cumulative: IntArray, num_buckets: int) -> list[int]:
+def choose_cuts(cumulative: IntArray, num_buckets: int) -> list[int]:
     """How many distinct values lie before each of the `num_buckets` - 1 cuts.
 
     `cumulative[i]` counts the rollouts up to and including the i-th distinct value; there are at
@@ -129,13 +128,13 @@ def split_at(
     hashes: Sequence[HashArray],
     cuts: Sequence[RankCut],
     higher_is_easier: bool,
-) -> list[PlaceArray]:
+) -> list[CompactIntArray]:
     """Bucket index of each rollout, part by part: how many cuts lie at or below it.
 
     Tied rollouts are ordered by hash, equal hashes by input order. The memory this takes is little
     more than the hashes of the rollouts tied at one cut.
     """
-    places = [np.zeros(len(part), np.min_scalar_type(len(cuts))) for part in values]
+    buckets = [np.zeros(len(part), np.min_scalar_type(len(cuts))) for part in values]
     for cut in cuts:
         tied = [difficulty(part, higher_is_easier) == cut.difficulty for part in values]
         ties = np.concatenate([part[here] for part, here in zip(hashes, tied, strict=True)])
@@ -148,8 +147,8 @@ def split_at(
             equal = np.flatnonzero(tied[i] & (part_hashes == at_cut))
             beyond[equal[equal_below:]] = True
             equal_below = max(0, equal_below - len(equal))
-            places[i] += beyond
-    return places
+            buckets[i] += beyond
+    return buckets
 
 
 def cut_thresholds(
@@ -239,3 +238,8 @@ def vocabulary_rank(name: str) -> int | None:
     """How hard a name says it is, 0 the easiest; None for a name that promises nothing."""
     word = name.casefold().replace("-", "_").replace(" ", "_")
     return VOCABULARY.index(word) if word in VOCABULARY else None
+
+
+def inner_buckets(solved_unsolved: bool) -> slice:
+    """The buckets cut by percentiles or thresholds: all, or all but the first and last."""
+    return slice(1, -1) if solved_unsolved else slice(None)

@@ -1,6 +1,6 @@
 """Flags that both scripts share, and errors → messages and exit codes.
 
-Exit codes: 0 done, 1 the data or the disk said no, 2 the flags alone are wrong, 130 interrupted.
+Exit codes: 0 done, 1 a problem with the data or the disk, 2 wrong flags, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -9,19 +9,16 @@ import argparse
 import errno
 import io
 import os
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
+from curriculum.engines.signals import interrupt_on_signals
 from curriculum.errors import CurriculumError, FinishedInterrupt
-from curriculum.processes import SIGNALS
 from curriculum.version import __version__
 
-_FIX = "free space or mend permissions, then run again"
+_FIX = "free space or fix permissions, then run again"
 _FIXES = {
     errno.EMFILE: "use fewer buckets, or raise the limit of open files (ulimit -n)",
     None: "if it was a store that failed, check it, the network and your keys, then run again",
@@ -94,7 +91,7 @@ def run(action: Callable[[], tuple[str, Sequence[str]]], quiet: bool, debug: boo
     _open_streams()
     finished = False
     try:
-        with _cleaning_up_first():
+        with interrupt_on_signals():
             summary, warnings = action()
             finished = True
             for warning in warnings:
@@ -121,22 +118,6 @@ def _open_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-@contextmanager
-def _cleaning_up_first() -> Iterator[None]:
-    """Let Ctrl-C and the signals that end a job or a terminal clean up first; those that whoever
-    started us ignores, as nohup does, stay ignored."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may say how signals are answered
-        return
-    numbers = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _print(text: str, stream: TextIO) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 class CurriculumError(Exception):
     """Anything the user can act on; the text is complete and needs no traceback.
 
-    `found` says what is wrong, `fix` what to do next; `where` (a file, `file:line` or flag) and
+    `found` says what is wrong, `fix` what to do next; `where` (a path, `file:line` or flag) and
     `expected` are left out where the text says them already.
     """
 
     exit_code = 1
 
     def __init__(
-        self, found: str, *, fix: str, where: str | None = None, expected: str | None = None
+        self, found: str, *, fix: str, where: object = None, expected: str | None = None
     ) -> None:
         text = f"{where}: {found}" if where else found
         if expected:
@@ -59,3 +59,8 @@ class InternalError(CurriculumError):
 
 class FinishedInterrupt(KeyboardInterrupt):
     """The run was interrupted when its outputs were in place already."""
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,6 +1,6 @@
-"""Worth training on: the scores of each rollout → keep it or drop it.
+"""Which rollouts are worth training on: the scores of each rollout → keep it or drop it.
 
-Filters are vectorized over the rollouts of a shard, like metrics, and know nothing of the split:
+Filters are vectorized over the rollouts of a shard, like metrics. They know nothing of the split:
 they apply to train and val alike.
 """
 

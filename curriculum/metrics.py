@@ -1,8 +1,8 @@
-"""How hard: the scores of each rollout → one value, or NaN where it is undefined; and what that
-value would be on average over many rollouts with the same prompt.
+"""How hard a prompt is: the scores of each rollout → one value, NaN where it is undefined.
 
-Everything is vectorized over the rollouts of a shard, and a value depends on neither the order of
-the responses nor the machine: scores are sorted, sums run in that order, and values are rounded.
+Everything is vectorized over the rollouts of a shard. A value depends neither on the order of the
+responses nor on the machine: scores are sorted, summed in that order, and the value is rounded. The
+last functions give the same metrics for the scores of a single rollout.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 
@@ -182,22 +183,22 @@ def _round(values: FloatArray) -> FloatArray:
     return np.asarray(rounded + 0.0)
 
 
-def mean_reward(scores: Scores, parameters: MetricParameters) -> FloatArray:
+def mean_rewards(scores: Scores, parameters: MetricParameters) -> FloatArray:
     """Mean score; undefined without a score."""
     return scores.sums(scores.values) / scores.counts
 
 
-def max_reward(scores: Scores, parameters: MetricParameters) -> FloatArray:
+def max_rewards(scores: Scores, parameters: MetricParameters) -> FloatArray:
     """Highest score; undefined without a score."""
     return scores.highest
 
 
-def min_reward(scores: Scores, parameters: MetricParameters) -> FloatArray:
+def min_rewards(scores: Scores, parameters: MetricParameters) -> FloatArray:
     """Lowest score; undefined without a score."""
     return scores.lowest
 
 
-def variance(scores: Scores, parameters: MetricParameters) -> FloatArray:
+def variances(scores: Scores, parameters: MetricParameters) -> FloatArray:
     """Sample variance, sum of squared distances from the mean over n - 1; undefined for n < 2."""
     shifted = scores.values - scores.lowest[scores.rows]
     mean = scores.sums(shifted) / scores.counts
@@ -205,12 +206,12 @@ def variance(scores: Scores, parameters: MetricParameters) -> FloatArray:
     return np.where(scores.counts > 1, squares / (scores.counts - 1), np.nan)
 
 
-def success_rate(scores: Scores, parameters: MetricParameters) -> FloatArray:
+def success_rates(scores: Scores, parameters: MetricParameters) -> FloatArray:
     """Passes over responses, c / n; undefined without a score."""
     return scores.passes(parameters.pass_threshold) / scores.counts
 
 
-def pass_at_k(scores: Scores, parameters: MetricParameters) -> FloatArray:
+def pass_at_k_values(scores: Scores, parameters: MetricParameters) -> FloatArray:
     """Chance that one of k responses drawn without replacement passes; undefined for n < k.
 
     The unbiased estimator 1 - C(n-c, k) / C(n, k) of Chen et al., 2021 (arXiv 2107.03374),
@@ -272,22 +273,62 @@ _RATE = "share of responses that pass"
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("mean_reward", mean_reward, True, "mean score", 1, expected_mean),
-        Metric("max_reward", max_reward, True, "highest score", 1, expected_max),
-        Metric("min_reward", min_reward, True, "lowest score", 1, expected_min),
-        Metric("variance", variance, False, _VARIANCE, 2, expected_variance),
-        Metric("pass_at_k", pass_at_k, True, _PASS_AT_K, 0, expected_pass_at_k),
-        Metric("success_rate", success_rate, True, _RATE, 0, expected_success_rate),
+        Metric("mean_reward", mean_rewards, True, "mean score", 1, expected_mean),
+        Metric("max_reward", max_rewards, True, "highest score", 1, expected_max),
+        Metric("min_reward", min_rewards, True, "lowest score", 1, expected_min),
+        Metric("variance", variances, False, _VARIANCE, 2, expected_variance),
+        Metric("pass_at_k", pass_at_k_values, True, _PASS_AT_K, 0, expected_pass_at_k),
+        Metric("success_rate", success_rates, True, _RATE, 0, expected_success_rate),
     )
 }
 
 
-def measure(
-    scores: Sequence[float | bool | None], parameters: MetricParameters | None = None
-) -> dict[str, float]:
+OneRollout: TypeAlias = Sequence[float | bool | None]  # None, NaN and ±Infinity are missing
+
+
+def measure(scores: OneRollout, parameters: MetricParameters | None = None) -> dict[str, float]:
     """Every metric of one rollout, NaN where undefined."""
     one = Scores.of([scores])
     return {
         name: float(metric.values(one, parameters or MetricParameters())[0])
         for name, metric in METRICS.items()
     }
+
+
+def _of_one(name: str, scores: OneRollout, parameters: MetricParameters | None = None) -> float:
+    metric = METRICS[name]
+    return float(metric.values(Scores.of([scores]), parameters or MetricParameters())[0])
+
+
+def mean_reward(scores: OneRollout) -> float:
+    """Mean score of one rollout; NaN without a score."""
+    return _of_one("mean_reward", scores)
+
+
+def max_reward(scores: OneRollout) -> float:
+    """Highest score of one rollout; NaN without a score."""
+    return _of_one("max_reward", scores)
+
+
+def min_reward(scores: OneRollout) -> float:
+    """Lowest score of one rollout; NaN without a score."""
+    return _of_one("min_reward", scores)
+
+
+def variance(scores: OneRollout) -> float:
+    """Sample variance (n - 1) of the scores of one rollout; NaN for fewer than two."""
+    return _of_one("variance", scores)
+
+
+def success_rate(scores: OneRollout, pass_threshold: float = 0.5) -> float:
+    """Share of the responses of one rollout whose score is >= `pass_threshold`; NaN without a
+    score."""
+    return _of_one("success_rate", scores, MetricParameters(pass_threshold=pass_threshold))
+
+
+def pass_at_k(scores: OneRollout, k: int = 1, pass_threshold: float = 0.5) -> float:
+    """Chance that one of `k` responses passes (`pass_at_k_values`); NaN for fewer than k scores.
+    Raises ValueError for k < 1."""
+    if k < 1:
+        raise ValueError(f"k is {k}, expected 1 or more")
+    return _of_one("pass_at_k", scores, MetricParameters(k, pass_threshold))

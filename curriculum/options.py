@@ -8,24 +8,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
 from itertools import pairwise
+from pathlib import PurePosixPath
 
-from curriculum.bucketers import check_names, name_buckets
-from curriculum.dump_find import AUTO, DumpFlags
-from curriculum.errors import UsageError
+from curriculum.bucketers import check_names, inner_buckets, name_buckets
+from curriculum.dumps.detect import AUTO, DumpFlags
+from curriculum.dumps.formats import FORMATS, OWN, Steps
+from curriculum.engines.workers import check_engine
+from curriculum.errors import UsageError, plural
 from curriculum.filters import FILTERS
-from curriculum.formats import FORMATS, OWN, Steps
-from curriculum.manifests import inner_buckets
 from curriculum.metrics import METRICS, Metric, MetricParameters
-from curriculum.plot import check_plot
-from curriculum.stores import to_path
-from curriculum.text import plural
-from curriculum.workers import check_engine
+from curriculum.storage.paths import AnyPath, to_path
 
 DEFAULT_BUCKETS = 3
-SOLVED, UNSOLVED = "solved", "unsolved"  # buckets of --solved-unsolved
+SOLVED_NAME, UNSOLVED_NAME = "solved", "unsolved"  # buckets of --solved-unsolved
 ORDERS = ("input", "easy-to-hard")
 ON_MALFORMED = ("stop", "set-aside")
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 DEFAULT_SCORE_FIELD = "score"
 DEFAULT_DATA_SOURCE = "bucketed_curriculum"
 
@@ -82,8 +83,7 @@ class BucketOptions:
             _check_choice("--metric", self.metric, METRICS)
         _check_choice("--ties", self.ties, ("together", "split"))
         _check_text("--output-dir", self.output_dir)
-        for path in (*self.inputs, self.output_dir):
-            to_path(path)  # which knows what URLs there are
+        _ = self.input_paths, self.output, self.report_files
         _check_choice("--on-malformed", self.on_malformed, ON_MALFORMED)
         _check_choice("--format", self.format, (AUTO, OWN, *FORMATS))
         self._check_places()
@@ -97,10 +97,8 @@ class BucketOptions:
         if self.thresholds is not None:
             _check_thresholds(self.thresholds, self.num_buckets, self.ties)
         _ = self.names
-        for name in self.named_files.values():
-            to_path(name)
         if self.plot is not None:
-            check_plot(self.plot)
+            _check_plot(self.plot)
         if self.scores is not None and not self.scores.endswith(".parquet"):
             raise UsageError(
                 f"the file is {self.scores!r}",
@@ -136,11 +134,21 @@ class BucketOptions:
         """The metric itself."""
         return self.metric if isinstance(self.metric, Metric) else METRICS[self.metric]
 
-    @property
-    def named_files(self) -> dict[str, str]:
-        """The files that flags name, by flag."""
+    @cached_property
+    def input_paths(self) -> dict[str, AnyPath]:
+        """The path of each input as it was given. Raises UsageError for an unknown URL."""
+        return {given: to_path(given) for given in self.inputs}
+
+    @cached_property
+    def output(self) -> AnyPath:
+        """The output directory as a path."""
+        return to_path(self.output_dir)
+
+    @cached_property
+    def report_files(self) -> dict[str, AnyPath]:
+        """The files that --scores and --plot name, by flag."""
         given = {"--scores": self.scores, "--plot": self.plot}
-        return {flag: name for flag, name in given.items() if name is not None}
+        return {flag: to_path(name) for flag, name in given.items() if name is not None}
 
     @property
     def cut_into(self) -> int:
@@ -157,7 +165,7 @@ class BucketOptions:
         names = name_buckets(self.cut_into, self.bucket_names, ascending, easier)
         if not self.solved_unsolved:
             return names
-        taken = [name for name in names if name.casefold() in (SOLVED, UNSOLVED)]
+        taken = [name for name in names if name.casefold() in (SOLVED_NAME, UNSOLVED_NAME)]
         if taken:
             raise UsageError(
                 f"{taken[0]!r} is the name of a bucket of --solved-unsolved",
@@ -165,7 +173,17 @@ class BucketOptions:
                 expected=f"names of the {plural(self.cut_into, 'bucket')} between",
                 fix=f"leave out {taken[0]!r}, or choose another name",
             )
-        return (SOLVED, *names, UNSOLVED)
+        return (SOLVED_NAME, *names, UNSOLVED_NAME)
+
+    @property
+    def bucket_files(self) -> list[str]:
+        """The names of the bucket files, easiest first."""
+        return [f"{name}.jsonl" for name in self.names]
+
+    @property
+    def reward_field(self) -> str:
+        """The field of a reward entry that holds its score."""
+        return self.score_field or DEFAULT_SCORE_FIELD
 
     @property
     def inner(self) -> slice:
@@ -235,8 +253,7 @@ class PreprocessOptions:
         _check_choice("--order", self.order, ORDERS)
         _check_choice("--ground-truth-format", self.ground_truth_format, ("auto", "string"))
         _check_text("--output-dir", self.output_dir)
-        for path in (self.input_dir, self.output_dir):
-            to_path(path)  # which knows what URLs there are
+        _ = self.input, self.output
         _check_choice("--on-malformed", self.on_malformed, ON_MALFORMED)
         _check_finite("--pass-threshold", self.pass_threshold)
         _check_score_field(self.score_field)
@@ -274,6 +291,16 @@ class PreprocessOptions:
                     fix="add --combine, or leave out --output-name",
                 )
             check_names("--output-name", [self.output_name])
+
+    @cached_property
+    def input(self) -> AnyPath:
+        """The bucket directory as a path. Raises UsageError for a URL that is not known."""
+        return to_path(self.input_dir)
+
+    @cached_property
+    def output(self) -> AnyPath:
+        """The output directory as a path."""
+        return to_path(self.output_dir)
 
 
 def parse_steps(text: str | None) -> Steps:
@@ -371,4 +398,22 @@ def _check_thresholds(thresholds: Sequence[float], num_buckets: int | None, ties
             where="--thresholds",
             expected="one of the two",
             fix="leave out --ties or --thresholds",
+        )
+
+
+def _check_plot(name: str) -> None:
+    """Raise UsageError unless such a picture can be drawn here."""
+    if PurePosixPath(name).suffix not in PLOT_SUFFIXES:
+        raise UsageError(
+            f"the file is {name!r}",
+            where="--plot",
+            expected="a name that ends in " + ", ".join(PLOT_SUFFIXES),
+            fix="name the picture so",
+        )
+    if find_spec("matplotlib") is None:
+        raise UsageError(
+            "matplotlib is not installed here",
+            where="--plot",
+            expected="the extra that brings it",
+            fix="pip install 'rollout-curriculum[plot]', or in a clone pip install -e '.[plot]'",
         )

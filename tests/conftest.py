@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from hypothesis import HealthCheck, settings
 
 import bucket_rollouts_by_difficulty
 import preprocess_bucketed_rollouts
-from tests.stores import Store, s3_server
-from tests.support import Script, rollout, write_jsonl
+from tests.helpers.rollouts import Script, rollout, write_jsonl
+from tests.storage.object_store import Store, s3_server
 
 # The clock decides nothing, and what fails once fails again.
 settings.register_profile(
@@ -67,8 +68,10 @@ def store(s3: str) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Any]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[Any]:
     """A Ray cluster of one node, to which tests add another."""
+    if find_spec("moto"):
+        request.getfixturevalue("s3")  # nodes have the environment that is there at their start
     # Ray reads this when it is loaded, and then stays on loopback.
     os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
     pytest.importorskip("ray", reason="`make engines` installs Ray")

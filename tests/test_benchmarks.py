@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT
+from tests.helpers.rollouts import ROOT
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("shape", ["short", "long"])

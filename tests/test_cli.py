@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from curriculum.cli import _cleaning_up_first, run
+from curriculum.cli import run
+from curriculum.engines.signals import interrupt_on_signals
 from curriculum.errors import FinishedInterrupt
-from tests.support import ROOT, Script, rollout, write_jsonl
+from tests.helpers.rollouts import ROOT, Script, rollout, write_jsonl
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_that_end_a_job_act_like_ctrl_c(number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt), _cleaning_up_first():
+    with pytest.raises(KeyboardInterrupt), interrupt_on_signals():
         signal.raise_signal(number)
     assert signal.getsignal(number) == before
 
@@ -34,7 +35,7 @@ def test_run_that_is_ended_exits_130(number: signal.Signals) -> None:
 def test_signal_that_nohup_ignores_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with _cleaning_up_first():
+        with interrupt_on_signals():
             signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -104,7 +105,7 @@ def test_engine_that_cannot_be_had(
     flags: tuple[str, ...],
     told: str,
 ) -> None:
-    monkeypatch.setattr("curriculum.workers.find_spec", lambda name: None)
+    monkeypatch.setattr("curriculum.engines.workers.find_spec", lambda name: None)
     for script in (bucket, preprocess):
         code, out, err = script("-i", "in", "-o", "out", *flags)
         assert (code, out) == (2, "")

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import curriculum
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores, _round, measure
 
 K, THRESHOLD = 2, 0.5
@@ -201,3 +202,28 @@ def test_no_value_is_minus_zero() -> None:
     assert math.copysign(1, Scores.of([[-0.0]]).highest[0]) == 1
     own = Metric("own", lambda scores, parameters: -scores.highest, True, "minus the highest")
     assert math.copysign(1, own.values(Scores.of([[0.0]]), PARAMETERS)[0]) == 1
+
+
+@given(st.lists(SCORES, max_size=6), st.integers(1, 4), st.sampled_from([0.0, 0.5, 1.25]))
+def test_functions_for_one_rollout_equal_the_vectorized_metrics(
+    scores: list, k: int, threshold: float
+) -> None:
+    found = {
+        "mean_reward": curriculum.mean_reward(scores),
+        "max_reward": curriculum.max_reward(scores),
+        "min_reward": curriculum.min_reward(scores),
+        "variance": curriculum.variance(scores),
+        "success_rate": curriculum.success_rate(scores, threshold),
+        "pass_at_k": curriculum.pass_at_k(scores, k, threshold),
+    }
+    right = measure(scores, MetricParameters(k, threshold))
+    assert repr(list(found.values())) == repr([right[name] for name in found])  # NaN, too
+
+
+def test_one_rollout_as_a_person_writes_it() -> None:
+    assert curriculum.mean_reward([1, 0, 1]) == 0.666666666667  # 12 significant digits
+    assert curriculum.success_rate([1, 0, 1]) == 0.666666666667
+    assert curriculum.pass_at_k([1, 0, 1], k=2) == 1.0
+    assert curriculum.variance([1, 0, 1]) == 0.333333333333
+    with pytest.raises(ValueError, match="k is 0, expected 1 or more"):
+        curriculum.pass_at_k([1, 0, 1], k=0)

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.stores import Store
-from tests.support import PYTHON, ROOT, SHARED, rollout, rows, write_jsonl
+from tests.helpers.rollouts import PYTHON, ROOT, SHARED, rollout, rows, write_jsonl
+from tests.storage.object_store import Store
+
+pytestmark = pytest.mark.slow
 
 GUIDE = SHARED / "CURRICULUM_PIPELINE_GUIDE.md"
 # Trains nothing: notes its arguments and fails where a real trainer would.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, rollout, write_jsonl
+from tests.helpers.rollouts import ROOT, rollout, write_jsonl
 
 PROBE = """
 import importlib, sys

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tests.support import tree
+from tests.helpers.rollouts import tree
 from tests.torture.kill import left_behind
 from tests.torture.runs import Change, wait_for_silence
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.support import tree
+from tests.helpers.rollouts import tree
 from tests.torture.runs import Change, call, wait_for_silence
 
 # Audit events of whatever changes a disk; "open" only for writing.

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support import ROOT
+from tests.helpers.rollouts import ROOT
 from tests.torture.runs import BUCKET, PREPROCESS
 
 # Runs a command and prints the largest resident set, in kB, of any process of it.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from tests.support import DATA
+from tests.helpers.rollouts import DATA
 from tests.torture.runs import BUCKET, PREPROCESS, call, write_rollouts
 
 LINES_PER_RUN = (2, 10, 100, 300)

@@ -17,8 +17,8 @@ from typing import Any
 
 import bucket_rollouts_by_difficulty
 import preprocess_bucketed_rollouts
-from curriculum.journal import recover_to_read
-from tests.support import ROOT, tree
+from curriculum.output.journal import recover_to_read
+from tests.helpers.rollouts import ROOT, tree
 
 SCRIPTS: dict[str, Callable[[Sequence[str]], int]] = {
     "bucket_rollouts_by_difficulty.py": bucket_rollouts_by_difficulty.main,

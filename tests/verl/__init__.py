@@ -1,1 +1,0 @@
-"""What our scripts wrote, read by the real verl and by old and new versions of datasets."""

@@ -1,0 +1,223 @@
+"""Metric values of all rollouts → the bucket of each, what every bucket holds, and how sure that
+is.
+
+This is the step between the two passes. It works on numbers alone and decides everything that the
+second pass writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from curriculum.arrays import Array, BoolArray, CompactIntArray, FloatArray, HashArray, compact_ints
+from curriculum.bucketers import (
+    cut_at,
+    cut_thresholds,
+    difficulty,
+    percentile_edges,
+    rank_cuts,
+    split_at,
+)
+from curriculum.bucketing.scan import Scan, Scanned
+from curriculum.metrics import METRICS
+from curriculum.options import BucketOptions
+from curriculum.reading.ledger import DIFFERS, PASSED, SOLVED
+from curriculum.statistics.bins import FEW_VALUES, Bar, Bins, bars_of, choose_bins
+from curriculum.statistics.metric_agreement import MetricAgreement, compare
+from curriculum.statistics.uncertainty import Cuts, Uncertainty, estimate_uncertainty, meet
+
+
+@dataclass(frozen=True)
+class BucketAssignment:
+    """The bucket of each scored rollout, shard by shard, and what a report says about the buckets.
+
+    `distinct` counts the metric's distinct values outside `solved` and `unsolved`. `uncertainty` is
+    None if it cannot be estimated.
+    """
+
+    buckets: Sequence[CompactIntArray]
+    facts: Sequence[BucketFacts]
+    bins: Bins
+    distinct: int
+    cuts: Cuts
+    uncertainty: Uncertainty | None
+
+
+def assign_buckets(options: BucketOptions, scanned: Scanned) -> BucketAssignment:
+    """Cut the scored rollouts into the requested buckets, easiest first."""
+    easier, scans = options.chosen_metric.higher_is_easier, scanned.scans
+    ends = [_ends(options, scan) for scan in scans]
+    values = [_others(scan.values, end) for scan, end in zip(scans, ends, strict=True)]
+    hashes = [_others(scan.hashes, end) for scan, end in zip(scans, ends, strict=True)]
+    ascending = difficulty(np.concatenate([np.zeros(0), *values]), easier)
+    ascending.sort()
+    distinct = np.count_nonzero(ascending[1:] != ascending[:-1]) + (len(ascending) > 0)
+    shown = difficulty(_some_values(ascending), easier)
+    buckets = _cut_values(options, values, hashes, ascending)
+    del ascending  # a large run is short of memory in the driver
+    apart = [scan.values[end >= 0] for scan, end in zip(scans, ends, strict=True) if len(end)]
+    of_ends = np.unique(np.concatenate([np.zeros(0), *apart]))
+    bins = choose_bins([shown, of_ends])
+    buckets = [_with_ends(part, end) for part, end in zip(buckets, ends, strict=True)]
+    facts = [_facts(scanned, buckets, i, bins) for i in range(len(options.names))]
+    cuts = _cuts(options, facts)
+    uncertainty = _uncertainty(options, scanned, buckets, cuts)
+    return BucketAssignment(buckets, facts, bins, distinct, cuts, uncertainty)
+
+
+def _some_values(ascending: FloatArray) -> FloatArray:
+    """All distinct values if there are few, otherwise some, with the lowest and the highest."""
+    at, found = 0, list(ascending[-1:])
+    while at < len(ascending) and len(found) <= FEW_VALUES + 1:
+        found.append(ascending[at])
+        at = int(np.searchsorted(ascending, ascending[at], side="right"))
+    return np.unique(np.array(found))
+
+
+def _ends(options: BucketOptions, scan: Scan) -> CompactIntArray:
+    """0 for each solved rollout, the last bucket for each unsolved one, and -1 for all others.
+    Empty without --solved-unsolved."""
+    if not options.solved_unsolved:
+        return np.zeros(0, np.int64)
+    kinds = scan.scored
+    end = np.where(kinds & SOLVED != 0, 0, np.where(kinds & PASSED != 0, -1, _last(options)))
+    return end.astype(np.min_scalar_type(-len(options.names)))
+
+
+def _last(options: BucketOptions) -> int:
+    return len(options.names) - 1
+
+
+def _others(part: Array, ends: CompactIntArray) -> Array:
+    return part[ends < 0] if len(ends) and len(part) else part
+
+
+def _with_ends(buckets: CompactIntArray, ends: CompactIntArray) -> CompactIntArray:
+    """The bucket of every rollout; those that were cut move up by one, behind `solved`."""
+    if not len(ends):
+        return buckets
+    every: CompactIntArray = ends.copy()
+    every[ends < 0] = buckets.astype(every.dtype) + 1
+    return every
+
+
+def _cut_values(
+    options: BucketOptions,
+    values: Sequence[FloatArray],
+    hashes: Sequence[HashArray],
+    ascending: FloatArray,
+) -> list[CompactIntArray]:
+    """The bucket of each rollout, part by part; `ascending` holds all their difficulties."""
+    easier, parts = options.chosen_metric.higher_is_easier, options.cut_into
+    if options.ties == "split":
+        return split_at(values, hashes, rank_cuts(ascending, parts), easier)
+    if options.thresholds is not None:
+        by_value = partial(cut_thresholds, thresholds=options.thresholds, higher_is_easier=easier)
+        return [compact_ints(by_value(part), parts) for part in values]
+    edges = percentile_edges(ascending, parts)
+    return [compact_ints(cut_at(difficulty(part, easier), edges), parts) for part in values]
+
+
+def _facts(
+    scanned: Scanned, buckets: Sequence[CompactIntArray], bucket: int, bins: Bins
+) -> BucketFacts:
+    mine: list[BoolArray] = [part == bucket for part in buckets]
+
+    def take(parts: Iterable[Array]) -> Array:
+        chosen = (part[here] for part, here in zip(parts, mine, strict=True))
+        return np.concatenate(list(chosen))
+
+    kinds = take(scan.scored for scan in scanned.scans)
+    return BucketFacts.of(
+        values=take(scan.values for scan in scanned.scans),
+        mean_score=float(take(scan.means for scan in scanned.scans).mean()) if len(kinds) else None,
+        without_pass=int((kinds & PASSED == 0).sum()),
+        all_equal=int((kinds & DIFFERS == 0).sum()),
+        bins=bins,
+    )
+
+
+def _cuts(options: BucketOptions, facts: Sequence[BucketFacts]) -> Cuts:
+    inner, easier = options.inner, options.chosen_metric.higher_is_easier
+    edges, buckets = meet([fact.range for fact in facts[inner]], easier, options.thresholds)
+    if not len(buckets):  # every rollout is solved or unsolved
+        buckets = np.zeros(1, np.int64)
+    ends = (0, _last(options)) if options.solved_unsolved else None
+    return Cuts(edges, buckets + (inner.start or 0), easier, ends)
+
+
+def _uncertainty(
+    options: BucketOptions, scanned: Scanned, buckets: Sequence[CompactIntArray], cuts: Cuts
+) -> Uncertainty | None:
+    """How far the buckets can be trusted; None if all rollouts are in one bucket."""
+    every, sample = np.concatenate(list(buckets)), scanned.sample
+    if every.min() == every.max():
+        return None
+    own = every[sample.positions].astype(np.int64)
+    return estimate_uncertainty(sample.scores, own, cuts, options.chosen_metric, options.parameters)
+
+
+def compare_metrics(options: BucketOptions, scanned: Scanned) -> list[MetricAgreement]:
+    """Compare each pair of metrics over all rollouts. Each metric cuts them into
+    `options.cut_into` buckets."""
+    metrics = METRICS | {options.chosen_metric.name: options.chosen_metric}
+    values = {
+        name: np.concatenate([scan.metrics[name] for scan in scanned.scans]) for name in metrics
+    }
+    easier = {name: metric.higher_is_easier for name, metric in metrics.items()}
+    return compare(values, easier, options.cut_into)
+
+
+@dataclass(frozen=True)
+class BucketFacts:
+    """What a bucket holds: its metric values and mean score, how many rollouts have no pass and how
+    many have equal scores, its most frequent value, and its histogram bars. Values are None if the
+    bucket is empty."""
+
+    count: int
+    lowest: float | None = None
+    highest: float | None = None
+    mean_score: float | None = None
+    without_pass: int = 0
+    all_equal: int = 0
+    commonest: float | None = None
+    commonest_count: int = 0
+    bars: Sequence[Bar] = ()
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The lowest and the highest value; None if the bucket is empty."""
+        if self.lowest is None or self.highest is None:
+            return None
+        return self.lowest, self.highest
+
+    @staticmethod
+    def of(
+        values: FloatArray,
+        mean_score: float | None,
+        without_pass: int,
+        all_equal: int,
+        bins: Bins,
+    ) -> BucketFacts:
+        """The facts of one bucket. `values` has one entry per rollout and is sorted in place."""
+        if not len(values):
+            return BucketFacts(0)
+        values.sort()
+        last_of_value = np.flatnonzero(np.append(values[1:] != values[:-1], True))
+        counts = np.diff(last_of_value, prepend=-1)
+        commonest = int(counts.argmax())
+        return BucketFacts(
+            count=len(values),
+            lowest=float(values[0]),
+            highest=float(values[-1]),
+            mean_score=mean_score,
+            without_pass=without_pass,
+            all_equal=all_equal,
+            commonest=float(values[last_of_value[commonest]]),
+            commonest_count=int(counts[commonest]),
+            bars=bars_of(values, bins),
+        )

@@ -1,0 +1,86 @@
+"""A bucketing run → its manifest: what it read, did and wrote, in counts that add up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from curriculum.bucketing.assign_buckets import BucketFacts
+from curriculum.bucketing.rollout_source import RolloutSource
+from curriculum.errors import InternalError
+from curriculum.options import BucketOptions
+from curriculum.output.copy_lines import LineFile
+from curriculum.output.manifests import (
+    BucketingManifest,
+    BucketRecord,
+    CountRecord,
+    InputRecord,
+    MethodRecord,
+    MetricRecord,
+)
+from curriculum.reading.input_files import InputFile
+from curriculum.reading.ledger import BLANK, NO_SCORE, UNDEFINED
+from curriculum.storage.paths import printable
+from curriculum.version import __version__
+
+
+def record_bucketing(
+    options: BucketOptions,
+    files: Sequence[InputFile],
+    source: RolloutSource,
+    facts: Sequence[BucketFacts],
+    bucket_files: Sequence[LineFile],
+    rejected: tuple[str, ...],
+) -> BucketingManifest:
+    """The manifest of a run that read `files` and wrote `bucket_files`, one per entry of `facts`,
+    and `rejected`. Raises InternalError if the counts do not add up."""
+    lines, malformed = source.input_ledger.by_file(), source.input_ledger.malformed
+    inputs = [
+        InputRecord(printable(str(file.path)), file.size, lines[str(file.path)]) for file in files
+    ]
+    counts = CountRecord(
+        read=source.rollout_ledger.well_formed + malformed,
+        bucketed=sum(fact.count for fact in facts),
+        unscored=source.rollout_ledger.count(NO_SCORE, UNDEFINED),
+        malformed=malformed,
+        blank=source.input_ledger.count(BLANK),
+    )
+    if counts.read != counts.bucketed + counts.unscored + counts.malformed:
+        raise InternalError(f"the counts do not add up: {counts}")
+    written = zip(options.bucket_files, bucket_files, strict=True)
+    buckets = zip(options.names, written, facts, strict=True)
+    records = (
+        BucketRecord(name, i, file, fact.count, of.bytes, fact.lowest, fact.highest, parts=of.parts)
+        for i, (name, (file, of), fact) in enumerate(buckets)
+    )
+    return BucketingManifest(
+        __version__,
+        _metric_record(options, source.score_field),
+        _method_record(options),
+        tuple(inputs),
+        counts,
+        tuple(records),
+        rejected,
+        source.dump_record,
+    )
+
+
+def _metric_record(options: BucketOptions, score_field: str) -> MetricRecord:
+    metric = options.chosen_metric
+    return MetricRecord(
+        metric.name,
+        metric.higher_is_easier,
+        score_field,
+        options.k,
+        float(options.pass_threshold),
+    )
+
+
+def _method_record(options: BucketOptions) -> MethodRecord:
+    name = "percentiles" if options.thresholds is None else "thresholds"
+    return MethodRecord(
+        name,
+        options.cut_into,
+        ties=options.ties if options.thresholds is None else None,
+        thresholds=None if options.thresholds is None else tuple(map(float, options.thresholds)),
+        solved_unsolved=options.solved_unsolved,
+    )

@@ -1,0 +1,123 @@
+"""Where the rollouts of a run come from: files that hold them, or a dump that is grouped first.
+
+Both classes answer the same questions. The passes need not know which of them they work on, except
+that the malformed lines of a dump are copied from files of their own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from curriculum.arrays import IntArray
+from curriculum.dumps.detect import Dump
+from curriculum.dumps.formats import OWN
+from curriculum.errors import plural
+from curriculum.options import DEFAULT_SCORE_FIELD
+from curriculum.output.manifests import DumpRecord
+from curriculum.output.rejected import reason_line, reason_lines
+from curriculum.reading.input_files import InputFile, cut_shards
+from curriculum.reading.ledger import FIRST_RECORD, Ledger
+from curriculum.storage.paths import AnyPath
+
+if TYPE_CHECKING:
+    from curriculum.dumps.grouped_dump import GroupedDump
+
+# Where a shard's rollouts are: the files, and each rollout's file number and line (from 1).
+RolloutLocations: TypeAlias = tuple[Sequence[str], IntArray, IntArray]
+
+
+class RolloutFiles:
+    """Files with one rollout per line.
+
+    The scan reads `files` and fills `rollout_ledger`. `input_ledger` is the ledger of the input,
+    here the same object. `score_field` is the field of a reward entry that holds its score.
+    """
+
+    dump: Dump | None = None
+    dump_record: DumpRecord | None = None
+    one_a_line = "one rollout per line"
+    step_place: str | None = None
+
+    def __init__(
+        self, files: Sequence[InputFile], score_field: str, reasons: AnyPath | None
+    ) -> None:
+        self.files = files
+        self.rollout_ledger = Ledger.of(cut_shards(files), reasons)
+        self.input_ledger = self.rollout_ledger
+        self.score_field = score_field
+        self.score_place = f"reward[i].{score_field}"
+
+    def label_by_input(self, counts: Counter[str]) -> Counter[str]:
+        """Counts of rollouts by the path of their file, as reports show them."""
+        return counts
+
+    def reason_lines(self, reasons: Mapping[int, str]) -> Iterator[bytes]:
+        """The lines of `rejected/reasons.jsonl`; `reasons` has the text for each unscored kind."""
+        return reason_lines(self.rollout_ledger, reasons)
+
+    def rollout_lines(self) -> Iterator[RolloutLocations]:
+        """Where each rollout is, shard by shard."""
+        ledger = self.rollout_ledger
+        shards = zip(ledger.shards, ledger.shard_lines, ledger.first_lines(), strict=True)
+        for shard, of_shard, first_line in shards:
+            lines = np.flatnonzero(of_shard.kinds >= FIRST_RECORD)
+            yield [str(shard.file.path)], np.zeros(len(lines), np.int64), lines + first_line
+
+
+class RolloutDump:
+    """A dump whose lines were grouped into rollouts, which are staged one per line.
+
+    `rollout_ledger` is the ledger of the staged rollouts, `input_ledger` that of the dump's lines.
+    """
+
+    def __init__(self, grouped: GroupedDump, inputs: Sequence[str]) -> None:
+        form = grouped.dump.form
+        merged = form.name == OWN  # rollouts in our own format, which keep their score field
+        self.dump = grouped.dump
+        self.dump_record = grouped.record()
+        self.one_a_line = form.one_a_line
+        self.step_place = form.step
+        self.files = grouped.files
+        self.rollout_ledger = Ledger.of(cut_shards(grouped.files))
+        self.input_ledger = grouped.ledger
+        self.score_field = form.score if merged else DEFAULT_SCORE_FIELD
+        self.score_place = f"reward[i].{form.score}" if merged else form.score
+        self._grouped, self._inputs = grouped, inputs
+
+    def label_by_input(self, counts: Counter[str]) -> Counter[str]:
+        """The total for all inputs together, because a rollout may have lines in many files."""
+        inputs = self._inputs
+        where = ", ".join(inputs) if len(inputs) <= 3 else plural(len(inputs), "path")
+        return Counter({where: counts.total()})
+
+    def reason_lines(self, reasons: Mapping[int, str]) -> Iterator[bytes]:
+        """The same as for files; an unscored rollout is reported at its first response."""
+        yield from reason_lines(self.input_ledger, {})
+        responses = self._grouped.responses
+        if responses is None:
+            return
+        kinds = np.concatenate(
+            [np.zeros(0, np.uint8), *(lines.kinds for lines in self.rollout_ledger.shard_lines)]
+        )
+        chosen = np.flatnonzero(np.isin(kinds, list(reasons)))
+        first = self._grouped.first_responses()[chosen]
+        lines = self._grouped.file_lines(first)
+        for rollout, response in zip(chosen.tolist(), first.tolist(), strict=True):
+            offset = int(responses.offsets[response])
+            yield reason_line(*lines[response], offset, reasons[int(kinds[rollout])])
+
+    def rollout_lines(self) -> Iterator[RolloutLocations]:
+        """Where the first response of each rollout is, shard by shard."""
+        files, numbers, lines = self._grouped.rollout_lines()
+        first = 0
+        for of_shard in self.rollout_ledger.shard_lines:
+            after = first + int((of_shard.kinds >= FIRST_RECORD).sum())
+            yield files, numbers[first:after], lines[first:after]
+            first = after
+
+
+RolloutSource: TypeAlias = RolloutFiles | RolloutDump

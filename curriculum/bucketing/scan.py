@@ -1,0 +1,276 @@
+"""First pass of bucketing: the lines of a shard → the kind of each line and the metric of each
+rollout.
+
+Only the scores of a rollout are decoded, and only numbers are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from curriculum.arrays import ByteArray, FloatArray, HashArray, IntArray
+from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
+from curriculum.reading.blocks import Block, read_blocks
+from curriculum.reading.input_files import Shard
+from curriculum.reading.ledger import (
+    DIFFERS,
+    FIRST_RECORD,
+    NO_SCORE,
+    PASSED,
+    SOLVED,
+    TAKEN,
+    UNDEFINED,
+    Ledger,
+    LineRecorder,
+    ShardLines,
+)
+from curriculum.reading.rollouts import ScoreReader
+from curriculum.statistics.sample import HIGHEST, Sample, hash_offsets, lowest
+from curriculum.storage.paths import AnyPath, open_sink
+
+# On arrays of a few thousand numbers, calling NumPy takes longer than computing.
+SCORES_AT_ONCE = 1 << 17
+
+
+@dataclass(frozen=True)
+class ScanTask:
+    """A shard and what to read from its lines.
+
+    The reasons of malformed lines go to `reasons`, the rows of the score table to `scores` (None:
+    nowhere). With `every_metric` the scan returns all metrics. A rollout whose hash is above
+    `bound` is not sampled. `file` is the number of the shard's file.
+    """
+
+    shard: Shard
+    score_field: str
+    metric: Metric
+    parameters: MetricParameters
+    hash_lines: bool
+    reasons: AnyPath | None = None
+    scores: AnyPath | None = None
+    every_metric: bool = False
+    bound: int = HIGHEST
+    file: int = 0
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What the scan of a shard found.
+
+    `values`, `means` and `hashes` have one entry per scored rollout; `means` is `values` itself if
+    the metric is the mean. `sample` is a sample of the scored rollouts. `metrics` maps names to one
+    value per rollout, scored or not. `hashes` and `metrics` are empty unless requested.
+    """
+
+    lines: ShardLines
+    values: FloatArray
+    means: FloatArray
+    hashes: HashArray
+    sample: Sample
+    metrics: dict[str, FloatArray]
+    responses: int
+    missing_scores: int
+
+    @property
+    def rollout_kinds(self) -> ByteArray:
+        """The kinds of all rollouts, scored or not."""
+        return self.lines.kinds[self.lines.kinds >= FIRST_RECORD]
+
+    @property
+    def scored(self) -> ByteArray:
+        """The kinds of the scored rollouts."""
+        return self.lines.kinds[self.lines.kinds >= TAKEN]
+
+
+def scan_shard(task: ScanTask) -> Scan:
+    """Read the scores of every line of a shard."""
+    scanner = _Scanner(task)
+    try:
+        for block in read_blocks(task.shard):
+            scanner.add_block(block)
+        return scanner.result()
+    finally:
+        scanner.close()
+
+
+class _Scanner:
+    """What was read from a shard so far. It is kept in arrays, because a compressed file is one
+    shard whatever its size. Scores gather until there are enough to measure at once."""
+
+    def __init__(self, task: ScanTask) -> None:
+        self._task = task
+        self._reader = ScoreReader(task.score_field, with_keys=task.scores is not None)
+        self._recorder = LineRecorder(task.reasons)
+        self._flat: list[FloatArray] = []
+        self._counts: list[int] = []
+        self._offsets: list[IntArray] = []
+        self._kinds: list[ByteArray] = [np.zeros(0, np.uint8)]
+        self._values: list[FloatArray] = []
+        self._means: list[FloatArray] = []
+        self._hashes: list[int] = []
+        self._metrics: list[dict[str, FloatArray]] = []
+        self._keys: list[str | None] = []
+        self._rows = ScoreRows(task.scores) if task.scores is not None else None
+        self._sample = Sample.join([], [])
+        self._scored = 0
+        self._next_offset = task.shard.first_offset
+        self._responses = self._present = self._waiting = 0
+
+    def add_block(self, block: Block) -> None:
+        read = self._reader.read_block(block)
+        rollouts = np.flatnonzero(self._recorder.add_block(block, read.refused) == TAKEN)
+        if self._task.hash_lines:
+            self._hashes.extend(_hash(block.line(position)) for position in rollouts.tolist())
+        self._offsets.append(self._next_offset + block.starts[rollouts])
+        self._next_offset += block.size
+        self._flat.append(read.flat)
+        self._counts += read.counts
+        self._keys += read.keys
+        self._waiting += len(read.flat)
+        if self._waiting >= SCORES_AT_ONCE:
+            self._measure()
+
+    def _measure(self) -> None:
+        """Compute the metric and the kind of the rollouts gathered since the last call."""
+        metric, parameters = self._task.metric, self._task.parameters
+        scores = Scores.of_flat(np.concatenate([np.zeros(0), *self._flat]), self._counts)
+        values = metric.values(scores, parameters)
+        if self._task.every_metric or self._rows:
+            self._measure_all(scores, values)
+        defined = ~np.isnan(values)
+        self._values.append(values[defined])
+        mean = METRICS["mean_reward"]
+        if metric is not mean:
+            self._means.append(mean.values(scores, parameters)[defined])
+        self._responses += self._waiting
+        self._present += int(scores.offsets[-1])
+        found = np.full(len(values), TAKEN, dtype=np.uint8)
+        found[scores.highest >= parameters.pass_threshold] |= PASSED
+        found[scores.highest > scores.lowest] |= DIFFERS
+        found[scores.lowest >= parameters.pass_threshold] |= SOLVED
+        found[~defined] = UNDEFINED
+        found[scores.counts == 0] = NO_SCORE
+        self._kinds.append(found)
+        offsets = np.concatenate([np.zeros(0, np.int64), *self._offsets])
+        self._take_sample(scores, np.flatnonzero(defined), offsets[defined])
+        self._flat, self._counts, self._offsets, self._waiting = [], [], [], 0
+
+    def _measure_all(self, scores: Scores, values: FloatArray) -> None:
+        """Compute all metrics of these rollouts; `values` are those of the task's own metric."""
+        parameters, own = self._task.parameters, self._task.metric.name
+        measured = {
+            name: values if name == own else metric.values(scores, parameters)
+            for name, metric in METRICS.items()
+        } | {own: values}
+        if self._task.every_metric:
+            self._metrics.append(measured)
+        if self._rows:
+            passes = scores.passes(parameters.pass_threshold)
+            self._rows.add(self._keys, measured, scores.counts, passes)
+            self._keys = []
+
+    def _take_sample(self, scores: Scores, defined: IntArray, offsets: IntArray) -> None:
+        """Sample the rollouts `defined` of `scores`, whose lines start at `offsets` of the file."""
+        hashes = hash_offsets(self._task.file, offsets)
+        low = np.flatnonzero(hashes <= np.uint64(min(self._sample.bound, self._task.bound)))
+        chosen = low[lowest(hashes[low])]
+        part = Sample(hashes[chosen], chosen, scores.take(defined[chosen]))
+        self._sample = Sample.join([self._sample, part], [0, self._scored])
+        self._scored += len(offsets)
+
+    def result(self) -> Scan:
+        self._measure()
+        kinds = np.concatenate(self._kinds)
+        values = np.concatenate([np.zeros(0), *self._values])
+        hashes = np.array(self._hashes, dtype=np.uint64)
+        if len(hashes):
+            hashes = hashes[kinds >= TAKEN]
+        return Scan(
+            lines=self._recorder.result(kinds),
+            values=values,
+            means=np.concatenate(self._means) if self._means else values,
+            hashes=hashes,
+            sample=self._sample,
+            metrics={
+                name: np.concatenate([part[name] for part in self._metrics])
+                for name in (self._metrics[0] if self._metrics else ())
+            },
+            responses=self._responses,
+            missing_scores=self._responses - self._present,
+        )
+
+    def close(self) -> None:
+        self._recorder.close()
+        if self._rows:
+            self._rows.close()
+
+
+def _hash(line: memoryview) -> int:
+    return int.from_bytes(hashlib.blake2b(line, digest_size=8).digest(), "little")
+
+
+@dataclass
+class Scanned:
+    """Everything the first pass found, shard by shard in input order; `ledger` has the lines."""
+
+    ledger: Ledger
+    score_rows: Sequence[AnyPath] = ()  # shard by shard, if the score table is asked for
+    scans: list[Scan] = field(default_factory=list)
+    sample: Sample = field(default_factory=lambda: Sample.join([], []))
+    _scored: int = 0
+
+    def add(self, scan: Scan) -> None:
+        """Add the result of the next shard."""
+        self.ledger.add(scan.lines)
+        self.sample = Sample.join([self.sample, scan.sample], [0, self._scored])
+        self._scored += len(scan.values)
+        self.scans.append(replace(scan, sample=Sample.join([], [])))
+
+    def missing_scores_by_file(self) -> Counter[str]:
+        """The number of missing scores by file path."""
+        found: Counter[str] = Counter()
+        for shard, scan in zip(self.ledger.shards, self.scans, strict=True):
+            found[str(shard.file.path)] += scan.missing_scores
+        return found
+
+
+class ScoreRows:
+    """Writes the rows of a shard to a file, in the order of its rollouts."""
+
+    def __init__(self, path: AnyPath) -> None:
+        self._path = path
+        self._file: Any = None
+        self._writer: Any = None
+
+    def add(
+        self,
+        keys: Sequence[str | None],
+        metrics: Mapping[str, FloatArray],
+        responses: IntArray,
+        passes: IntArray,
+    ) -> None:
+        """Add the rows of some rollouts. A metric that is NaN is undefined and becomes null."""
+        import pyarrow as pa  # slow to load, and only the score table needs it here
+
+        from curriculum.storage.arrow_arrays import integers, numbers, texts
+
+        columns = {"key": texts(keys)}
+        columns |= {name: numbers(values, ~np.isnan(values)) for name, values in metrics.items()}
+        columns |= {"num_responses": integers(responses), "num_passes": integers(passes)}
+        batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+        if self._writer is None:
+            self._file = open_sink(self._path)
+            self._writer = pa.ipc.new_stream(self._file, batch.schema)
+        self._writer.write_batch(batch)
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._writer is not None:
+            with self._file:
+                self._writer.close()

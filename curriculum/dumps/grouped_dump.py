@@ -1,0 +1,239 @@
+"""A dump with one response a line → staged rollouts of our own form, one a line.
+
+Lines are indexed shard by shard, responses are grouped by numbers alone, and then each rollout is
+put together from its lines.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from curriculum.arrays import IntArray
+from curriculum.dumps.detect import Dump
+from curriculum.dumps.gather import GatherTask, gather_rollouts
+from curriculum.dumps.grouping import Responses
+from curriculum.dumps.index import Index, IndexTask, index_shard
+from curriculum.engines.progress import Progress
+from curriculum.engines.workers import Workers
+from curriculum.output.manifests import DumpRecord
+from curriculum.output.output_directory import OutputDirectory
+from curriculum.output.rejected import own_reasons
+from curriculum.reading.input_files import InputFile, Shard, cut_shards
+from curriculum.reading.ledger import CONFLICT, FIRST_RECORD, MALFORMED, SKIPPED, TAKEN, Ledger
+from curriculum.storage.paths import AnyPath
+
+
+@dataclass
+class GroupedDump:
+    """A dump after both of its passes: the `ledger` of its lines, the index of each shard, its
+    responses, and the `files` of the assembled rollouts.
+
+    For each group that disagrees, `pairs` has the kind and two responses that differ, by the
+    group's first response, and `refused` has the reason, by the group's number. The counts are of
+    rollouts with lines from several files, with several prompts, and with a prompt that stayed a
+    chat template.
+    """
+
+    dump: Dump
+    ledger: Ledger
+    indexes: list[Index] = field(default_factory=list)
+    files: list[InputFile] = field(default_factory=list)
+    responses: Responses | None = None
+    pairs: dict[int, tuple[str, int, int]] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
+    several_files: int = 0
+    several_prompts: int = 0
+    unread_prompts: int = 0
+
+    @property
+    def better_scores(self) -> int:
+        """How many responses have the format's better score."""
+        return sum(index.better for index in self.indexes)
+
+    @property
+    def left_out(self) -> IntArray:
+        """The groups that did not become rollouts."""
+        return np.array(sorted(self.refused), np.int64)
+
+    def file_lines(self, responses: IntArray) -> dict[int, tuple[str, int]]:
+        """The file and line (from 1) of each of these responses."""
+        wanted, found = np.unique(responses), {}
+        first = 0  # the shard's first response
+        shards = zip(
+            self.ledger.shards, self.ledger.shard_lines, self.ledger.first_lines(), strict=True
+        )
+        for shard, of_shard, first_line in shards:
+            lines = np.flatnonzero(of_shard.kinds >= FIRST_RECORD)
+            low, high = np.searchsorted(wanted, (first, first + len(lines)))
+            for response in wanted[low:high].tolist():
+                found[response] = str(shard.file.path), first_line + int(lines[response - first])
+            first += len(lines)
+        return found
+
+    def first_responses(self) -> IntArray:
+        """The first response of each rollout, in input order."""
+        assert self.responses is not None
+        return self.responses.first_of_groups(self.left_out)
+
+    def rollout_lines(self) -> tuple[list[str], IntArray, IntArray]:
+        """Where the first response of each rollout is: a list of files, its index in that list,
+        and its line (from 1)."""
+        assert self.responses is not None
+        first = self.first_responses()
+        ledger = self.ledger
+        lines = [
+            np.flatnonzero(of_shard.kinds >= FIRST_RECORD) + first_line
+            for of_shard, first_line in zip(ledger.shard_lines, ledger.first_lines(), strict=True)
+        ]
+        files = [str(shard.file.path) for shard in ledger.shards]
+        return files, self.responses.shards[first].astype(np.int64), np.concatenate(lines)[first]
+
+    def record(self) -> DumpRecord:
+        """What the manifest says about the dump."""
+        form = self.dump.form
+        steps = [index.steps for index in self.indexes if index.steps]
+        sizes = self.responses.sizes(self.left_out) if self.responses else np.zeros(0, np.int64)
+        return DumpRecord(
+            format=form.name,
+            score=form.score,
+            better_scores=0 if form.score == form.better_score else self.better_scores,
+            grouped_by=self._grouped_by(),
+            skipped=self.ledger.count(SKIPPED),
+            lines_per_rollout=(int(sizes.min()), int(sizes.max())) if len(sizes) else (0, 0),
+            single_lines=int((sizes == 1).sum()),
+            several_files=self.several_files,
+            several_prompts=self.several_prompts,
+            unread_prompts=self.unread_prompts,
+            steps=(min(low for low, _ in steps), max(high for _, high in steps)) if steps else None,
+        )
+
+    def _grouped_by(self) -> dict[str, int]:
+        """How many responses each set of places grouped, the most common first."""
+        alternatives, total = self.dump.form.alternatives, Counter[int]()
+        for index, lines in zip(self.indexes, self.ledger.shard_lines, strict=True):
+            kept = lines.kinds[lines.kinds >= FIRST_RECORD] >= TAKEN
+            total.update(index.marks[kept].tolist())
+        return {" and ".join(alternatives[mark]): n for mark, n in total.most_common()}
+
+
+@dataclass(frozen=True)
+class Gatherer:
+    """Gathers the rollouts of a dump. With `keep_reasons`, malformed lines are set aside."""
+
+    dump: Dump
+    output: OutputDirectory
+    workers: Workers
+    progress: Progress
+    keep_reasons: bool
+
+    def run(self, files: Sequence[InputFile]) -> GroupedDump:
+        """Read the files, group their responses, and stage the rollouts."""
+        scratch = self.output.scratch_directory()
+        reasons = scratch / "dump-reasons" if self.keep_reasons else None
+        grouped = GroupedDump(self.dump, Ledger.of(cut_shards(files), reasons))
+        ledger = grouped.ledger
+        self._index(grouped, scratch)
+        if ledger.count(TAKEN) and (self.keep_reasons or not ledger.reason_kinds):
+            responses = Responses.of(ledger, [index.groups for index in grouped.indexes])
+            grouped.responses = responses
+            self._assemble(grouped, responses, scratch)
+            _refuse(grouped, responses)
+            if grouped.refused and self.keep_reasons:
+                _keep_reasons(grouped, responses)
+            paths = [str(shard.file.path) for shard in ledger.shards]
+            file_of = np.unique(np.array(paths), return_inverse=True)[1]
+            several = responses.in_several_files(file_of[responses.shards])
+            grouped.several_files = len(np.setdiff1d(several, grouped.left_out))
+        return grouped
+
+    def _index(self, grouped: GroupedDump, scratch: AnyPath) -> None:
+        """Index every line. Use the better score if all responses have it."""
+        self.progress.step("group")
+        ledger, form = grouped.ledger, self.dump.form
+        tasks = [
+            IndexTask(shard, form, self.dump.steps, reasons, _text_file(shard, scratch, i))
+            for i, (shard, reasons) in enumerate(zip(ledger.shards, ledger.reasons, strict=True))
+        ]
+        for task, index in self.workers.map(index_shard, tasks):
+            ledger.add(index.lines)
+            grouped.indexes.append(index)
+            self.progress.add(task.shard.stop - task.shard.start)
+        if form.better_score and grouped.better_scores == ledger.count(TAKEN):
+            grouped.dump = replace(self.dump, form=replace(form, score=form.better_score))
+
+    def _assemble(self, grouped: GroupedDump, responses: Responses, scratch: AnyPath) -> None:
+        self.progress.step("gather")
+        tasks = self._gather_tasks(grouped, responses, scratch)
+        for task, batch in self.workers.map(gather_rollouts, tasks):
+            grouped.pairs |= batch.refused
+            grouped.unread_prompts += batch.unread_prompts
+            grouped.several_prompts += batch.several_prompts
+            grouped.files.append(InputFile(task.output, batch.bytes, None, None, 0))
+            self.progress.add(int(task.lengths.sum(dtype=np.int64)))
+
+    def _gather_tasks(
+        self, grouped: GroupedDump, responses: Responses, scratch: AnyPath
+    ) -> Iterator[GatherTask]:
+        shards = grouped.ledger.shards
+        texts = [_text_file(s, scratch, i) or s.file.path for i, s in enumerate(shards)]
+        first = {text: number for number, text in reversed(list(enumerate(texts)))}
+        file_of = np.array([first[text] for text in texts])
+        for number, (some, counts) in enumerate(responses.batches()):
+            used, files = np.unique(file_of[responses.shards[some]], return_inverse=True)
+            yield GatherTask(
+                form=grouped.dump.form,
+                files=[shards[i].file for i in used.tolist()],
+                paths=[texts[i] for i in used.tolist()],
+                responses=some,
+                numbers=files,
+                offsets=responses.offsets[some],
+                lengths=responses.lengths[some],
+                counts=counts,
+                output=scratch / f"rollouts-{number:06}.jsonl",
+            )
+
+
+def _refuse(grouped: GroupedDump, responses: Responses) -> None:
+    """Mark all lines of groups that disagree as malformed, since it is unknown which are right.
+    Report two of each group."""
+    if not grouped.pairs:
+        return
+    lines = grouped.file_lines(np.array([pair[1:] for pair in grouped.pairs.values()]).ravel())
+    sizes, reasons, first = np.bincount(responses.groups), Counter[str](), []
+    for response, (kind, one, other) in sorted(grouped.pairs.items()):
+        where = " and ".join("{}:{}".format(*lines[number]) for number in (one, other))
+        group = int(responses.groups[response])
+        grouped.refused[group] = f"{kind}: {where}"
+        first.append(f"{where}: {kind}")
+        reasons[kind] += int(sizes[group])
+    wrong = np.isin(responses.groups, grouped.left_out)
+    grouped.ledger.refuse_taken(wrong, reasons, first)
+
+
+def _keep_reasons(grouped: GroupedDump, responses: Responses) -> None:
+    """Rewrite the files of reasons, with those of refused responses in input order."""
+    first = 0
+    for lines, path in zip(grouped.ledger.shard_lines, grouped.ledger.reasons, strict=True):
+        after = first + lines.count(TAKEN, CONFLICT)
+        own, of_line = own_reasons(path), iter(responses.groups[first:after].tolist())
+        first = after
+        if path is None or not lines.count(CONFLICT):
+            continue
+        reasons = []
+        for kind in lines.kinds.tolist():
+            group = next(of_line) if kind >= FIRST_RECORD else -1
+            if kind == CONFLICT:
+                reasons.append(grouped.refused[group])
+            elif kind == MALFORMED:
+                reasons.append(next(own))
+        path.write_bytes(b"".join(json.dumps(reason).encode() + b"\n" for reason in reasons))
+
+
+def _text_file(shard: Shard, scratch: AnyPath, number: int) -> AnyPath | None:
+    """The path for the text of a compressed file; None for any other file."""
+    return scratch / f"text-{number:06}.jsonl" if shard.file.codec else None

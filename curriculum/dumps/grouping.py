@@ -1,0 +1,108 @@
+"""The responses of a dump as columns: where each one is, and which of them form one rollout.
+
+Memory is a few numbers per response, never its text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from curriculum.arrays import (
+    CompactIntArray,
+    HashArray,
+    IntArray,
+    LengthArray,
+    compact_ints,
+    join_lengths,
+)
+from curriculum.reading.ledger import FIRST_RECORD, Ledger
+
+BATCH_BYTES = 1 << 23  # of lines, about, for one task to assemble
+
+
+@dataclass(frozen=True)
+class Responses:
+    """The responses of a dump in input order.
+
+    Each has its shard, its offset in the text of the shard's file, its length in bytes, and its
+    group, numbered by first appearance. `order` lists them by group, then input order.
+    """
+
+    shards: CompactIntArray
+    offsets: IntArray
+    lengths: LengthArray
+    groups: CompactIntArray
+    order: CompactIntArray
+
+    @staticmethod
+    def of(ledger: Ledger, group_hashes: Sequence[HashArray]) -> Responses:
+        """The responses of all shards. `group_hashes` has one hash per response, by shard."""
+        offsets: list[IntArray] = []
+        lengths: list[LengthArray] = []
+        counts: list[int] = []
+        for shard, lines in zip(ledger.shards, ledger.shard_lines, strict=True):
+            chosen = lines.kinds >= FIRST_RECORD
+            offsets.append(lines.starts(shard)[chosen])
+            lengths.append(lines.lengths[chosen])
+            counts.append(int(chosen.sum()))
+        count = len(ledger.shards)
+        numbers = compact_ints(np.arange(count), count + 1)
+        groups = number_groups(np.concatenate(list(group_hashes)))
+        return Responses(
+            np.repeat(numbers, counts),
+            np.concatenate(offsets),
+            join_lengths(lengths),
+            groups,
+            compact_ints(np.argsort(groups, kind="stable"), len(groups) + 1),
+        )
+
+    def in_several_files(self, files: CompactIntArray) -> CompactIntArray:
+        """The groups with responses in several files. `files` is each response's file number."""
+        groups, files = self.groups[self.order], files[self.order]
+        found: CompactIntArray = np.unique(
+            groups[1:][(groups[1:] == groups[:-1]) & (files[1:] != files[:-1])]
+        )
+        return found
+
+    def sizes(self, left_out: CompactIntArray) -> IntArray:
+        """The number of responses of each group except those `left_out`."""
+        return np.delete(np.bincount(self.groups), left_out.astype(np.int64))
+
+    def first_of_groups(self, left_out: CompactIntArray) -> IntArray:
+        """The first response of each group except those `left_out`, in order."""
+        first: IntArray = self.order[_starts(self.groups[self.order])].astype(np.int64)
+        return np.setdiff1d(first, first[np.isin(self.groups[first], left_out)])
+
+    def batches(self) -> Iterator[tuple[CompactIntArray, IntArray]]:
+        """Batches of whole groups, of about BATCH_BYTES each: the responses, group by group in
+        input order, and the number of responses of each group."""
+        starts = _starts(self.groups[self.order])
+        if not len(starts):
+            return
+        counts = np.diff(starts, append=len(self.order))
+        ends = np.cumsum(self.lengths[self.order], dtype=np.int64)[starts + counts - 1]
+        cuts = np.flatnonzero(np.diff(ends // BATCH_BYTES)) + 1
+        firsts, lasts = [0, *cuts.tolist()], [*cuts.tolist(), len(starts)]
+        for first, last in zip(firsts, lasts, strict=True):
+            some = self.order[starts[first] : starts[last - 1] + counts[last - 1]]
+            yield some, counts[first:last]
+
+
+def _starts(groups: CompactIntArray) -> IntArray:
+    """Where each run of equal groups starts."""
+    return np.flatnonzero(np.append(True, groups[1:] != groups[:-1])[: len(groups)])
+
+
+def number_groups(hashes: HashArray) -> CompactIntArray:
+    """The number of each response's group, counted from 0 by first appearance."""
+    order = np.argsort(hashes, kind="stable")
+    new = np.append(True, np.diff(hashes[order]) != 0)[: len(order)]
+    first = order[new]  # the first response of each group, by hash
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    groups = np.empty(len(order), np.min_scalar_type(len(first) + 1))
+    groups[order] = rank[np.cumsum(new) - 1]
+    return groups

@@ -1,0 +1,199 @@
+"""Values as other tools write them → ours: messages, a response, a score, whether it failed.
+
+Nothing is guessed: a value of an unexpected form is passed on as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+from curriculum.reading.lines import Malformed, describe
+
+Fields: TypeAlias = dict[str, Any]  # a decoded line
+Reader: TypeAlias = Callable[[Any], Any]
+
+
+def find(line: Any, place: str) -> Any:
+    """The value at a dotted path; None where any part of it is absent."""
+    for name in place.split("."):
+        line = line.get(name) if isinstance(line, dict) else None
+    return line
+
+
+def within(value: Any, place: str) -> Any:
+    """The value at a place, given the value of its field, the first part of the place."""
+    _, dot, rest = place.partition(".")
+    return find(value, rest) if dot else value
+
+
+def top(place: str) -> str:
+    """The field of a line that a place belongs to."""
+    return place.split(".")[0]
+
+
+def tops(places: Iterable[str | None]) -> tuple[str, ...]:
+    """The fields of a line that some places belong to, each once."""
+    return tuple({top(place): None for place in places if place})
+
+
+# What follows the prompt in the chat template of Qwen and others. verl's dumps hold it without the
+# special tokens.
+_ANSWER = "\nassistant\n"
+_THINKING = ("<think>\n\n</think>\n\n", "<think>\n")
+
+
+def template_prompt(text: Any) -> Any:
+    """The messages of a decoded one-turn chat template; anything else stays unchanged."""
+    if not isinstance(text, str):
+        return text
+    asked = text
+    for thinking in _THINKING:
+        asked = asked.removesuffix(thinking)
+    system, user, content = asked.removesuffix(_ANSWER).partition("user\n")
+    if system.startswith("system\n"):
+        system, user, content = asked.removesuffix(_ANSWER).partition("\nuser\n")
+    if not (user and asked.endswith(_ANSWER)) or _ANSWER in content or "\nuser\n" in content:
+        return text
+    if not system:
+        return [{"role": "user", "content": content}]
+    if not system.startswith("system\n") or _ANSWER in system:
+        return text
+    return [
+        {"role": "system", "content": system.removeprefix("system\n")},
+        {"role": "user", "content": content},
+    ]
+
+
+def group_of_uid(uid: Any) -> Any:
+    """The group in verl's uid, without the sample and the turn: `7f3c` for `7f3c_3_0`."""
+    return uid.rsplit("_", 2)[0] if isinstance(uid, str) else uid
+
+
+def written_number(text: Any) -> Any:
+    """The number or bool in a string, as older verl wrote it; anything else stays unchanged."""
+    if text in ("True", "False"):
+        return text == "True"
+    if not isinstance(text, str) or not _NUMBER.fullmatch(text):
+        return text
+    return float(text)
+
+
+_NUMBER = re.compile(r"-?\d+(\.\d*)?(e[+-]?\d+)?|-?inf|nan", re.ASCII | re.IGNORECASE)
+
+
+def last_answer(completion: Any) -> Any:
+    """The last assistant turn of a list of messages, with its content as text; None if there is
+    none. Anything but a list stays unchanged."""
+    if not isinstance(completion, list):
+        return completion
+    answers = [message for message in completion if find(message, "role") == "assistant"]
+    if not answers:
+        return None
+    text = _joined(answers[-1].get("content"))
+    return answers[-1] | {"content": text if isinstance(text, str) else None}
+
+
+def ends_with_answer(prompt: Any) -> bool:
+    """Whether a prompt is a list of messages that ends with an assistant turn."""
+    return isinstance(prompt, list) and bool(prompt) and find(prompt[-1], "role") == "assistant"
+
+
+def input_messages(given: Any) -> Any:
+    """The messages of an OpenAI Responses input, with text parts joined; anything else stays
+    unchanged."""
+    if not isinstance(given, list):
+        return given
+    return [
+        {"role": item["role"], "content": _joined(item.get("content"))}
+        if isinstance(item, dict) and "role" in item
+        else item
+        for item in given
+    ]
+
+
+def output_text(output: Any) -> Any:
+    """The text of the last message of an OpenAI Responses output; None if there is none."""
+    items = output if isinstance(output, list) else []
+    messages = [item for item in items if find(item, "type") == "message"]
+    text = _joined(find(messages[-1], "content")) if messages else None
+    return text if isinstance(text, str) else None
+
+
+def _joined(content: Any) -> Any:
+    """The joined text of content whose parts are all text; anything else stays unchanged."""
+    if not isinstance(content, list):
+        return content
+    texts = [find(part, "text") for part in content]
+    return "".join(texts) if all(isinstance(text, str) for text in texts) else content
+
+
+def trained_trace(traces: Any) -> Fields:
+    """The first trace of an episode whose agent is trained; else its first trace."""
+    found = (
+        [trace for trace in traces if isinstance(trace, dict)] if isinstance(traces, list) else []
+    )
+    trained = [trace for trace in found if find(trace, "agent.trainable") is True]
+    return (trained or found or [{}])[0]
+
+
+def trace_score(traces: Any) -> Any:
+    """The sum of score times weight over a trace's rewards; None if there are none or a score is
+    missing. Raises Malformed."""
+    if not isinstance(traces, list):
+        raise Malformed("traces is not a list", f"it is {describe(traces)}")
+    rewards = trained_trace(traces).get("rewards") or {}
+    if not isinstance(rewards, dict):
+        raise Malformed("the rewards of a trace are no object", f"they are {describe(rewards)}")
+    scores = [_weighted_score(reward) for reward in rewards.values()]
+    return sum(scores) if scores and None not in scores else None
+
+
+def _weighted_score(reward: Any) -> Any:
+    if not isinstance(reward, dict):
+        raise Malformed("a reward is no score and weight", f"there is {describe(reward)}")
+    score, weight = reward.get("score"), reward.get("weight")
+    for value in (score, weight):
+        if value is not None and not is_number(value):
+            raise Malformed("a reward is no score and weight", f"there is {describe(value)}")
+    return None if score is None else score * (1.0 if weight is None else weight)
+
+
+def trace_text(traces: Any) -> Any:
+    """The text of the last message that the model wrote; None if there is none."""
+    nodes = trained_trace(traces).get("nodes")
+    nodes = nodes if isinstance(nodes, list) else []
+    sampled = [node for node in nodes if find(node, "sampled") is True]
+    text = _joined(find(sampled[-1], "message.content")) if sampled else None
+    return text if isinstance(text, str) else None
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value can be a score: a number or a bool."""
+    return isinstance(value, int | float)
+
+
+def verifiers_failed(line: Fields) -> bool:
+    """Whether verifiers' response has an error or was not completed."""
+    unfinished = line.get("is_completed") is False or line.get("is_truncated") is True
+    return bool(line.get("error")) or unfinished
+
+
+def trace_failed(line: Fields) -> bool:
+    """Whether an episode or its trace has an error or was not completed."""
+    trace = trained_trace(line.get("traces"))
+    return any(
+        part.get("ok") is False or bool(part.get("errors")) or part.get("is_completed") is False
+        for part in (line, trace)
+    )
+
+
+def nemo_gym_failed(line: Fields) -> bool:
+    """Whether NeMo-Gym's response is absent, has an error, or was cut off."""
+    response = line.get("response")
+    if not isinstance(response, dict):
+        return True
+    cut_off = response.get("incomplete_details") is not None
+    unfinished = response.get("status") in ("failed", "incomplete", "cancelled")
+    return bool(response.get("error")) or cut_off or unfinished

@@ -1,0 +1,309 @@
+"""First pass of preprocessing: the lines of a shard → their kinds, and rows staged as Arrow.
+
+A line is decoded once. Its row needs a type for the open fields before all rollouts were seen, so
+the rows of a shard take the form that the rollouts so far suggest; if the run's form turns out to
+be another, the shard is converted again. Which side and index a row gets is decided later.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+
+from curriculum.arrays import (
+    BoolArray,
+    ByteArray,
+    FloatArray,
+    HashArray,
+    IntArray,
+    LengthArray,
+    join_lengths,
+)
+from curriculum.bucketers import difficulty
+from curriculum.errors import InternalError
+from curriculum.filters import FILTERS
+from curriculum.metrics import METRICS, MetricParameters, Scores
+from curriculum.preprocessing.settings import MetricChoice
+from curriculum.reading.blocks import Block, is_utf8, read_blocks
+from curriculum.reading.input_files import Shard
+from curriculum.reading.ledger import BLANK, NO_SCORE, TAKEN, Ledger, LineRecorder, ShardLines
+from curriculum.reading.lines import Reason, invalid_utf8
+from curriculum.reading.prompts import Messages, hash_prompts
+from curriculum.storage.arrow_arrays import integers
+from curriculum.storage.paths import AnyPath, open_sink
+from curriculum.verl.infer_schema import FormGuess, Shapes
+from curriculum.verl.read_rows import ReadOptions, RowReader
+from curriculum.verl.row_batch import Notes, RowBatch
+from curriculum.verl.rows import Measures, RowForm, build_rows
+
+# Lines of this many bytes are converted at once: the calls cost as much as a hundred rows.
+BATCH_BYTES = 1 << 23
+
+
+@dataclass(frozen=True)
+class ConvertTask:
+    """A shard, its number among all, and how its lines are read, measured, filtered and hashed.
+
+    Rows are staged in `directory` (None: not at all). Their form is `form`; if that is None, it is
+    guessed from the rows and from the shapes `known` from other shards. The reasons of malformed
+    lines go to `reasons` (None: nowhere). With `rank` the difficulty of each row is computed.
+    """
+
+    shard: Shard
+    number: int
+    options: ReadOptions
+    metrics: MetricChoice
+    filter: str
+    seed: int
+    directory: AnyPath | None
+    known: Shapes
+    form: RowForm | None = None
+    reasons: AnyPath | None = None
+    rank: bool = False
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """Staged rows of one form. Besides the columns of `build_rows` they have `hash` (of the prompt)
+    and `ordinal` (the rollout's position in its shard)."""
+
+    path: AnyPath
+    form: RowForm
+
+
+@dataclass(frozen=True)
+class ConvertedShard:
+    """A shard after the first pass.
+
+    `hashes` and `characters` (of the prompt), `keep` (by the filter) and, if requested,
+    `difficulty` have one entry per rollout with a score. `parts` are the staged rows; `staged` is
+    False if some rows have no form.
+    """
+
+    lines: ShardLines
+    hashes: HashArray
+    characters: LengthArray
+    keep: BoolArray
+    difficulty: FloatArray
+    shapes: Shapes
+    notes: Notes
+    responses: int
+    missing_scores: int
+    parts: Sequence[StagedFile]
+    staged: bool
+
+    def has_form(self, form: RowForm) -> bool:
+        """Whether all rows are staged in this form."""
+        return self.staged and all(part.form == form for part in self.parts)
+
+
+def convert_shard(task: ConvertTask) -> ConvertedShard:
+    """Read every line of a shard, check the fields that a row needs, and stage the rows."""
+    converter = _Converter(task)
+    try:
+        for block in read_blocks(task.shard):
+            converter.add_block(block)
+        return converter.result()
+    finally:
+        converter.close()
+
+
+class _Converter:
+    """What was read from a shard so far."""
+
+    def __init__(self, task: ConvertTask) -> None:
+        self._task = task
+        self._reader = RowReader(task.options)
+        self._guess = FormGuess(task.known, task.options.best_response)
+        self._recorder = LineRecorder(task.reasons)
+        self._waiting: list[tuple[RowBatch, ByteArray]] = []
+        self._waiting_bytes = 0
+        self._kinds: list[ByteArray] = [np.zeros(0, np.uint8)]
+        self._keep: list[BoolArray] = []
+        self._hashes: list[HashArray] = []
+        self._characters: list[LengthArray] = []
+        self._difficulty: list[FloatArray] = []
+        self._converted = self._rollouts = self._responses = self._present = 0
+        self._parts: list[StagedFile] = []
+        self._staged = True
+        self._writer: pa.RecordBatchWriter | None = None
+
+    def add_block(self, block: Block) -> None:
+        rows, refused = self._reader.read_block(block)
+        if not is_utf8(block):  # perhaps only in a field that no row takes
+            rows, refused = _refuse_invalid(block.lines(), rows, refused)
+        self._waiting.append((rows, self._recorder.add_block(block, refused)))
+        self._waiting_bytes += block.size
+        if self._waiting_bytes >= BATCH_BYTES:
+            self._convert()
+
+    def _convert(self) -> None:
+        """Convert all waiting lines at once."""
+        for before, (rows, _) in zip(self._starts(), self._waiting, strict=True):
+            rows.positions = [before + position for position in rows.positions]
+        rows = RowBatch.concatenate([rows for rows, _ in self._waiting])
+        kinds = np.concatenate([np.zeros(0, np.uint8), *(kinds for _, kinds in self._waiting)])
+        self._waiting, self._waiting_bytes = [], 0
+        scores = Scores.of_flat(rows.scores, rows.counts)
+        self._responses += len(rows.scores)
+        self._present += int(scores.offsets[-1])
+        self._kinds.append(np.where(scores.counts, TAKEN, NO_SCORE).astype(np.uint8))
+        ordinals = self._rollouts + np.cumsum(kinds != BLANK)[kinds == TAKEN] - 1
+        if not scores.counts.all():
+            ordinals = ordinals[scores.counts > 0]
+            rows = rows.take(np.flatnonzero(scores.counts).tolist())
+            scores = Scores.of_flat(rows.scores, rows.counts)
+        messages = Messages.of(rows.prompts)
+        hashes = hash_prompts(messages, self._task.seed)
+        self._characters.append(messages.characters())
+        keep = FILTERS[self._task.filter].keep(scores, self._task.metrics.pass_threshold)
+        if self._task.rank:
+            self._difficulty.append(_difficulty(scores, self._task.metrics))
+        form = self._task.form or self._guess.add(rows, (self._task.number, self._converted))
+        if keep.any():
+            if not keep.all():
+                kept = np.flatnonzero(keep).tolist()
+                rows = rows.take(kept)
+                messages = Messages.of(rows.prompts)
+                scores = Scores.of_flat(rows.scores, rows.counts)
+            self._stage(rows, messages, scores, form, (hashes[keep], ordinals[keep]))
+        self._keep.append(keep)
+        self._hashes.append(hashes)
+        self._converted += len(kinds)
+        self._rollouts += int((kinds != BLANK).sum())
+
+    def _starts(self) -> list[int]:
+        """The position of each waiting block's first line among all waiting lines."""
+        counts = [len(kinds) for _, kinds in self._waiting]
+        return (np.cumsum(counts) - counts).tolist() if counts else []
+
+    def _stage(
+        self,
+        rows: RowBatch,
+        messages: Messages,
+        scores: Scores,
+        form: RowForm | None,
+        hashes_and_ordinals: tuple[HashArray, IntArray],
+    ) -> None:
+        directory = self._task.directory
+        if directory is None or form is None:
+            self._staged = directory is None
+            return
+        hashes, ordinals = hashes_and_ordinals
+        columns = build_rows(rows, messages, _measure(scores, self._task.metrics), form)
+        columns |= {"hash": integers(hashes.view(np.int64)), "ordinal": integers(ordinals)}
+        batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+        if self._writer is None or self._parts[-1].form != form:
+            self._end_part()
+            name = f"{self._task.number:06}-{len(self._parts)}.arrow"
+            self._parts.append(StagedFile(directory / name, form))
+            self._file = open_sink(self._parts[-1].path)
+            self._writer = pa.ipc.new_stream(self._file, batch.schema)
+        self._writer.write_batch(batch)
+
+    def close(self) -> None:
+        self._end_part()
+        self._recorder.close()
+
+    def _end_part(self) -> None:
+        if self._writer is not None:
+            with self._file:
+                self._writer.close()
+
+    def result(self) -> ConvertedShard:
+        self._convert()
+        return ConvertedShard(
+            lines=self._recorder.result(np.concatenate(self._kinds)),
+            hashes=np.concatenate(self._hashes),
+            characters=join_lengths(self._characters),
+            keep=np.concatenate(self._keep),
+            difficulty=np.concatenate([np.zeros(0), *self._difficulty]),
+            shapes=self._guess.shapes,
+            notes=self._reader.notes,
+            responses=self._responses,
+            missing_scores=self._responses - self._present,
+            parts=self._parts,
+            staged=self._staged,
+        )
+
+
+def _difficulty(scores: Scores, choice: MetricChoice) -> FloatArray:
+    """The difficulty of each rollout; NaN, which sorts last, where the metric is undefined."""
+    if choice.metric is None:
+        raise InternalError("there is no metric to order rows by")
+    return difficulty(
+        choice.metric.values(scores, choice.parameters), choice.metric.higher_is_easier
+    )
+
+
+def _measure(scores: Scores, choice: MetricChoice) -> Measures:
+    own = MetricParameters(pass_threshold=choice.pass_threshold)
+    value = np.full(len(scores.counts), np.nan)
+    if choice.metric is not None:
+        value = choice.metric.values(scores, choice.parameters)
+    numbers = {
+        "value": value,
+        "mean_score": METRICS["mean_reward"].values(scores, own),
+        "max_score": scores.highest,
+        "min_score": scores.lowest,
+        "score_variance": METRICS["variance"].values(scores, own),
+        "success_rate": METRICS["success_rate"].values(scores, own),
+    }
+    return Measures(choice.metric.name if choice.metric else None, numbers, scores.counts)
+
+
+def _refuse_invalid(
+    lines: list[memoryview], rows: RowBatch, refused: list[tuple[int, Reason]]
+) -> tuple[RowBatch, list[tuple[int, Reason]]]:
+    """Refuse the rows whose lines are not UTF-8."""
+    invalid = dict(refused)
+    for position in rows.positions:
+        try:
+            str(lines[position], "utf-8")
+        except UnicodeDecodeError as error:  # noqa: PERF203, one bad line must not end the others
+            invalid[position] = invalid_utf8(error).reason
+    good = [row for row, position in enumerate(rows.positions) if position not in invalid]
+    return rows.take(good), sorted(invalid.items(), key=lambda pair: pair[0])
+
+
+@dataclass
+class ConvertedBuckets:
+    """Everything the first pass found, shard by shard in curriculum order. `ledger` has the lines,
+    `buckets` the bucket number of each shard."""
+
+    ledger: Ledger
+    buckets: list[int]
+    shards: list[ConvertedShard] = field(default_factory=list)
+    shapes: Shapes = field(default_factory=Shapes)
+    notes: Notes = field(default_factory=Counter)
+
+    def add(self, converted: ConvertedShard) -> None:
+        """Add the result of the next shard."""
+        self.ledger.add(converted.lines)
+        self.shapes.merge(converted.shapes)
+        self.notes.update(converted.notes)
+        self.shards.append(replace(converted, shapes=Shapes(), notes=Counter()))
+
+    def of_bucket(self, bucket: int) -> list[ConvertedShard]:
+        """The results of one bucket's shards."""
+        pairs = zip(self.buckets, self.shards, strict=True)
+        return [converted for at, converted in pairs if at == bucket]
+
+    def hashes(self, bucket: int) -> HashArray:
+        """The prompt hash of each row of a bucket."""
+        parts = [converted.hashes for converted in self.of_bucket(bucket)]
+        return np.concatenate([np.zeros(0, np.uint64), *parts])
+
+    def count(self, kind: int, bucket: int | None = None) -> int:
+        """The number of lines of a kind, in one bucket (None: in all)."""
+        if bucket is None:
+            return self.ledger.count(kind)
+        return sum(converted.lines.count(kind) for converted in self.of_bucket(bucket))
+
+    def file_line(self, number: int, line: int) -> str:
+        """`file:line` for a line (from 0) of the shard with this number."""
+        return f"{self.ledger.shards[number].file.path}:{self.ledger.first_lines()[number] + line}"

@@ -1,0 +1,174 @@
+"""The parquet sets of a run: their names and files, what they hold, and their manifest records."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from curriculum.arrays import HashArray, LengthArray
+from curriculum.errors import InputError
+from curriculum.options import PreprocessOptions
+from curriculum.output.manifests import (
+    MovedPrompt,
+    PreprocessingManifest,
+    SetRecord,
+    cumulative_name,
+)
+from curriculum.preprocessing.bucket_directory import BucketDirectory
+from curriculum.preprocessing.settings import Settings
+from curriculum.reading.prompts import repeated_prompts, shared_prompts
+from curriculum.storage.paths import AnyPath, printable
+from curriculum.version import __version__
+
+COMBINED = "combined"
+
+
+def name_sets(options: PreprocessOptions, directory: BucketDirectory) -> dict[str, list[int]]:
+    """The sets of this run by name, each with the numbers of its buckets in the directory."""
+    chosen = directory.choose(options.buckets)
+    combined = options.output_name or COMBINED
+    if options.combine:
+        _check_free(combined, directory, "--output-name", "choose another name")
+        return {combined: chosen}
+    sets = {directory.names[i]: [i] for i in chosen}
+    if options.cumulative:
+        for last in range(2, len(chosen) + 1):
+            name = cumulative_name(last)
+            _check_free(name, directory, "--cumulative", "bucket again with other --bucket-names")
+            sets[name] = chosen[:last]
+    return sets
+
+
+def _check_free(name: str, directory: BucketDirectory, flag: str, fix: str) -> None:
+    if name.casefold() in map(str.casefold, directory.names):
+        raise InputError(
+            f"{name!r} is the name of a bucket, whose own files the combined set would replace",
+            where=flag,
+            expected=f"none of {', '.join(directory.names)}",
+            fix=fix,
+        )
+
+
+def set_file(name: str, split: str) -> str:
+    """The file of one side of a set."""
+    return f"{name}_{split}.parquet"
+
+
+def record_set(
+    options: PreprocessOptions,
+    directory: BucketDirectory,
+    settings: Settings,
+    facts: SetFacts,
+    moved: tuple[MovedPrompt, ...],
+) -> SetRecord:
+    """What the manifest says about a set."""
+    return SetRecord(
+        buckets=tuple(facts.buckets),
+        input_dir=printable(options.input_dir),
+        bucketing=directory.state,
+        filter=options.filter,
+        pass_threshold=float(settings.metrics.pass_threshold),
+        score_field=settings.read.score_field,
+        val_ratio=float(options.val_ratio),
+        seed=options.seed,
+        data_source=options.data_source,
+        keep_data_source=options.keep_data_source,
+        ability=options.ability,
+        ground_truth_format=options.ground_truth_format,
+        best_response=options.best_response,
+        files=facts.files,
+        rows=facts.rows,
+        dropped=facts.dropped,
+        moved_prompts=moved,
+        order=options.order,
+    )
+
+
+def add_sets(
+    output: AnyPath,
+    previous: PreprocessingManifest | None,
+    records: Mapping[str, SetRecord],
+    rejected: tuple[str, ...],
+) -> PreprocessingManifest:
+    """The manifest with this run's sets and those of earlier runs whose files still exist."""
+    kept = {
+        name: record
+        for name, record in (previous.sets if previous else {}).items()
+        if all((output / file).exists() for file in record.written())
+    }
+    return PreprocessingManifest(__version__, dict(sorted({**kept, **records}.items())), rejected)
+
+
+def replaced_files(
+    previous: PreprocessingManifest | None, records: Mapping[str, SetRecord]
+) -> list[str]:
+    """The files of earlier runs that this run's sets and rejected lines replace."""
+    if previous is None:
+        return []
+    sets = (previous.sets[name] for name in records if name in previous.sets)
+    return [*previous.rejected, *(file for record in sets for file in record.written())]
+
+
+@dataclass(frozen=True)
+class PromptFacts:
+    """How many distinct prompts a set's rows have, and how many of these are in several of its
+    rollouts, in several buckets of the directory, and on both sides of the split."""
+
+    distinct: int
+    in_rollouts: int
+    in_buckets: int
+    both_sides: int
+
+    @staticmethod
+    def of(train: HashArray, val: HashArray, shared: HashArray) -> PromptFacts:
+        """Count from the prompt hash of each row, ascending on each side. `shared` holds the
+        prompts in several buckets."""
+        both_sides = len(shared_prompts(train, val))
+        every = np.concatenate([train, val])
+        every.sort()
+        return PromptFacts(
+            distinct=int(np.count_nonzero(every[1:] != every[:-1])) + (len(every) > 0),
+            in_rollouts=len(repeated_prompts(every)),
+            in_buckets=len(shared_prompts(every, shared)),
+            both_sides=both_sides,
+        )
+
+
+@dataclass(frozen=True)
+class LengthFacts:
+    """The prompt lengths of a set's rows in characters: the 50th, 90th and 99th percentile, and the
+    longest. All are None without rows."""
+
+    median: int | None = None
+    most: int | None = None
+    nearly_all: int | None = None
+    longest: int | None = None
+
+    @staticmethod
+    def of(parts: Sequence[LengthArray]) -> LengthFacts:
+        """The percentiles (nearest rank) over all parts; each is the length of some prompt."""
+        lengths = np.sort(np.concatenate([np.zeros(0, np.uint32), *parts]))
+        if not len(lengths):
+            return LengthFacts()
+        ranks = [-(-percent * len(lengths) // 100) - 1 for percent in (50, 90, 99, 100)]
+        return LengthFacts(*lengths[ranks].tolist())
+
+
+@dataclass(frozen=True)
+class SetFacts:
+    """One set: files and rows by side, dropped rollouts by bucket, prompts and their lengths, and
+    rows by data_source. If it was written, also bytes on disk and compressed bytes by column."""
+
+    name: str
+    buckets: Sequence[str]
+    files: dict[str, str | None]
+    rows: dict[str, int]
+    dropped: dict[str, int]
+    prompts: PromptFacts
+    prompt_lengths: LengthFacts
+    data_sources: Counter[str]
+    bytes: int | None = None
+    columns: Counter[str] = field(default_factory=Counter)

@@ -1,0 +1,185 @@
+"""The first pass of preprocessing over all shards, and what it checks and sets aside.
+
+Every bucket of the directory is converted, the one form of all rows is chosen, and shards that had
+guessed another form are converted again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+
+from curriculum.errors import InputError, InternalError
+from curriculum.filters import FILTERS
+from curriculum.options import PreprocessOptions
+from curriculum.output.copy_lines import Copier
+from curriculum.output.manifests import MALFORMED_FILE, REASONS_FILE, UNSCORED_FILE
+from curriculum.output.rejected import NO_SCORE_REASON, reason_lines, rejected_lines
+from curriculum.preprocessing.convert import ConvertedBuckets, ConvertTask, convert_shard
+from curriculum.preprocessing.parquet_sets import SetFacts
+from curriculum.preprocessing.row_plan import RowPlan
+from curriculum.preprocessing.settings import PreprocessingRun
+from curriculum.reading.input_files import changed, cut_shards
+from curriculum.reading.ledger import BLANK, MALFORMED, NO_SCORE, TAKEN, Ledger
+from curriculum.verl.infer_schema import choose_form
+from curriculum.verl.rows import RowForm
+from curriculum.verl.value_types import Conflict
+
+
+def convert_buckets(run: PreprocessingRun) -> ConvertedBuckets:
+    """First pass over every bucket of the directory; the rows of the run's sets are staged. Raises
+    InputError if there are malformed lines that are not to be set aside, or if no rollout has a
+    score."""
+    run.progress.step("convert")
+    files = run.directory.files
+    shards = [(i, shard) for i, some in enumerate(files) for shard in cut_shards(some)]
+    set_aside = run.options.on_malformed == "set-aside"
+    reasons = run.output.scratch_directory() / "reasons" if set_aside else None
+    ledger = Ledger.of((shard for _, shard in shards), reasons)
+    converted = ConvertedBuckets(ledger, [bucket for bucket, _ in shards])
+    tasks = (_convert_task(run, converted, number) for number in range(len(shards)))
+    for task, shard in run.workers.map(convert_shard, tasks):
+        converted.add(shard)
+        run.progress.add(task.shard.stop - task.shard.start)
+    if not set_aside:
+        ledger.stop_if_malformed(
+            "fix the rollouts and bucket them again, or use --on-malformed set-aside"
+        )
+    _check_any_score(run, converted)
+    return converted
+
+
+def _convert_task(run: PreprocessingRun, converted: ConvertedBuckets, number: int) -> ConvertTask:
+    """The task for one shard, with the shapes found in other shards so far."""
+    wanted = any(converted.buckets[number] in buckets for buckets in run.sets.values())
+    return ConvertTask(
+        shard=converted.ledger.shards[number],
+        number=number,
+        options=run.settings.read,
+        metrics=run.settings.metrics,
+        filter=run.options.filter,
+        seed=run.options.seed,
+        directory=run.output.scratch_directory() if wanted and not run.options.dry_run else None,
+        known=deepcopy(converted.shapes),
+        reasons=converted.ledger.reasons[number],
+        rank=run.options.order != "input",
+    )
+
+
+def _check_any_score(run: PreprocessingRun, converted: ConvertedBuckets) -> None:
+    if not converted.count(TAKEN) + converted.count(NO_SCORE):
+        malformed = converted.count(MALFORMED)
+        raise InputError(
+            f"all {malformed:,} lines are malformed"
+            if malformed
+            else "its bucket files are all empty",
+            where=str(run.directory.path),
+            expected="one rollout per line",
+            fix="leave out --on-malformed to see what is wrong with them"
+            if malformed
+            else "bucket again",
+        )
+    if not converted.count(TAKEN):
+        raise InputError(
+            f"none of the {converted.count(NO_SCORE):,} rollouts has a score in "
+            f"reward[i].{run.settings.read.score_field}",
+            where=str(run.directory.path),
+            expected="numbers there",
+            fix="name the right field with --score-field",
+        )
+
+
+def choose_row_form(
+    run: PreprocessingRun, converted: ConvertedBuckets
+) -> tuple[RowForm, list[str]]:
+    """The one form of all rows, and warnings about it. Raises InputError if the ground truths, or
+    the fields of extra_info that verl needs as objects, do not fit one type."""
+    try:
+        return choose_form(converted.shapes, run.options.best_response)
+    except Conflict as conflict:
+        raise _no_one_type(run.options, converted, conflict) from conflict
+
+
+def _no_one_type(
+    options: PreprocessOptions, converted: ConvertedBuckets, conflict: Conflict
+) -> InputError:
+    if conflict.path.startswith("extra_info"):
+        return InputError(
+            f"{conflict.path} is {' and '.join(conflict.kinds)}",
+            where=options.input_dir,
+            expected="an object in every rollout: verl looks up each tool in it",
+            fix="fix or remove the field and bucket again; nothing was written",
+        )
+    seen = ", ".join(
+        f"{kind} at {converted.file_line(*line)}" for kind, line in conflict.kinds.items()
+    )
+    return InputError(
+        f"the ground truths do not fit one type: {conflict.path} is {seen}",
+        where=options.input_dir,
+        expected="one type in every bucket, or verl cannot load the files together",
+        fix="pass --ground-truth-format string (a string stays as it is, the rest becomes JSON "
+        "text), or keep the sources apart; nothing was written",
+    )
+
+
+def convert_again(run: PreprocessingRun, converted: ConvertedBuckets, form: RowForm) -> None:
+    """Convert again the shards whose rows are not all staged in `form`. Raises InputError if a file
+    changed."""
+    again = [i for i, shard in enumerate(converted.shards) if not shard.has_form(form)]
+    for number in again:
+        for part in converted.shards[number].parts:
+            part.path.unlink()
+    tasks = (replace(_convert_task(run, converted, number), form=form) for number in again)
+    for task, shard in run.workers.map(convert_shard, tasks):
+        before = converted.shards[task.number]
+        if not np.array_equal(shard.hashes, before.hashes):
+            raise changed(task.shard.file)
+        converted.shards[task.number] = replace(before, parts=shard.parts, staged=True)
+
+
+def check_any_row(options: PreprocessOptions, plan: RowPlan) -> None:
+    """Raise InputError if the run would write no rows."""
+    if any(plan.rows(name) for name in plan.sets):
+        return
+    dropped = sum(map(plan.dropped, set(chain.from_iterable(plan.sets.values()))))
+    raise InputError(
+        f"--filter {options.filter} drops all {dropped:,} rollouts"
+        if dropped
+        else "these buckets are empty",
+        where=options.input_dir,
+        expected=FILTERS[options.filter].meaning,
+        fix="use --filter all or other buckets; nothing was written",
+    )
+
+
+def check_counts(
+    run: PreprocessingRun, converted: ConvertedBuckets, facts: Sequence[SetFacts]
+) -> None:
+    """Raise InternalError unless every line of a set's buckets is a row or accounted for."""
+    others = (BLANK, MALFORMED, NO_SCORE)
+    for fact in facts:
+        buckets = run.sets[fact.name]
+        lines = sum(
+            len(part.lines.kinds) for bucket in buckets for part in converted.of_bucket(bucket)
+        )
+        no_rows = sum(converted.count(kind, bucket) for kind in others for bucket in buckets)
+        if lines != sum(fact.rows.values()) + sum(fact.dropped.values()) + no_rows:
+            raise InternalError(f"the counts of {fact.name} do not add up to its {lines:,} lines")
+
+
+def write_rejected(run: PreprocessingRun, converted: ConvertedBuckets) -> None:
+    """Copy the rejected lines of the whole directory, and write their reasons."""
+    files = {NO_SCORE: UNSCORED_FILE, MALFORMED: MALFORMED_FILE}
+    names = {kind: file for kind, file in files.items() if converted.count(kind)}
+    if not names:
+        return
+    numbers = {kind: number for number, kind in enumerate(names)}
+    copier = Copier(run.output, run.workers)
+    copier.copy(list(names.values()), rejected_lines(converted.ledger, numbers))
+    reasons = {NO_SCORE: NO_SCORE_REASON}
+    with run.output.stage(REASONS_FILE).open("wb") as stream:
+        stream.writelines(reason_lines(converted.ledger, reasons))

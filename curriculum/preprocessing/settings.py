@@ -1,0 +1,81 @@
+"""Settings that flags and manifest give together, and what the steps of a run share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from curriculum.engines.progress import Progress
+from curriculum.engines.workers import Workers
+from curriculum.metrics import METRICS, Metric, MetricParameters
+from curriculum.options import DEFAULT_SCORE_FIELD, PreprocessOptions
+from curriculum.output.manifests import BucketingManifest
+from curriculum.output.output_directory import OutputDirectory
+from curriculum.preprocessing.bucket_directory import BucketDirectory
+from curriculum.verl.read_rows import ReadOptions
+
+
+@dataclass(frozen=True)
+class MetricChoice:
+    """How difficulty_metrics is filled: the manifest's metric (None: its value is null) with its
+    parameters, and the pass threshold of the success rate and of the filter."""
+
+    metric: Metric | None
+    parameters: MetricParameters
+    pass_threshold: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the flags and the manifest together say about reading rollouts."""
+
+    read: ReadOptions
+    metrics: MetricChoice
+    warnings: Sequence[str]
+
+
+def read_settings(options: PreprocessOptions, manifest: BucketingManifest | None) -> Settings:
+    """How to read scores and measure difficulty: as in bucketing, unless flags say otherwise."""
+    warnings = []
+    metric, parameters = None, MetricParameters()
+    field, threshold = options.score_field or DEFAULT_SCORE_FIELD, parameters.pass_threshold
+    if manifest is not None:
+        given = manifest.metric
+        field, threshold = options.score_field or given.score_field, given.pass_threshold
+        metric = METRICS.get(given.name)
+        parameters = MetricParameters(given.k, given.pass_threshold)
+        if field != given.score_field:
+            metric = None
+            warnings.append(
+                f"the buckets were cut by {given.score_field}, but --score-field is {field}: "
+                "difficulty_metrics.value is null. Leave out --score-field to use the manifest's."
+            )
+        elif metric is None:
+            warnings.append(
+                f"the buckets were cut by {given.name}, which this toolkit has no formula for: "
+                "difficulty_metrics.value is null."
+            )
+    if options.pass_threshold is not None:
+        threshold = options.pass_threshold
+    read = ReadOptions(
+        score_field=field,
+        best_response=options.best_response,
+        ground_truth_format=options.ground_truth_format,
+        data_source=options.data_source,
+        keep_data_source=options.keep_data_source,
+        ability=options.ability,
+    )
+    return Settings(read, MetricChoice(metric, parameters, threshold), warnings)
+
+
+@dataclass(frozen=True)
+class PreprocessingRun:
+    """What the steps of a run share; `sets` maps names to the numbers of their buckets."""
+
+    options: PreprocessOptions
+    directory: BucketDirectory
+    settings: Settings
+    sets: Mapping[str, Sequence[int]]
+    output: OutputDirectory
+    workers: Workers
+    progress: Progress

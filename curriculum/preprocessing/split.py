@@ -1,0 +1,74 @@
+"""The split by prompt: prompt hashes → train or val.
+
+A prompt is on one side in every bucket, set and run with the same seed, because its side follows
+from its own text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from curriculum.arrays import BoolArray, HashArray
+from curriculum.reading.prompts import distinct_prompts
+
+SPLITS = ("train", "val")
+TRAIN, VAL = range(2)  # sides of the split, as indexes into SPLITS
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which prompts are `val`: those whose hash is below `cut`, except for `moved` ones.
+
+    `moved` maps the prompts that the floor moved to the other side to whether they are now val.
+    """
+
+    cut: int
+    moved: Mapping[int, bool] = field(default_factory=dict)
+
+    def is_val(self, hashes: HashArray) -> BoolArray:
+        """Whether each prompt is val; `hashes` and the result have one entry per rollout."""
+        val: BoolArray = hashes < np.uint64(self.cut)
+        for prompt, side in self.moved.items():
+            val[hashes == np.uint64(prompt)] = side
+        return val
+
+
+def split_prompts(buckets: Iterable[HashArray], val_ratio: float) -> Split:
+    """Decide the split for one bucket directory: the cut by hash, and the floor.
+
+    `buckets` holds the prompt hashes of each bucket, repeats allowed. A prompt is val if its hash
+    is below `val_ratio` (0 ≤ ratio < 1) of the hash range. The floor puts the only prompt of a
+    bucket into train. If a bucket with more prompts has an empty side, the prompt nearest the cut
+    moves there. A prompt moves only once, and in every bucket, so a side may stay empty where
+    buckets consist of the same few prompts.
+    """
+    if val_ratio == 0:
+        return Split(0)
+    cut = max(1, int(val_ratio * 2**64))
+    distinct = [distinct_prompts(hashes.copy()) for hashes in buckets]
+    moved = {int(prompts[0]): False for prompts in distinct if len(prompts) == 1}
+    while True:
+        split = Split(cut, dict(moved))
+        for prompts in distinct:
+            nearest = _prompt_to_move(prompts, split)
+            if nearest is not None:
+                moved[nearest] = not bool(split.is_val(np.array([nearest], np.uint64))[0])
+                break
+        else:
+            by_hash = {prompt: prompt < cut for prompt in moved}
+            return Split(cut, {p: side for p, side in moved.items() if side != by_hash[p]})
+
+
+def _prompt_to_move(prompts: HashArray, split: Split) -> int | None:
+    """The prompt nearest the cut that may fill this bucket's empty side; None if there is none."""
+    val = split.is_val(prompts)
+    if len(prompts) < 2 or val.any() != val.all():
+        return None
+    free = prompts[~np.isin(prompts, np.array(list(split.moved), np.uint64))]
+    if not len(free):
+        return None
+    cut = np.uint64(split.cut)
+    return int(free[np.argmin(np.where(free < cut, cut - free, free - cut))])

@@ -1,0 +1,174 @@
+"""Second pass of preprocessing over all sets: a task per set, and a check of what was written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from curriculum.errors import InternalError
+from curriculum.preprocessing.parquet_sets import LengthFacts, PromptFacts, SetFacts, set_file
+from curriculum.preprocessing.row_plan import RowPlan
+from curriculum.preprocessing.settings import PreprocessingRun
+from curriculum.preprocessing.split import SPLITS, TRAIN, VAL
+from curriculum.preprocessing.write_rows import (
+    StagedShard,
+    WriteSetTask,
+    WrittenSide,
+    digest_hashes,
+    write_set,
+)
+from curriculum.reading.prompts import shared_prompts
+from curriculum.storage.parquet_files import plan_groups
+from curriculum.storage.paths import AnyPath
+from curriculum.verl.rows import RowForm, Stage
+
+# A row is at most about as large as its line plus the columns that we add.
+OUR_BYTES_PER_ROW = 1_000
+
+
+def write_sets(run: PreprocessingRun, plan: RowPlan, form: RowForm) -> list[SetFacts]:
+    """Second pass: write the files of all sets; a side without rows gets no file. Raises
+    InternalError if the files differ from the plan."""
+    run.progress.step("write")
+    _check_sides(plan)
+    tasks = {name: _write_task(run, plan, form, name) for name in plan.sets if plan.rows(name)}
+    readers = Counter(path for task in tasks.values() for path in _staged(task))
+    tick = _staged_progress(run, tasks.values())
+    facts = {}
+    # All sets may start at once: they are few, and some take much longer than others.
+    done = run.workers.map(write_set, tasks.values(), crowd=True, tick=tick)
+    for name, (task, sides) in zip(tasks, done, strict=True):
+        _check_written(plan, name, task, sides)
+        if task.stay:
+            run.progress.add(run.directory.bytes(run.sets[name]))
+            _remove_staged(task, readers)
+        facts[name] = _weigh(run, plan, name, sides)
+    tick()
+    return [
+        facts.get(name) or _weigh(run, plan, name, [WrittenSide() for _ in SPLITS])
+        for name in plan.sets
+    ]
+
+
+def plan_facts(run: PreprocessingRun, plan: RowPlan) -> list[SetFacts]:
+    """The facts of the sets as they would be written, without their sizes."""
+    _check_sides(plan)
+    source = run.options.data_source
+    facts = []
+    for name in plan.sets:
+        rows = [len(plan.lengths(name, side)) for side in range(len(SPLITS))]
+        sources = Counter[str]() if run.options.keep_data_source else Counter({source: sum(rows)})
+        facts.append(_facts_of(run, plan, name, rows, sources))
+    return facts
+
+
+def _check_sides(plan: RowPlan) -> None:
+    """Raise InternalError if a prompt is on both sides of this run's sets."""
+    train, val = (
+        np.sort(np.concatenate([plan.prompts(name, side) for name in plan.sets]))
+        for side in (TRAIN, VAL)
+    )
+    both = len(shared_prompts(train, val))
+    if both:
+        raise InternalError(f"{both:,} prompts are on both sides of the split")
+
+
+def _write_task(run: PreprocessingRun, plan: RowPlan, form: RowForm, name: str) -> WriteSetTask:
+    shards = [
+        StagedShard(
+            [part.path for part in plan.converted.shards[number].parts],
+            Stage(
+                run.directory.names[plan.converted.buckets[number]], plan.converted.buckets[number]
+            ),
+            plan.first_indexes[number],
+        )
+        for number in plan.shards(name)
+    ]
+    lengths = [plan.lengths(name, side) for side in range(len(SPLITS))]
+    paths = [
+        run.output.stage(set_file(name, split)) if len(rows) else None
+        for split, rows in zip(SPLITS, lengths, strict=True)
+    ]
+    groups = [plan_groups(rows + OUR_BYTES_PER_ROW) for rows in lengths]
+    options = run.options
+    source = None if options.keep_data_source else options.data_source
+    orders = [plan.order(name, side) for side in range(len(SPLITS))]
+    # Staged files in a store are removed together at the end, others once no set needs them.
+    stay = run.workers.on_nodes or run.output.in_store or options.cumulative
+    return WriteSetTask(shards, form, plan.split, paths, groups, source, orders, stay)
+
+
+def _staged_progress(run: PreprocessingRun, tasks: Iterable[WriteSetTask]) -> Callable[[], None]:
+    """A function that reports what has been written, by the staged files that are gone. It leaves
+    out sets whose staged files stay: these count when they are done."""
+    shards = [shard for task in tasks if not task.stay for shard in task.shards]
+    sizes = {path: path.stat().st_size for shard in shards for path in shard.paths}
+    work = sum(run.directory.bytes(buckets) for buckets in run.sets.values())
+    share = work / max(sum(sizes.values()), 1)
+
+    def tick() -> None:
+        gone = [path for path in sizes if not path.exists()]
+        run.progress.add(round(share * sum(sizes.pop(path) for path in gone)))
+
+    return tick
+
+
+def _staged(task: WriteSetTask) -> Iterator[AnyPath]:
+    return (path for shard in task.shards for path in shard.paths)
+
+
+def _remove_staged(task: WriteSetTask, readers: Counter[AnyPath]) -> None:
+    """Remove the staged files on disk that no other set needs. Those in a store are removed
+    together at the end."""
+    for path in _staged(task):
+        readers[path] -= 1
+        if isinstance(path, Path) and not readers[path]:
+            path.unlink()
+
+
+def _check_written(
+    plan: RowPlan, name: str, task: WriteSetTask, sides: Sequence[WrittenSide]
+) -> None:
+    """Raise InternalError if a set's files do not hold the planned rows."""
+    for side, (path, groups) in enumerate(zip(task.paths, task.groups, strict=True)):
+        rows = sides[side].rows_in_file
+        if not sum(groups) == sides[side].rows == rows:
+            raise InternalError(f"{path} has {rows:,} rows instead of {sum(groups):,}")
+        if sides[side].digest != digest_hashes(plan.hashes(name, side)):
+            raise InternalError(f"{path} holds other prompts than were planned")
+
+
+def _weigh(
+    run: PreprocessingRun, plan: RowPlan, name: str, sides: Sequence[WrittenSide]
+) -> SetFacts:
+    sources: Counter[str] = sum((side.data_sources for side in sides), Counter())
+    facts = _facts_of(run, plan, name, [side.rows for side in sides], sources)
+    written = [run.output.stage(file) for file in facts.files.values() if file]
+    return replace(
+        facts,
+        bytes=sum(path.stat().st_size for path in written),
+        columns=sum((side.columns for side in sides), Counter()),
+    )
+
+
+def _facts_of(
+    run: PreprocessingRun, plan: RowPlan, name: str, rows: Sequence[int], sources: Counter[str]
+) -> SetFacts:
+    """The facts of a set with this number of `rows` on each side, without its size."""
+    names, by_side = run.directory.names, dict(zip(SPLITS, rows, strict=True))
+    return SetFacts(
+        name=name,
+        buckets=[names[i] for i in plan.sets[name]],
+        files={split: set_file(name, split) if count else None for split, count in by_side.items()},
+        rows=by_side,
+        dropped={names[i]: plan.dropped(i) for i in plan.sets[name]},
+        prompts=PromptFacts.of(
+            plan.prompts(name, TRAIN), plan.prompts(name, VAL), plan.shared_prompts
+        ),
+        prompt_lengths=LengthFacts.of(plan.characters(name)),
+        data_sources=sources,
+    )

@@ -1,0 +1,241 @@
+"""Paths → rollout files → shards.
+
+A shard is a byte range of one file, cut at line ends, so every line is in exactly one shard. Files
+are read with plain reads, never mapped: a file that shrinks under a map kills the process.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from curriculum.errors import InputError
+from curriculum.storage.paths import AnyPath, StorePath, any_in_store, check_bucket
+from curriculum.storage.requests import RANGE_BYTES, ahead, each
+
+CODECS = {"": None, ".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
+SUFFIXES = tuple(stem + codec for stem in (".jsonl", ".ndjson") for codec in CODECS)
+
+SHARD_BYTES = 16 << 20
+STORE_SHARD_BYTES = 64 << 20  # a shard costs a few requests
+MOST_SHARDS = 20_000  # a shard costs the driver a millisecond or two
+_PROBE_BYTES = 1 << 16
+_BOM = b"\xef\xbb\xbf"
+_LFS_POINTER = b"version https://git-lfs"
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A rollout file as found: its path as given, its size in bytes, and its compression.
+
+    `modified_ns` is None if the time of the last write does not matter. `bom_bytes` is 3 if the
+    text starts with a UTF-8 byte order mark, which belongs to no line.
+    """
+
+    path: AnyPath
+    size: int
+    modified_ns: int | None
+    codec: str | None
+    bom_bytes: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Bytes `start` (inclusive) to `stop` (exclusive) of a file; all of it if it is compressed."""
+
+    file: InputFile
+    start: int
+    stop: int
+
+    @property
+    def first_offset(self) -> int:
+        """The byte offset of the first line in the (uncompressed) text."""
+        return self.file.bom_bytes if self.file.codec else self.start
+
+
+def find_files(inputs: Mapping[str, AnyPath]) -> list[InputFile]:
+    """The rollout files named by `inputs` (directories, files, globs), sorted, each once.
+
+    `inputs` has the path of each input as the user wrote it, which is what errors show.
+
+    Directories are not searched recursively, and directories and globs skip hidden files. The name
+    of a single file must end in one of SUFFIXES. Raises InputError if a path is missing, holds no
+    rollout file, or cannot be read.
+    """
+    paths = {str(path): path for given in inputs.items() for path in _expand(*given)}
+    once: dict[AnyPath, AnyPath] = {}
+    for _, path in sorted(paths.items()):
+        once.setdefault(path.resolve(), path)
+    return find_each(list(once.values()))
+
+
+def find_each(paths: Sequence[AnyPath]) -> list[InputFile]:
+    """Call `find_file` on each path; in an object store, on many at a time."""
+    return list(each(find_file, paths, any_in_store(paths)))
+
+
+def _expand(given: str, path: AnyPath) -> Sequence[AnyPath]:
+    """The rollout files named by one input."""
+    if path.is_dir():
+        found = [entry for entry in path.iterdir() if _has_rollout_name(entry)]
+        nothing = "holds no rollout files"
+    elif path.exists() or path.is_symlink():
+        if not path.name.endswith(SUFFIXES):
+            raise InputError(
+                "this file's name does not end like a rollout file's",
+                where=given,
+                expected="one of " + ", ".join(SUFFIXES),
+                fix="rename it, or leave it out of -i",
+            )
+        return [path]
+    else:
+        found = [match for match in _glob(path) if _has_rollout_name(match)]
+        nothing = "no such file or directory, and no glob that matches rollout files"
+    if not found:
+        if isinstance(path, StorePath):
+            check_bucket(path)
+        raise InputError(
+            nothing,
+            where=given,
+            expected="files ending in " + ", ".join(SUFFIXES),
+            fix="check the path given with -i",
+        )
+    return found
+
+
+def _glob(pattern: AnyPath) -> Iterable[AnyPath]:
+    if isinstance(pattern, StorePath):
+        return pattern.glob()
+    return map(Path, glob.glob(str(pattern)))  # noqa: PTH207, Path.glob takes no absolute pattern
+
+
+def _has_rollout_name(path: AnyPath) -> bool:
+    """Whether to take a path. A broken link is taken, so that it is refused later."""
+    name = path.name
+    return name.endswith(SUFFIXES) and not name.startswith(".") and not path.is_dir()
+
+
+def find_file(path: AnyPath) -> InputFile:
+    """Look at one file. Raises InputError if it cannot be read or is a Git LFS pointer."""
+    codec = CODECS.get(path.suffix)
+    try:
+        status = path.stat()
+        path = path.as_new() if isinstance(path, StorePath) else path
+        probe = InputFile(path, status.st_size, status.st_mtime_ns, codec, 0)
+        with open_file(probe, step=len(_LFS_POINTER)) as stream:
+            head = stream.read(len(_LFS_POINTER))
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if codec is not None and not status.st_size:
+        raise unreadable(path, OSError("an empty file is no compressed file"))
+    if head.startswith(_LFS_POINTER):
+        raise InputError(
+            "this is a Git LFS pointer, not the data",
+            where=path,
+            expected="JSON lines",
+            fix="fetch the file itself with `git lfs pull`",
+        )
+    bom_bytes = len(_BOM) if head.startswith(_BOM) else 0
+    return InputFile(path, status.st_size, status.st_mtime_ns, codec, bom_bytes)
+
+
+def open_file(file: InputFile, step: int = RANGE_BYTES, stop: int | None = None) -> BinaryIO:
+    """Open a file. In a store it is read in ranges, the first of `step` bytes, up to `stop`."""
+    path = file.path
+    if isinstance(path, StorePath):
+        if file.codec is not None:
+            return path.open_compressed(file.codec)
+        return cast(BinaryIO, path.open_range(step, stop))
+    if file.codec is None:
+        return path.open("rb", buffering=0)
+    import pyarrow as pa  # only compressed files need it, and it is slow to load
+
+    return cast(BinaryIO, pa.input_stream(str(path), compression=file.codec))
+
+
+def unreadable(path: AnyPath, error: OSError) -> InputError:
+    """The error for a file that cannot be read."""
+    return InputError(
+        f"cannot be read ({error.strerror or error})",
+        where=path,
+        expected="a complete, readable file",
+        fix="fix or remove the file, then run again",
+    )
+
+
+def cut_shards(files: Sequence[InputFile], shard_bytes: int | None = None) -> Iterator[Shard]:
+    """Cut each file into shards of about `shard_bytes`, reading only at the cuts.
+
+    The default is SHARD_BYTES, or STORE_SHARD_BYTES in an object store; it grows where there would
+    be more than MOST_SHARDS. A longer line makes its shard longer. An empty file has no shard.
+    """
+    least = sum(file.size for file in files) // MOST_SHARDS
+    for file in files:
+        if file.codec is not None:
+            yield Shard(file, 0, file.size)
+            continue
+        start, in_store = file.bom_bytes, isinstance(file.path, StorePath)
+        size = shard_bytes or max(STORE_SHARD_BYTES if in_store else SHARD_BYTES, least)
+        for stop in (_cuts_ahead if in_store else _cuts)(file, size):
+            if stop > start:
+                yield Shard(file, start, stop)
+                start = stop
+
+
+def _cuts(file: InputFile, size: int) -> Iterator[int]:
+    """The `stop` of each shard of a file."""
+    start = file.bom_bytes
+    while start < file.size:
+        start = _next_line_start(file, min(start + size, file.size))
+        yield start
+
+
+def _cuts_ahead(file: InputFile, size: int) -> Iterator[int]:
+    """Like `_cuts`, with several requests at a time; a long line may repeat a `stop`."""
+    after = range(file.bom_bytes, file.size, size)[1:]
+    yield from ahead(partial(_next_line_start, file), after)
+    yield file.size
+
+
+def _next_line_start(file: InputFile, offset: int) -> int:
+    """The first line start at or after `offset`, or the end of the file."""
+    try:
+        with open_file(file, step=_PROBE_BYTES) as stream:
+            position = stream.seek(offset - 1)
+            while chunk := stream.read(_PROBE_BYTES):
+                newline = chunk.find(b"\n")
+                if newline >= 0:
+                    return position + newline + 1
+                position += len(chunk)
+    except OSError as error:
+        raise unreadable(file.path, error) from error
+    return file.size
+
+
+def check_unchanged(files: Iterable[InputFile]) -> None:
+    """Raise InputError if a file was changed or removed since it was found."""
+    known = {file.path: file for file in files}
+    list(each(_check_unchanged, known.values(), any_in_store(known)))
+
+
+def _check_unchanged(file: InputFile) -> None:
+    try:
+        status = file.path.stat()
+    except OSError as error:
+        raise changed(file) from error
+    if (status.st_size, status.st_mtime_ns) != (file.size, file.modified_ns):
+        raise changed(file)
+
+
+def changed(file: InputFile) -> InputError:
+    """The error for a file that was written to, truncated or removed while the run read it."""
+    return InputError(
+        "the file changed while it was read",
+        where=file.path,
+        expected=f"the {file.size:,} bytes found at the start",
+        fix="run again when whatever writes the file has finished",
+    )

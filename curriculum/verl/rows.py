@@ -1,0 +1,223 @@
+"""Rows in verl's form: the one schema of a run, and their Arrow columns.
+
+Every file of a run has the same schema, so all of them load together, in any order, with every
+version of the datasets library that verl's users have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from curriculum.arrays import FloatArray, IntArray
+from curriculum.reading.prompts import Messages
+from curriculum.storage.arrow_arrays import integers, lists, numbers, repeated, structs, texts
+from curriculum.verl.row_batch import RowBatch
+from curriculum.verl.value_types import ValueType, arrow_array
+
+# verl calls .get on these, so they stay structs even if their keys differ.
+STRUCT_FIELDS = ("tools_kwargs", "interaction_kwargs")
+OUR_FIELDS = (
+    "split", "index", "key", "curriculum_stage", "curriculum_stage_index", "difficulty_metrics",
+    "best_response",
+)  # fmt: skip
+# verl's reward manager and agent loop write their own values to these fields of extra_info.
+VERL_FIELDS = ("num_turns", "rollout_reward_scores", "turn_scores", "tool_rewards")
+MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+DIFFICULTY_METRICS = pa.struct(
+    [
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("mean_score", pa.float64()),
+        ("max_score", pa.float64()),
+        ("min_score", pa.float64()),
+        ("score_variance", pa.float64()),
+        ("success_rate", pa.float64()),
+        ("num_responses", pa.int64()),
+    ]
+)
+BEST_RESPONSE = pa.struct(
+    [
+        ("index", pa.int64()),
+        ("score", pa.float64()),
+        ("content", pa.string()),
+        ("reward", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class OwnField:
+    """A field of the rollouts' own extra_info: its name there, its name in the row, its type."""
+
+    source: str
+    name: str
+    type: ValueType
+
+
+@dataclass(frozen=True)
+class RowForm:
+    """What the rows of a run have in common; the schema follows from it."""
+
+    ground_truth: ValueType
+    own_fields: tuple[OwnField, ...]
+    best_response: bool
+
+    def extra_info_type(self) -> pa.StructType:
+        """The type of extra_info: our fields, then the rollouts' own fields, sorted by name."""
+        types = [
+            ("split", pa.string()),
+            ("index", pa.int64()),
+            ("key", pa.string()),
+            ("curriculum_stage", pa.string()),
+            ("curriculum_stage_index", pa.int64()),
+            ("difficulty_metrics", DIFFICULTY_METRICS),
+        ]
+        if self.best_response:
+            types.append(("best_response", BEST_RESPONSE))
+        types.extend((field.name, field.type.arrow_type()) for field in self.own_fields)
+        return pa.struct(types)
+
+    def reward_model_type(self) -> pa.StructType:
+        """The type of reward_model."""
+        return pa.struct([("style", pa.string()), ("ground_truth", self.ground_truth.arrow_type())])
+
+    def schema(self) -> pa.Schema:
+        """The schema of every file of the run."""
+        return pa.schema(
+            [
+                ("data_source", pa.string()),
+                ("prompt", pa.list_(MESSAGE)),
+                ("ability", pa.string()),
+                ("reward_model", self.reward_model_type()),
+                ("extra_info", self.extra_info_type()),
+            ]
+        )
+
+
+def name_own_fields(sources: Iterable[str]) -> dict[str, str]:
+    """Map the names of the rollouts' own extra_info fields to their names in a row.
+
+    A field with the name of one of ours, or of one that verl overwrites, becomes source_<name>; the
+    prefix is repeated while that name is taken too.
+    """
+    names = set(sources)
+    renamed = {}
+    for source in sorted(names):
+        name = source
+        while name in (*OUR_FIELDS, *VERL_FIELDS) or (name != source and name in names):
+            name = f"source_{name}"
+        renamed[source] = name
+    return renamed
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The bucket that rows come from, and its number in the curriculum (0 is the easiest)."""
+
+    name: str
+    index: int
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The values of difficulty_metrics, one entry per row.
+
+    `numbers` holds them by field name, NaN where undefined.
+    """
+
+    metric: str | None
+    numbers: dict[str, FloatArray]
+    num_responses: IntArray
+
+
+def build_rows(
+    rows: RowBatch, messages: Messages, measures: Measures, form: RowForm
+) -> dict[str, pa.Array]:
+    """The columns that depend on the rollouts alone, not on split, index or stage, by name.
+
+    Each field of extra_info is a column of its own.
+    """
+    count = len(rows)
+    columns = {
+        "data_source": _few_texts(rows.data_sources),
+        "prompt": _prompts(messages),
+        "ability": _few_texts(rows.abilities),
+        "ground_truth": arrow_array(rows.ground_truths, form.ground_truth),
+        "key": texts(rows.keys),
+        "difficulty_metrics": _difficulty_metrics(measures, count),
+    }
+    if form.best_response:
+        columns["best_response"] = _best_responses(rows, measures.numbers["max_score"])
+    return columns | {
+        f"own_{i}": _own_column(rows.own_field(field.source), field)
+        for i, field in enumerate(form.own_fields)
+    }
+
+
+def finish_rows(
+    columns: Mapping[str, pa.Array], indexes: IntArray, form: RowForm, stage: Stage, split: str
+) -> pa.RecordBatch:
+    """Complete rows from `build_rows`, of one stage and one split, in the run's schema."""
+    count = len(indexes)
+    reward_model = pa.StructArray.from_arrays(
+        [repeated("rule", count), columns["ground_truth"]], fields=list(form.reward_model_type())
+    )
+    children = [
+        repeated(split, count),
+        integers(indexes),
+        columns["key"],
+        repeated(stage.name, count),
+        integers(np.full(count, stage.index)),
+        columns["difficulty_metrics"],
+    ]
+    if form.best_response:
+        children.append(columns["best_response"])
+    children.extend(columns[f"own_{i}"] for i in range(len(form.own_fields)))
+    extra_info = pa.StructArray.from_arrays(children, fields=list(form.extra_info_type()))
+    return pa.RecordBatch.from_arrays(
+        [columns["data_source"], columns["prompt"], columns["ability"], reward_model, extra_info],
+        schema=form.schema(),
+    )
+
+
+def _few_texts(values: Sequence[str]) -> pa.Array:
+    """Strings, which are nearly always all equal."""
+    if len(values) and values.count(values[0]) == len(values):
+        return repeated(values[0], len(values))
+    return texts(values)
+
+
+def _own_column(values: Sequence[Any], field: OwnField) -> pa.Array:
+    if field.source in STRUCT_FIELDS and field.type.fields:
+        values = [value or {} for value in values]  # verl calls .get on it in every row
+    return arrow_array(values, field.type)
+
+
+def _prompts(messages: Messages) -> pa.Array:
+    parts = [_few_texts(messages.roles), texts(messages.contents)]
+    return lists(messages.counts, structs(MESSAGE, parts, None))
+
+
+def _difficulty_metrics(measures: Measures, count: int) -> pa.Array:
+    values = [measures.numbers[field.name] for field in list(DIFFICULTY_METRICS)[1:-1]]
+    children = [
+        repeated(measures.metric, count),
+        *(numbers(value, ~np.isnan(value)) for value in values),
+        integers(measures.num_responses),
+    ]
+    return structs(DIFFICULTY_METRICS, children, None)
+
+
+def _best_responses(rows: RowBatch, scores: FloatArray) -> pa.Array:
+    children = [
+        integers(np.array(rows.best_indexes, np.int64)),
+        numbers(scores),
+        texts(rows.best_contents),
+        texts(rows.best_rewards),
+    ]
+    return structs(BEST_RESPONSE, children, None)

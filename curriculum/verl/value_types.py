@@ -1,0 +1,258 @@
+"""The values of one field over a whole run → the one Arrow type that holds them all.
+
+A Shape collects what was seen in a field, and Shapes of different shards merge. A ValueType is the
+type chosen from a Shape.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from curriculum.storage.arrow_arrays import (
+    integers,
+    lists,
+    numbers,
+    repeated,
+    structs,
+    texts,
+    truths,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+LineOfShard: TypeAlias = tuple[int, int]  # shard, line within it
+
+_KINDS = {type(None): "null", bool: "boolean", str: "string", float: "number", list: "list",
+          dict: "object", int: "integer"}  # fmt: skip
+# This many values are added one by one before the rest are compared with what they showed.
+KNOWN_AFTER = 20
+DEEPEST = 40  # levels; Arrow takes more, but not every parquet reader does
+_TOO_LARGE = "integer beyond int64"
+_SCALARS = {"boolean": "bool", "string": "string", "number": "double", "integer": "int64"}
+
+
+@dataclass
+class Conflict(Exception):
+    """The values of the field at `path` fit no single type; `kinds` has the first line of each."""
+
+    path: str
+    kinds: dict[str, LineOfShard]
+
+
+class Shape:
+    """The kinds of values seen in one field, the first line of each, and the shapes inside.
+
+    `grow` allows dicts to differ in their keys; the struct then has all of them. It is set for the
+    items of lists and, with `deep`, at every level below. Without it, dicts whose keys differ set
+    `keys_differ` and lose their fields: they become JSON text.
+    """
+
+    __slots__ = ("deep", "depth", "fields", "grow", "item", "keys_differ", "kinds")
+
+    def __init__(self, grow: bool = True, deep: bool = False, depth: int = 0) -> None:
+        self.grow, self.deep, self.depth = grow or deep, deep, depth
+        self.kinds: dict[str, LineOfShard] = {}
+        self.item: Shape | None = None
+        self.fields: dict[str, Shape] | None = None
+        self.keys_differ = False
+
+    def add(self, value: Any, line: LineOfShard) -> None:
+        """Add one value."""
+        kind = _KINDS[type(value)]
+        if kind == "integer" and not -(2**63) <= value < 2**63:
+            kind = _TOO_LARGE
+        self.kinds.setdefault(kind, line)
+        if self.depth > DEEPEST:  # too deep for any type, so what is inside does not matter
+            return
+        if kind == "list":
+            if self.item is None:
+                self.item = Shape(True, self.deep, self.depth + 1)
+            for item in value:
+                self.item.add(item, line)
+        elif kind == "object":
+            self._add_object(value, line)
+
+    def _add_object(self, value: dict[str, Any], line: LineOfShard) -> None:
+        if self.fields is None:
+            self.fields = {}
+        elif self.fields.keys() != value.keys():
+            self.keys_differ = True
+            if not self.grow:
+                self.fields = {}
+        if self.keys_differ and not self.grow:
+            return
+        for key, item in value.items():
+            if key not in self.fields:
+                self.fields[key] = Shape(False, self.deep, self.depth + 1)
+            self.fields[key].add(item, line)
+
+    def add_all(self, values: Sequence[Any], place_of: Callable[[int], LineOfShard]) -> bool:
+        """Add many values and return whether they showed anything new. Fast if they did not."""
+        if self._covers(values):
+            return False
+        known = min(KNOWN_AFTER, len(values))
+        for i in range(known):
+            self.add(values[i], place_of(i))
+        if not self._covers(values[known:]):
+            for i in range(known, len(values)):
+                self.add(values[i], place_of(i))
+        return True
+
+    def _covers(self, values: Sequence[Any]) -> bool:
+        """Whether adding the values would change nothing, checked for all of them at once."""
+        types = set(map(type, values))
+        if not all(_KINDS[type_] in self.kinds for type_ in types):
+            return False
+        if int in types:
+            whole = [value for value in values if type(value) is int]
+            if min(whole) < -(2**63) or max(whole) >= 2**63:
+                return False
+        if self.depth > DEEPEST:
+            return True
+        if list in types:
+            items = [item for value in values if type(value) is list for item in value]
+            if items and (self.item is None or not self.item._covers(items)):
+                return False
+        if dict in types and not (self.keys_differ and not self.grow):
+            objects = [value for value in values if type(value) is dict]
+            return self._covers_objects(objects)
+        return True
+
+    def _covers_objects(self, objects: Sequence[dict[str, Any]]) -> bool:
+        fields = self.fields or {}
+        for keys in set(map(tuple, objects)):
+            same = len(keys) == len(fields) and all(key in fields for key in keys)
+            if not same and not (self.keys_differ and all(key in fields for key in keys)):
+                return False
+        return all(
+            shape._covers([value[key] for value in objects if key in value])
+            for key, shape in fields.items()
+        )
+
+    def merge(self, other: Shape) -> None:
+        """Add all that `other` has seen; its lines come later."""
+        for kind, line in other.kinds.items():
+            self.kinds.setdefault(kind, line)
+        if other.item is not None:
+            if self.item is None:
+                self.item = other.item
+            else:
+                self.item.merge(other.item)
+        if other.fields is None:
+            return
+        if self.fields is None:
+            self.fields, self.keys_differ = other.fields, other.keys_differ
+            return
+        self.keys_differ |= other.keys_differ or self.fields.keys() != other.fields.keys()
+        if self.keys_differ and not self.grow:
+            self.fields = {}
+            return
+        for key, shape in other.fields.items():
+            if key in self.fields:
+                self.fields[key].merge(shape)
+            else:
+                self.fields[key] = shape
+
+
+@dataclass(frozen=True)
+class ValueType:
+    """A type, and how `arrow_array` writes the values of that type.
+
+    `kind` is string, int64, double, bool, list or struct; `json`, a string that holds any value
+    as JSON text; or `nothing`, a string that is always null, for values that are null or {}.
+    """
+
+    kind: str
+    item: ValueType | None = None
+    fields: tuple[tuple[str, ValueType], ...] = ()
+
+    def arrow_type(self) -> pa.DataType:
+        """The Arrow type: only string, int64, double, bool, list and struct."""
+        import pyarrow as pa
+
+        if self.item is not None:
+            return pa.list_(self.item.arrow_type())
+        if self.fields:
+            return pa.struct([(name, inner.arrow_type()) for name, inner in self.fields])
+        scalars = {"int64": pa.int64(), "double": pa.float64(), "bool": pa.bool_()}
+        return scalars.get(self.kind, pa.string())
+
+
+def choose_type(shape: Shape, path: str, notes: list[str]) -> ValueType | None:
+    """The type for all values that a Shape has seen; None if they are only empty dicts.
+
+    Struct fields are sorted by name, so that two runs over the same values agree. Adds a note to
+    `notes` where values are written as JSON text, as null, or left out. Raises Conflict if the
+    values fit no single type.
+    """
+    kinds = {kind: line for kind, line in shape.kinds.items() if kind != "null"}
+    if not kinds:
+        return ValueType("nothing")
+    if path.count(".") + path.count("[]") > DEEPEST:
+        raise Conflict(path[:60] + "…", {f"nested more than {DEEPEST} deep": min(kinds.values())})
+    if len(kinds) > 1 or _TOO_LARGE in kinds:
+        if not shape.deep:
+            raise Conflict(path, kinds)
+        notes.append(f"{path} holds {' and '.join(kinds)}: written as JSON text, for json.loads")
+        return ValueType("json")
+    kind = next(iter(kinds))
+    if kind in _SCALARS:
+        return ValueType(_SCALARS[kind])
+    if kind == "list":
+        item = choose_type(shape.item or Shape(), f"{path}[]", notes)
+        if item is None:
+            notes.append(f"{path}[] holds only empty objects: written as null")
+        return ValueType("list", item or ValueType("nothing"))
+    if shape.keys_differ and not shape.grow:
+        notes.append(
+            f"{path} has other keys in other rollouts: written as JSON text, for json.loads"
+        )
+        return ValueType("json")
+    if shape.keys_differ and shape.deep:
+        notes.append(f"{path} has other keys in other rollouts: where one is unset it is null")
+    found = [
+        (name, choose_type(inner, f"{path}.{name}", notes))
+        for name, inner in sorted((shape.fields or {}).items())
+    ]
+    notes.extend(
+        f"{path}.{name} holds only empty objects: left out" for name, inner in found if not inner
+    )
+    fields = tuple((name, inner) for name, inner in found if inner is not None)
+    return ValueType("struct", fields=fields) if fields else None
+
+
+def arrow_array(values: Sequence[Any], kind: ValueType) -> pa.Array:
+    """Values as an Arrow array of this type. None and unset keys become null."""
+    if kind.kind == "nothing":
+        return repeated(None, len(values))
+    if kind.kind == "json":
+        return texts([None if v is None else json.dumps(v, ensure_ascii=False) for v in values])
+    if kind.kind == "string":
+        return texts(values)
+    valid = None
+    if None in values:
+        valid = np.array([value is not None for value in values], dtype=np.bool_)
+    if kind.item is not None:
+        some = [value or [] for value in values]
+        items = arrow_array([item for value in some for item in value], kind.item)
+        return lists([len(value) for value in some], items, valid)
+    if kind.fields:
+        objects = [value or {} for value in values]
+        children = [
+            arrow_array([value.get(name) for value in objects], inner)
+            for name, inner in kind.fields
+        ]
+        return structs(kind.arrow_type(), children, valid)
+    filled = values if valid is None else [0 if value is None else value for value in values]
+    if kind.kind == "int64":
+        return integers(np.array(filled, np.int64), valid)
+    if kind.kind == "double":
+        return numbers(np.array(filled, np.float64), valid)
+    return truths(np.array(filled, np.bool_), valid)

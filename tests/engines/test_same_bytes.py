@@ -1,0 +1,235 @@
+"""The same bytes, whatever does the work and wherever the files are."""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import io
+import json
+import os
+import random
+import re
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from curriculum.engines.processes import Processes
+from curriculum.engines.workers import Workers
+from curriculum.output.manifests import whole_name
+from tests.helpers.rollouts import Script, rollout, tree, write_jsonl
+from tests.storage.object_store import Store, store_tree
+
+pytestmark = pytest.mark.slow
+
+ENGINES = {"one": ("--workers", 1), "pool": ("--workers", 2)}
+Files = dict[str, bytes]
+
+
+@pytest.fixture(params=["one", "pool", "ray"])
+def engine(request: pytest.FixtureRequest) -> tuple[Any, ...]:
+    """The flags of an engine; Ray has two nodes."""
+    if request.param in ENGINES:
+        return ENGINES[request.param]
+    cluster = request.getfixturevalue("cluster")
+    request.getfixturevalue("node")
+    return ("--engine", "ray", "--ray-address", cluster.address)
+
+
+def hostile(directory: Path) -> None:
+    """Rollouts of all sizes in three files, with every kind of line that is in no bucket."""
+    rng = random.Random(5)
+    rollouts = [
+        rollout(
+            *rng.choices([0, 0.25, 0.5, 1, None], k=rng.randrange(7)),
+            prompt=f"{'long ' * rng.choice([1, 1, 300])}{i % 130}",
+            extra_info={"i": i, "x": [{f"k{i % 3}": i}]},
+        )
+        for i in range(160)
+    ]
+    write_jsonl(directory / "a.jsonl", rollouts[:80])
+    path = write_jsonl(directory / "b.jsonl", rollouts[80:120])
+    path.write_bytes(b"\xef\xbb\xbf\n \n" + path.read_bytes()[:-1])
+    more = "".join(json.dumps(r) + "\n" for r in rollouts[120:])
+    (directory / "c.jsonl.gz").write_bytes(gzip.compress(f"{more}no json\n[]\n{more}".encode()))
+
+
+def dump(directory: Path) -> None:
+    """verl's dump, samples apart, with lines that are none and groups that disagree."""
+    rng = random.Random(6)
+    lines = [
+        json.dumps(
+            {
+                "input": f"user\nquestion {i % 40}\nassistant\n",
+                "output": f"answer {i} " + "so " * rng.choice([1, 50]),
+                "gts": str(i % 40 + (i == 87)),
+                "score": rng.choice([0.0, 1.0]),
+                "step": 1 + i // 120,
+            }
+        )
+        for i in range(240)
+    ]
+    lines[50] = "{"
+    directory.mkdir()
+    (directory / "1.jsonl").write_text("\n".join(lines[:150]))
+    text = "\n".join(lines[150:]).encode()
+    (directory / "2.jsonl.gz").write_bytes(gzip.compress(text))
+
+
+def whole(files: Files) -> Files:
+    """Files with their parts put together, without what says where files are."""
+    found: Files = {}
+    for name, data in sorted(files.items()):
+        found[whole_name(name)] = found.get(whole_name(name), b"") + data
+    for name in found:
+        if name == "scores.parquet":
+            table = pd.read_parquet(io.BytesIO(found[name]))
+            table["file"] = table["file"].str.replace(".*/", "", regex=True)
+            found[name] = table.to_json(orient="records", lines=True).encode()
+        if name.endswith((".json", "reasons.jsonl")):
+            text = re.sub(rb',\s*"parts": \d+|"(input_dir|bucketing)": "[^"]*"', b"", found[name])
+            text = re.sub(rb'[^\s"]*/', b"", text)
+            found[name] = re.sub(rb'"rejected": \[[^\]]*\]', b"", text)
+    return found
+
+
+def run_both(
+    bucket: Script,
+    preprocess: Script,
+    where: Callable[[str], str],
+    source: str,
+    flags: tuple[Any, ...],
+) -> list[str]:
+    """Both scripts, the second in all its ways; what they print, without paths."""
+    aside = ("--on-malformed", "set-aside", *flags)
+    b, p = where("bucketed"), where("preprocessed")
+    looks = ("--compare-metrics", "--solved-unsolved", "--scores", where("looks/scores.parquet"))
+    if find_spec("matplotlib"):
+        looks = (*looks, "--plot", where("looks/difficulty.png"))
+    printed = [
+        bucket("-i", source, "-o", b, "--ties", "split", *looks, *aside),
+        preprocess("-i", b, "-o", p, "--cumulative", *flags),
+        preprocess("-i", b, "-o", p, "--combine", "--order", "easy-to-hard", *flags),
+    ]
+    assert [code for code, _, _ in printed] == [0, 0, 0], printed
+    texts = ["\n".join(text) for _, *text in printed]
+    return [" ".join(re.sub(r"\S*/\S+|-+", "", text).split()) for text in texts]
+
+
+@pytest.mark.parametrize("storage", ["disk", "store"])
+@pytest.mark.parametrize("make", [hostile, dump])
+def test_engine_and_storage_change_no_byte(
+    tmp_path: Path,
+    bucket: Script,
+    preprocess: Script,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    engine: tuple[Any, ...],
+    storage: str,
+    make: Callable[[Path], None],
+) -> None:
+    make(tmp_path / "in")
+    one = ("--workers", 1)
+    expected = run_both(
+        bucket, preprocess, lambda name: str(tmp_path / name), str(tmp_path / "in"), one
+    )
+    directories = ("bucketed", "preprocessed", "looks")
+    files = {name: whole(tree(tmp_path / name)) for name in directories}
+    assert "rejected/malformed.jsonl" in files["bucketed"]
+    monkeypatch.setattr("curriculum.reading.input_files.SHARD_BYTES", 3_000)
+    monkeypatch.setattr("curriculum.reading.input_files.STORE_SHARD_BYTES", 12_000)
+    monkeypatch.setattr("curriculum.output.copy_lines.PART_BYTES", 30_000)
+    if storage == "disk":
+        there = tmp_path / "there"
+        found = run_both(
+            bucket, preprocess, lambda name: str(there / name), str(tmp_path / "in"), engine
+        )
+        again = {name: whole(tree(there / name)) for name in files}
+    else:
+        store: Store = request.getfixturevalue("store")
+        for path in sorted((tmp_path / "in").iterdir()):
+            store.put(f"in/{path.name}", path.read_bytes())
+        found = run_both(bucket, preprocess, lambda name: store / name, store / "in", engine)
+        again = {name: whole(store_tree(store / name)) for name in files}
+        parts = [name for name in store_tree(store / "bucketed") if name.startswith("easy")]
+        assert len(parts) > 1
+    assert found == expected
+    for name, expected_files in files.items():
+        assert list(again[name]) == list(expected_files)
+        for file, data in expected_files.items():
+            assert again[name][file] == data, file
+
+
+def test_writers_on_several_machines_lock_what_they_write(
+    tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked: dict[int, list[tuple[int, int]]] = {}
+
+    def lock(descriptor: int, how: int, size: int, start: int) -> None:
+        assert how == fcntl.LOCK_EX
+        locked.setdefault(os.fstat(descriptor).st_ino, []).append((start, start + size))
+
+    monkeypatch.setattr("curriculum.output.copy_lines.fcntl.lockf", lock)
+    monkeypatch.setattr("curriculum.reading.input_files.SHARD_BYTES", 3_000)
+    hostile(tmp_path / "in")
+    flags = ("-i", tmp_path / "in", "--workers", 1, "--on-malformed", "set-aside")
+    assert bucket(*flags, "-o", tmp_path / "one")[0] == 0
+    assert locked == {}
+    own_init = Workers.__init__
+
+    def on_nodes(self: Workers, *how: Any) -> None:
+        own_init(self, *how)
+        self.on_nodes = True
+
+    monkeypatch.setattr(Workers, "__init__", on_nodes)
+    assert bucket(*flags, "-o", tmp_path / "two")[0] == 0
+    assert tree(tmp_path / "two") == tree(tmp_path / "one")
+    for path in (tmp_path / "two").rglob("*.jsonl"):
+        if path.name != "reasons.jsonl":
+            ranges = sorted(locked.pop(path.stat().st_ino))
+            assert len(ranges) > 1 or path.parent.name == "rejected"
+            assert [start for start, _ in ranges] == [0, *(stop for _, stop in ranges[:-1])]
+            assert ranges[-1][1] == path.stat().st_size
+    assert locked == {}
+
+
+def test_file_that_is_not_what_it_should_be_is_a_defect(
+    tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile(tmp_path / "in")
+    flags = ("--workers", 1, "--on-malformed", "set-aside")
+    monkeypatch.setattr("curriculum.output.copy_lines.copy_shard", lambda task: None)
+    code, _, err = bucket("-i", tmp_path / "in", "-o", tmp_path / "out", *flags)
+    assert code == 1
+    assert re.match(r"error: internal error: \S*/easy.jsonl has 0 bytes instead of [\d,]+;", err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_part_that_is_not_what_it_should_be_is_a_defect(
+    tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    write_jsonl(tmp_path / "in/a.jsonl", [rollout(1)])
+    monkeypatch.setattr("curriculum.output.copy_lines.write_parts", lambda task: [7])
+    code, _, err = bucket("-i", tmp_path / "in", "-o", store / "out", "-n", 1, "--workers", 1)
+    assert code == 1
+    assert "internal error: s3://" in err
+    assert store_tree(store / "out") == {}
+
+
+def test_processes_of_a_run_in_a_store_are_no_copies(
+    tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    write_jsonl(tmp_path / "in/a.jsonl", [rollout(1)])
+    forks = []
+
+    def note(count: int | None, fork: bool) -> Processes:
+        forks.append(fork)
+        return Processes(count, fork)
+
+    monkeypatch.setattr("curriculum.engines.workers.Processes", note)
+    for target in (tmp_path / "out", store / "out"):
+        assert bucket("-i", tmp_path / "in", "-o", target, "-n", 1)[0] == 0
+    assert forks == [True, False]

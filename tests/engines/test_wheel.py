@@ -1,0 +1,89 @@
+"""The package as a wheel: every room is in it, and Ray is sent all of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+
+from curriculum.engines.workers import Workers
+from tests.helpers.rollouts import ROOT, rollout, write_jsonl
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout, built from a copy: a build leaves files behind."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    shutil.copytree(ROOT / "curriculum", source / "curriculum")
+    for name in (
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        *(path.name for path in ROOT.glob("*.py")),
+    ):
+        shutil.copy(ROOT / name, source)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", target, source]
+    subprocess.run(command, check=True, capture_output=True)
+    (found,) = target.glob("*.whl")
+    return found
+
+
+def run(installed: Path, cwd: Path, *flags: object) -> str:
+    """Bucket with the installed wheel, from a directory without a checkout; the summary."""
+    environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-m", "bucket_rollouts_by_difficulty", *map(str, flags)]
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_module_is_in_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "curriculum").rglob("*.py")}
+    with ZipFile(wheel) as archive:
+        assert modules - set(archive.namelist()) == set()
+        archive.extractall(tmp_path / "installed")
+    write_jsonl(tmp_path / "in/a.jsonl", [rollout(i, 1) for i in range(3)])
+    run(tmp_path / "installed", tmp_path, "-i", "in", "-o", "out")
+    assert (tmp_path / "out/bucketing.json").is_file()
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="`make engines` installs Ray")
+def test_ray_is_sent_the_folder_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one machine a node would find the package anyway, along the driver's path."""
+    import ray
+
+    sent: dict[str, Any] = {}
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda address, **options: sent.update(options))
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with Workers(1, "ray"):
+        assert sent["runtime_env"] == {"py_modules": [str(ROOT / "curriculum")]}
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="`make engines` installs Ray")
+def test_ray_works_with_the_installed_package(wheel: Path, tmp_path: Path, cluster: object) -> None:
+    with ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    module = tmp_path / "installed/curriculum/metrics.py"
+    changed = module.read_text().replace(
+        "return scores.sums(scores.values) / scores.counts",
+        "return scores.sums(scores.values) / scores.counts + 100",
+    )
+    assert changed != module.read_text()
+    module.write_text(changed)  # so that it shows whose metric a worker of Ray takes
+    write_jsonl(tmp_path / "in/a.jsonl", [rollout(1, 1)])
+    summary = run(
+        tmp_path / "installed", tmp_path, "-i", "in", "-o", "out", "-n", 1, "--engine", "ray"
+    )
+    assert "101" in summary

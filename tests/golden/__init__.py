@@ -1,0 +1,1 @@
+"""The help texts and the schema as they should be."""

@@ -1,0 +1,173 @@
+"""Paths → files → shards → lines: every line once, however the work is cut."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curriculum.errors import InputError
+from curriculum.reading.blocks import read_blocks
+from curriculum.reading.input_files import check_unchanged, cut_shards, find_file, find_files
+
+
+def names(files: list) -> list[str]:
+    return [Path(file.path).name for file in files]
+
+
+def make(directory: Path, *found: str) -> None:
+    for name in found:
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(b"")
+
+
+def test_directories_files_and_globs_sorted_each_once(tmp_path: Path) -> None:
+    make(tmp_path, "b.jsonl", "a.ndjson", "notes.txt", ".hidden.jsonl", "sub/c.jsonl", "d[1].jsonl")
+    (tmp_path / "again.jsonl").symlink_to("b.jsonl")
+    (tmp_path / "folder.jsonl").mkdir()
+    given = [tmp_path, tmp_path / "sub/*", tmp_path / "b.jsonl", tmp_path / "d[1].jsonl"]
+    assert names(find_files({str(path): path for path in given})) == [
+        "a.ndjson",
+        "again.jsonl",
+        "d[1].jsonl",
+        "c.jsonl",
+    ]
+
+
+@pytest.mark.parametrize("given", ["missing", "empty", "empty/*", "notes.txt", "*.txt"])
+def test_what_holds_no_rollouts(tmp_path: Path, given: str) -> None:
+    make(tmp_path, "notes.txt")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"expected .*\.jsonl") as caught:
+        find_files({str(tmp_path / given): tmp_path / given})
+    assert str(tmp_path / given) in str(caught.value)
+
+
+def test_git_lfs_pointer_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(InputError, match="Git LFS pointer"):
+        find_files({str(path): path})
+
+
+def test_broken_link_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").symlink_to("gone")
+    with pytest.raises(InputError, match=r"a\.jsonl: cannot be read"):
+        find_files({str(tmp_path / "a.jsonl"): tmp_path / "a.jsonl"})
+
+
+TEXTS = st.lists(st.binary(max_size=12).map(lambda b: b.replace(b"\n", b"")), max_size=12)
+
+
+@given(
+    lines=TEXTS,
+    newline=st.booleans(),
+    bom=st.booleans(),
+    shard=st.integers(1, 40),
+    block=st.integers(1, 40),
+)
+def test_every_line_once_whatever_the_shards(tmp_path_factory, lines, newline, bom, shard, block):
+    text = b"\n".join(lines) + (b"\n" if newline and lines else b"")
+    path = tmp_path_factory.mktemp("in") / "a.jsonl"
+    path.write_bytes((b"\xef\xbb\xbf" if bom else b"") + text)
+    expected = text.split(b"\n")
+    if not expected[-1]:
+        expected.pop()
+    # A text that starts with a BOM of its own is indistinguishable from a file that does.
+    if not bom and text.startswith(b"\xef\xbb\xbf"):
+        expected[0] = expected[0][3:]
+    shards = list(cut_shards([find_file(path)], shard))
+    found = [bytes(line) for s in shards for b in read_blocks(s, block) for line in b.lines()]
+    assert found == expected
+    assert all(s.stop - s.start >= min(shard, path.stat().st_size - s.start) for s in shards)
+
+
+COMPRESSORS = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".zst": lambda data: bytes(pa.Codec("zstd").compress(data)),
+    ".lz4": lambda data: lz4(data),
+}
+
+
+def lz4(data: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "lz4") as stream:
+        stream.write(data)
+    return bytes(sink.getvalue())
+
+
+@pytest.mark.parametrize("suffix", COMPRESSORS)
+def test_compressed_files_are_read(tmp_path: Path, suffix: str) -> None:
+    text = b"".join(b'{"line": %d}\n' % i for i in range(5_000))
+    path = tmp_path / f"a.jsonl{suffix}"
+    path.write_bytes(COMPRESSORS[suffix](b"\xef\xbb\xbf" + text) + COMPRESSORS[suffix](text))
+    (shard,) = cut_shards(find_files({str(tmp_path): tmp_path}))
+    found = [bytes(line) for block in read_blocks(shard, 1_000) for line in block.lines()]
+    assert found == (text * 2).splitlines()
+    assert shard.first_offset == 3
+
+
+@pytest.mark.parametrize("suffix", COMPRESSORS)
+@pytest.mark.parametrize("damage", ["cut", "tail"])
+def test_damaged_compressed_files_are_errors(tmp_path: Path, suffix: str, damage: str) -> None:
+    data = COMPRESSORS[suffix](os.urandom(1000).hex().encode() + b"\n")
+    path = tmp_path / f"a.jsonl{suffix}"
+    path.write_bytes(data[:-9] if damage == "cut" else data + b"garbage")
+    with pytest.raises(InputError, match="cannot be read"):
+        for shard in cut_shards([find_file(path)]):
+            list(read_blocks(shard))
+
+
+def test_file_that_shrinks_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"{}\n" * 10)
+    file = find_file(path)
+    (shard,) = cut_shards([file])
+    path.write_bytes(b"{}\n" * 9)
+    with pytest.raises(InputError, match="changed while it was read"):
+        list(read_blocks(shard))
+    with pytest.raises(InputError, match="changed while it was read"):
+        check_unchanged([file])
+    path.unlink()
+    with pytest.raises(InputError, match="changed while it was read"):
+        check_unchanged([file])
+
+
+def test_large_input_has_larger_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, count in (("a", 400), ("b", 20), ("c", 0)):
+        (tmp_path / f"{name}.jsonl").write_bytes(b"".join(b"%d\n" % i for i in range(count)))
+    files = find_files({str(tmp_path): tmp_path})
+    monkeypatch.setattr("curriculum.reading.input_files.SHARD_BYTES", 1)
+    assert len(list(cut_shards(files))) == 420
+    monkeypatch.setattr("curriculum.reading.input_files.MOST_SHARDS", 10)
+    shards = list(cut_shards(files))
+    assert 5 < len(shards) <= 10 + len(files)
+    assert [(shard.file.path, shard.start) for shard in shards] == sorted(
+        (file.path, start)
+        for file in files
+        for start in [0, *(shard.stop for shard in shards if shard.file == file)][:-1]
+    )
+    assert sum(shard.stop - shard.start for shard in shards) == sum(file.size for file in files)
+
+
+def test_file_that_has_grown_is_told_by_whoever_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"1\n2\n")
+    (shard,) = cut_shards([find_file(path)])
+    with path.open("ab") as file:
+        file.write(b"3\n")
+    with pytest.raises(InputError, match="the file changed while it was read"):
+        list(read_blocks(shard))
+    path.write_bytes(b"3\n4\n")  # of the same size
+    os.utime(path, ns=(0, shard.file.modified_ns + 1))
+    with pytest.raises(InputError, match="the file changed while it was read"):
+        list(read_blocks(shard))
+    os.utime(path, ns=(0, shard.file.modified_ns))
+    assert len(list(read_blocks(shard))) == 1

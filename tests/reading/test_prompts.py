@@ -1,0 +1,223 @@
+"""Which prompt: what counts as one, its hash, and the side it falls on."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curriculum.preprocessing.split import Split, split_prompts
+from curriculum.reading.lines import Malformed
+from curriculum.reading.prompts import (
+    ASCII_SPACE,
+    WIDE_SPACE,
+    Message,
+    Messages,
+    distinct_prompts,
+    hash_prompts,
+    read_prompt,
+    repeated_prompts,
+    shared_prompts,
+)
+from curriculum.verl.read_rows import ReadOptions, RowReader
+from tests.helpers.bucket_directories import hash_prompt
+from tests.helpers.rollouts import rollout
+from tests.helpers.strategies import block
+
+USER = {"role": "user", "content": "2+2?"}
+ANSWER = {"role": "assistant", "content": "4"}
+
+
+READ = ReadOptions("score", False, "auto", "source", False, "ability")
+
+
+def pairs(messages: list[Message]) -> list[tuple[str, str]]:
+    return [(message.role, message.content) for message in messages]
+
+
+def prompt_of(**fields: object) -> list[tuple[str, str]]:
+    line = json.dumps({"reward": [1], **fields}).encode()
+    columns, refused = RowReader(READ).read_block(block(line))
+    plain = {"prompt": None, "messages": None, **fields}
+    if refused:
+        with pytest.raises(Malformed) as caught:
+            read_prompt(plain, Counter())
+        assert str(caught.value) == refused[0][1].text
+        raise caught.value
+    assert columns.prompts == [read_prompt(plain, Counter())]
+    return pairs(columns.prompts[0])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prompt": [USER]},
+        {"prompt": "2+2?"},
+        {"prompt": [USER], "messages": [{"role": "user", "content": "other"}]},
+        {"messages": [USER]},
+        {"messages": [USER, ANSWER, ANSWER]},
+        {"prompt": None, "messages": [USER, ANSWER]},
+        {"prompt": [], "messages": [USER]},
+        {"prompt": "", "messages": [USER]},
+        {"prompt": [{**USER, "name": "bob"}]},
+    ],
+)
+def test_where_the_prompt_is_taken_from(fields: dict) -> None:
+    assert prompt_of(**fields) == [("user", "2+2?")]
+
+
+def test_assistant_turns_inside_the_messages_stay() -> None:
+    found = prompt_of(messages=[USER, ANSWER, {"role": "user", "content": "sure?"}, ANSWER])
+    assert found == [("user", "2+2?"), ("assistant", "4"), ("user", "sure?")]
+
+
+def test_prompt_is_passed_on_unchanged() -> None:
+    text = "  Zwölf  \n\t Boxkämpfer 🥊 \u2028 \r\n"
+    assert prompt_of(prompt=[{"role": "user", "content": text}, ANSWER])[0] == ("user", text)
+
+
+def test_other_message_keys_are_counted() -> None:
+    left_out: Counter[str] = Counter()
+    read_prompt({"prompt": [{"role": "user", "content": "x", "name": "b", "id": 1}]}, left_out)
+    assert left_out == {"name": 1, "id": 1}
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({}, "no prompt"),
+        ({"prompt": []}, "no prompt"),
+        ({"messages": [ANSWER]}, "no prompt"),
+        ({"prompt": [{"role": "user", "content": " \n"}]}, "no prompt"),
+        ({"prompt": 3}, "prompt is not a list: it is 3"),
+        ({"prompt": ["2+2?"]}, r'a message is not an object: prompt\[0\] is "2\+2\?"'),
+        ({"prompt": [{"role": "user"}]}, r"content is not a string: prompt\[0\].content is null"),
+        ({"prompt": [{"content": "x"}]}, r"role is not a string: prompt\[0\].role is null"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "list of parts"),
+    ],
+)
+def test_what_is_no_prompt(fields: dict, reason: str) -> None:
+    with pytest.raises(Malformed, match=reason):
+        prompt_of(**fields)
+
+
+def hash_all(*prompts: list[tuple[str, str]], seed: int = 42) -> list[int]:
+    messages = Messages.of([[Message(*message) for message in prompt] for prompt in prompts])
+    return hash_prompts(messages, seed).tolist()
+
+
+def test_hash_ignores_white_space_but_not_where_messages_part() -> None:
+    one, same = hash_all([("user", " a  b\n")], [("user", "a b")])
+    assert one == same
+    different = [
+        [("user", "ab")],
+        [("user", "a b")],
+        [("system", "a b")],
+        [("user", "a"), ("user", "b")],
+        [("user", "a"), ("userb", "")],
+    ]
+    assert len(set(hash_all(*different))) == len(different)
+    assert hash_all([("user", "a b")], seed=7) != [same]
+
+
+def test_hash_is_the_same_on_every_machine_and_day() -> None:
+    assert hash_all([("user", "2+2?")]) == [0x3964DC983525E272]
+    assert hash_all() == []
+
+
+WORDS = st.one_of(
+    st.text("ab \n", max_size=6),
+    st.text(" aé≤🙂’\t", max_size=6),
+    st.text(ASCII_SPACE + WIDE_SPACE + "a\0", max_size=6),
+    st.text(max_size=6),
+)
+MESSAGE = st.tuples(st.sampled_from(["user", "system", "é", ""]), WORDS)
+
+
+@given(prompts=st.lists(st.lists(MESSAGE, min_size=1, max_size=3), max_size=4))
+def test_hash_equals_the_rule(prompts: list[list[tuple[str, str]]]) -> None:
+    assert hash_all(*prompts) == [hash_prompt(*prompt) for prompt in prompts]
+
+
+def test_white_space_is_what_split_takes_for_it() -> None:
+    every = {char for char in map(chr, range(sys.maxunicode + 1)) if char.isspace()}
+    assert set(ASCII_SPACE + WIDE_SPACE) == every
+
+
+@given(parts=st.lists(st.lists(st.integers(0, 5) | st.just(2**64 - 1), max_size=5), max_size=3))
+def test_distinct_and_repeated_prompts(parts: list[list[int]]) -> None:
+    arrays = [np.array(part, np.uint64) for part in parts]
+    every = [prompt for part in parts for prompt in part]
+    whole = np.array(every, np.uint64)
+    assert repeated_prompts(whole).tolist() == sorted({p for p in every if every.count(p) > 1})
+    assert [distinct_prompts(a).tolist() for a in arrays] == [sorted(set(p)) for p in parts]
+    for some, others in itertools.product(parts, repeat=2):
+        found = shared_prompts(np.sort(np.array(some, np.uint64)), np.array(others, np.uint64))
+        assert found.tolist() == sorted(set(some) & set(others))
+
+
+HASHES = st.lists(
+    st.lists(st.integers(0, 40).map(lambda i: i * 2**58), max_size=6), min_size=1, max_size=4
+)
+
+
+@given(buckets=HASHES, ratio=st.sampled_from([0.0, 0.05, 0.3, 0.9]))
+def test_split_keeps_its_promises(buckets: list[list[int]], ratio: float) -> None:
+    arrays = [np.array(hashes, np.uint64) for hashes in buckets]
+    split = split_prompts(arrays, ratio)
+    side = {h: bool(split.is_val(np.array([h], np.uint64))[0]) for b in buckets for h in b}
+    if ratio == 0:
+        assert not any(side.values())
+        return
+    moved = {h for h, val in side.items() if val != (h < int(ratio * 2**64))}
+    assert moved == set(split.moved)
+    for hashes in buckets:
+        prompts = set(hashes)
+        if len(prompts) == 1:
+            assert not side[hashes[0]]
+        elif len(prompts) > 1 and len({side[h] for h in prompts}) == 1:
+            # Only prompts that other buckets have pinned may leave a side empty.
+            others = [set(other) for other in buckets if set(other) != prompts]
+            assert all(any(h in other for other in others) for h in prompts)
+
+
+def test_floor_moves_the_prompt_nearest_the_cut() -> None:
+    cut = int(0.05 * 2**64)
+    low, high = [cut - 30, cut - 10, cut - 20], [cut + 30, cut, cut + 20]
+    split = split_prompts([np.array(low, np.uint64), np.array(high, np.uint64)], 0.05)
+    assert split.moved == {cut - 10: False, cut: True}
+
+
+def test_moved_prompt_moves_in_every_bucket() -> None:
+    cut = int(0.5 * 2**64)
+    buckets = [[cut + 1, cut + 2], [cut + 1, 5, cut + 9]]
+    split = split_prompts([np.array(b, np.uint64) for b in buckets], 0.5)
+    assert split.is_val(np.array(buckets[1], np.uint64)).tolist() == [True, True, False]
+
+
+def test_share_of_val_is_the_ratio() -> None:
+    hashes = np.array(hash_all(*([("user", f"prompt {i}")] for i in range(20_000))), np.uint64)
+    val = split_prompts([hashes], 0.05).is_val(hashes).mean()
+    assert abs(val - 0.05) < 0.007  # four and a half standard deviations
+
+
+def test_split_without_moves_is_the_hash_alone() -> None:
+    assert Split(10).is_val(np.array([9, 10, 11], np.uint64)).tolist() == [True, False, False]
+
+
+def test_rollout_helper_writes_what_the_reader_reads() -> None:
+    assert prompt_of(**rollout(1)) == [("user", "2+2?")]
+
+
+def test_prompt_pinned_by_a_bucket_of_one_is_not_moved() -> None:
+    cut = int(0.5 * 2**64)
+    nearest, other = cut + 1, cut + 9
+    buckets = [[nearest], [nearest, other]]
+    split = split_prompts([np.array(b, np.uint64) for b in buckets], 0.5)
+    assert split.moved == {other: True}

@@ -1,0 +1,202 @@
+"""Lines → rows: the fast way equals the plain one, whatever stands in the lines."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curriculum.reading.lines import Malformed
+from curriculum.reading.rollouts import best_index, best_indexes
+from curriculum.verl.read_rows import ReadOptions, RowReader
+from curriculum.verl.row_batch import RowBatch, Topic
+from tests.helpers.strategies import LINE, ROLLOUT, block
+
+
+def options(**changes: Any) -> ReadOptions:
+    given = {
+        "score_field": "score", "best_response": True, "ground_truth_format": "auto",
+        "data_source": "default", "keep_data_source": False, "ability": "any", **changes,
+    }  # fmt: skip
+    return ReadOptions(**given)
+
+
+def read(*lines: bytes, **changes: Any) -> tuple[RowBatch, list[str], dict[Topic, int]]:
+    """The rows of some lines, the reasons of the others, and what was noted."""
+    reader = RowReader(options(**changes))
+    columns, refused = reader.read_block(block(*lines))
+    notes = {topic: count for (topic, _), count in reader.notes.items()}
+    assert 0 not in notes.values()
+    return columns, [f"{position}: {reason.text}" for position, reason in refused], notes
+
+
+def read_plainly(*lines: bytes, **changes: Any) -> tuple[RowBatch, list[str], dict[Topic, int]]:
+    """The same, every line as if it were unusual."""
+    reader = RowReader(options(**changes))
+    parts, refused = [], []
+    for position, line in enumerate(lines):
+        try:
+            parts.append(reader._read_unusual(position, line))
+        except Malformed as error:  # noqa: PERF203
+            refused.append(f"{position}: {error}")
+    notes = {topic: count for (topic, _), count in reader.notes.items()}
+    return RowBatch.concatenate(parts), refused, notes
+
+
+def plain_values(columns: RowBatch) -> dict[str, Any]:
+    """RowBatch as one can compare them: missing scores alike, reward entries decoded."""
+    found = columns.lists()
+    found["scores"] = [s if math.isfinite(s) else None for s in columns.scores.tolist()]
+    found["best_rewards"] = [text and repr(json.loads(text)) for text in columns.best_rewards]
+    found["data"] = repr((found.pop("ground_truths"), found.pop("extra_infos")))
+    return found
+
+
+@given(
+    lines=st.lists(LINE | ROLLOUT, min_size=1, max_size=4),
+    best=st.booleans(),
+    keep=st.booleans(),
+    form=st.sampled_from(["auto", "string"]),
+)
+def test_rows_equal_their_plain_version(lines, best, keep, form) -> None:
+    texts = [json.dumps(line).encode() for line in lines]
+    changes = {"best_response": best, "keep_data_source": keep, "ground_truth_format": form}
+    columns, refused, notes = read(*texts, **changes)
+    expected, also_refused, also_notes = read_plainly(*texts, **changes)
+    assert plain_values(columns) == plain_values(expected)
+    assert refused == also_refused
+    assert notes == also_notes
+
+
+@given(lines=st.lists(LINE | ROLLOUT, min_size=1, max_size=4), best=st.booleans())
+def test_what_a_line_becomes_depends_on_that_line_alone(lines, best) -> None:
+    texts = [json.dumps(line).replace("1.5", "1.50").encode() for line in lines]
+    together, refused, notes = read(*texts, best_response=best)
+    apart = [read(text, best_response=best) for text in texts]
+    for position, (columns, _, _) in enumerate(apart):
+        columns.positions = [position] * len(columns)
+    alone = RowBatch.concatenate([columns for columns, _, _ in apart])
+    assert repr(together) == repr(alone)
+    assert [r.split(": ", 1)[1] for r in refused] == [
+        r.split(": ", 1)[1] for _, some, _ in apart for r in some
+    ]
+    assert Counter(notes) == sum((Counter(some) for _, _, some in apart), Counter())
+
+
+def test_text_of_a_reward_entry_does_not_depend_on_the_lines_beside_it() -> None:
+    entry = b'{"score":1,  "n":1e2}'
+    good = b'{"prompt": "x", "reward": [' + entry + b'], "responses": ["a"]}'
+    odd = b'{"prompt": "x", "reward": [1], "response": {"choices": ["b"]}}'
+    for lines in ((good,), (good, odd), (odd, good), (b"[]", good, odd)):
+        assert entry.decode() in read(*lines)[0].best_rewards
+
+
+GOOD = b'{"prompt": "x", "reward": [1]}'
+
+
+def test_unusual_lines_keep_their_place() -> None:
+    odd = b'{"prompt": [{"role": "user", "content": "y", "name": "n"}], "reward": [NaN, 0]}'
+    columns, refused, notes = read(GOOD, odd, b"[]", GOOD, best_response=False)
+    assert columns.positions == [0, 1, 3]
+    assert [p[0].content for p in columns.prompts] == ["x", "y", "x"]
+    assert refused == ["2: not a JSON object: the line is a list"]
+    assert notes == {Topic.MESSAGE_KEY: 1, Topic.NO_TRUTH: 3}
+
+
+def test_bad_score_is_named_and_the_others_stand() -> None:
+    bad = b'{"prompt": "x", "reward": [{"score": 1}, {"score": "n/a"}]}'
+    columns, refused, _ = read(GOOD, bad, GOOD)
+    assert columns.positions == [0, 2]
+    assert refused == ['1: a score is not a number: reward[1].score is "n/a", expected a number']
+
+
+def test_invalid_utf8_in_a_field_that_is_read() -> None:
+    _, refused, _ = read(b'{"reward": [1], "prompt": "\xff"}')
+    assert refused == ["0: invalid UTF-8: byte 27 of the line"]
+
+
+def test_invalid_utf8_where_nothing_is_read() -> None:
+    choices = b'{"choices": [{"text": "\xff"}, {"text": "a"}]}'
+    columns, _, _ = read(b'{"reward": [0, 1], "prompt": "x", "response": ' + choices + b"}")
+    assert columns.best_contents == ["a"]
+
+
+def test_lone_surrogates_are_replaced_and_told() -> None:
+    line = rb'{"reward": [1], "prompt": "a\ud800b", "extra_info": {"\udfff": ["\ud83d\ude00"]}}'
+    columns, _, notes = read(line)
+    assert columns.prompts[0][0].content == "a\ufffdb"
+    assert columns.extra_infos == [{"\ufffd": ["😀"]}]
+    assert notes[Topic.SURROGATES] == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "content"),
+    [
+        ('"response": {"choices": [{"message": {"content": "a"}}, {"text": "b"}]}', "b"),
+        ('"response": {"choices": [{"text": "a"}, {"message": {"content": "b", "x": 1}}]}', "b"),
+        ('"responses": ["a", "b"]', "b"),
+        ('"responses": ["a"]', None),
+        ('"responses": ["a", null]', None),
+        ('"response": null, "responses": ["a", "b"]', "b"),
+        ('"response": {}, "responses": ["a", "b"]', "b"),
+        ('"response": {"choices": [null, {"message": {"content": null}}]}', None),
+        ('"response": {"choices": [3, "b"]}', "b"),
+    ],
+)
+def test_best_response(given: str, content: str | None) -> None:
+    line = f'{{"prompt": "x", "reward": [0, {{"score": 1, "note": "é"}}, 1], {given}}}'.encode()
+    rows = read(line)[0]
+    assert rows.best_indexes == [1]
+    assert rows.best_contents == [content]
+    assert rows.best_rewards == ['{"score": 1, "note": "é"}']
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ('"response": "text"', 'response is not an object: it is "text"'),
+        ('"response": {"choices": 3}', "response.choices is not a list: it is 3"),
+        ('"responses": "text"', "responses is not a list"),
+        ('"responses": [3]', "responses[0] is 3, expected a string"),
+        ('"response": {"choices": [{"message": {"content": [1]}}]}', "content is a list, expected"),
+    ],
+)
+def test_responses_that_are_none(given: str, reason: str) -> None:
+    line = f'{{"prompt": "x", "reward": [1], {given}}}'.encode()
+    _, refused, _ = read(line)
+    assert reason in refused[0]
+    assert read(line, best_response=False)[0].best_contents == [None]
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [([], None), ([None], None), ([0.0, 1.0, 1.0], 1), ([None, -2.0, math.nan, -1.0], 3),
+     ([math.inf, -math.inf, 0.0], 2), ([True, 1.0], 0)],
+)  # fmt: skip
+def test_best_index_is_the_first_highest(scores: list, expected: int | None) -> None:
+    assert best_index(scores) == expected
+
+
+NUMBERS = st.sampled_from([0.0, -0.0, 1.0, -2.0, math.nan, math.inf, -math.inf])
+
+
+@given(rollouts=st.lists(st.lists(NUMBERS, max_size=4), max_size=5))
+def test_best_indexes_equal_the_plain_rule(rollouts: list[list[float]]) -> None:
+    flat = np.array([score for scores in rollouts for score in scores], np.float64)
+    expected = [best_index(scores) for scores in rollouts]
+    found = best_indexes(flat, [len(scores) for scores in rollouts]).tolist()
+    assert found == [-1 if best is None else best for best in expected]
+
+
+def test_nothing_is_noted_twice() -> None:
+    other_count = b'{"prompt": "x", "reward": [1, 0], "responses": ["a"]}'
+    odd = b'{"prompt": "x", "reward": [1], "responses": [3]}'
+    _, refused, notes = read(other_count, odd)
+    assert len(refused) == 1
+    assert notes == {Topic.NO_TRUTH: 1, Topic.OTHER_COUNT: 1}
