@@ -92,14 +92,14 @@ class Processes:
         with _killed_workers_told():
             return future.result()
 
-    def stop(self, at_once: bool) -> None:
-        """End the processes."""
+    def stop(self) -> None:
+        """End the processes, whatever they do: results that are wanted have arrived by now."""
         if self._pool is None or self._lifeline is None:
             return
-        if at_once:
-            self._lifeline.close()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        # Not by the pool itself: a worker that was killed may hold the lock of the pool's queue,
+        # and then the others would never hear of the end.
         self._lifeline.close()
+        self._pool.shutdown(wait=True, cancel_futures=True)
         self._pool, self._crew = None, []
 
     def _start(
@@ -109,7 +109,7 @@ class Processes:
         from multiprocessing import active_children
 
         if self._processes != count:
-            self.stop(at_once=False)
+            self.stop()
         others = active_children()
         with _signals_blocked():  # new processes inherit this: none dies before it can ignore them
             pool = self._pool = self._pool or self._new_pool(count)

@@ -115,7 +115,7 @@ class RayCluster:
             ) from error
         return pickle.loads(packed)
 
-    def stop(self, at_once: bool) -> None:
+    def stop(self) -> None:
         """Cancel the tasks under way, wait for them to end, and leave the cluster."""
         left = self._wait_for(self._running, 0)
         for force in (False, True):

@@ -28,7 +28,7 @@ class Workers:
     """Runs a function over tasks: in processes on this machine (with `count` 1 only in this one),
     or on the CPUs of a Ray cluster.
 
-    A context manager: leaving it ends the work, at once after an error. `on_nodes` says that tasks
+    A context manager: leaving it ends all work that is under way. `on_nodes` says that tasks
     run on several machines. A task may then be run again, so it must not remove its inputs, and
     tasks that write to one file must lock what they write. Without `fork`, processes start afresh.
     """
@@ -48,8 +48,8 @@ class Workers:
             self._engine.connect()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        self._engine.stop(at_once=kind is not None)
+    def __exit__(self, *error: object) -> None:
+        self._engine.stop()
 
     def map(
         self,

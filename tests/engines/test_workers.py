@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from curriculum.engines.processes import usable_cores
+from curriculum.engines.processes import Processes, usable_cores
 from curriculum.engines.workers import Workers
 from curriculum.errors import InputError
 from curriculum.preprocessing import passes
@@ -243,3 +243,28 @@ def test_few_tasks_share_the_cores_and_tick_meanwhile() -> None:
 def slow_process(number: int) -> int:
     time.sleep(0.5)
     return os.getpid()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attempt", range(6))
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_worker_killed_when_all_is_done_hangs_nothing(which: int, attempt: int) -> None:
+    """One of the two idle workers holds the lock of the queue of tasks: the other would wait."""
+    processes = Processes(2)
+    futures = processes.begin(same, [1, 2, 3, 4], crowd=False)
+    assert [processes.result(future, None) for future in futures] == [1, 2, 3, 4]
+    time.sleep(0.2)  # until both wait for a task
+    crew = processes._crew
+    os.kill(crew[which].pid or 0, signal.SIGKILL)
+    time.sleep(0.1 * attempt)
+    stopper = threading.Thread(target=processes.stop, daemon=True)
+    stopper.start()
+    stopper.join(10)
+    hangs = stopper.is_alive()
+    for process in crew:
+        process.kill()
+    assert not hangs
+
+
+def same(number: int) -> int:
+    return number
