@@ -79,7 +79,6 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
 	$(BIN)/shellcheck run_curriculum_pipeline.sh docs/draw_pictures.sh examples/demo.sh \
 		examples/verl/train.sh .ci/run
 	$(BIN)/python -m pytest -q

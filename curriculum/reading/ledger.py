@@ -1,7 +1,7 @@
 """The ledger of a run: what every line of its input is, and what is wrong with malformed ones.
 
-Each line has a length, one kind and, if it is malformed, a reason. Every count that a run reports
-is a count over its ledger, so no line can be lost between two steps.
+Each line has a length, one kind and, if it is malformed, a reason. Every count of lines that a run
+reports is a count over its ledger, so no line is lost between two steps.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class LineRecorder:
         self._problems = Problems()
         self._lengths: list[LengthArray] = []
         self._kinds: list[ByteArray] = [np.zeros(0, np.uint8)]
-        self.line_count = 0  # lines so far
+        self._count = 0  # lines so far
 
     def add_block(self, block: Block, refused: Iterable[tuple[int, Reason]]) -> ByteArray:
         """Record a block and return the kind of each line.
@@ -101,10 +101,10 @@ class LineRecorder:
     def add(self, block: Block, kinds: ByteArray, reasons: Mapping[int, Reason]) -> None:
         """Record a block, given the kind of each line and the reason for each malformed one."""
         for position in sorted(reasons):
-            self._add_reason(self.line_count + position, reasons[position])
+            self._add_reason(self._count + position, reasons[position])
         self._lengths.append(compact_lengths(block.lengths))
         self._kinds.append(kinds)
-        self.line_count += len(kinds)
+        self._count += len(kinds)
 
     def _add_reason(self, line: int, reason: Reason) -> None:
         self._problems.kinds[reason.kind] += 1
