@@ -55,9 +55,7 @@ $(VENV)-datasets/.made: tests/real_verl/requirements-old-datasets.txt
 	@touch $@
 
 demo: $(VENV)/.run
-	@PATH="$(BIN):$$PATH" bash examples/demo.sh
-	@echo
-	@echo "The files are in ./demo. Now try it on your own rollouts; README.md has the commands."
+	@PYTHON=$(VENV)/bin/python bash examples/demo.sh
 
 quick: $(VENV)/.test
 	$(BIN)/python -m pytest -q -m "not slow"

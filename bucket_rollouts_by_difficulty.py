@@ -4,39 +4,47 @@
 from __future__ import annotations
 
 import signal
+import sys
 
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+if (
+    __name__ == "__main__" or sys.argv[0].endswith(f"/{__name__}")  # a script, an installed command
+) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # while modules load, Ctrl-C just ends it
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 import curriculum
-from curriculum.cli import add_common_flags, add_score_flags, given, run
-from curriculum.dumps.formats import FORMATS, OWN
-from curriculum.metrics import METRICS
+from curriculum.cli import add_common_flags, add_score_flags, run_script
+from curriculum.flags import Parser, Thresholds, whole_number
 
-EPILOG = """examples:
-  python bucket_rollouts_by_difficulty.py -i ./rollouts -o ./bucketed -m mean_reward -n 3
-  python bucket_rollouts_by_difficulty.py -i ./rollouts -o ./custom_buckets \\
-      --thresholds 0.3 0.7 --bucket-names low medium high
-"""
+REQUIRED = {
+    "inputs": ("-i PATH [PATH …]", "./rollouts"),
+    "output_dir": ("-o DIR", "./bucketed"),
+}
+EXAMPLES = (
+    "-i ./rollouts -o ./bucketed -m mean_reward -n 3",
+    """-i ./rollouts -o ./custom_buckets \\
+      --thresholds 0.3 0.7 --bucket-names low medium high""",
+)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The flags of this script."""
+    from curriculum.metrics import METRICS  # here, so that `main` can say if numpy is missing
+
     metrics = ", ".join(METRICS)
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    script = "bucket_rollouts_by_difficulty"
+    parser = Parser(script, __doc__, REQUIRED, EXAMPLES, other="preprocess_bucketed_rollouts")
     files = parser.add_argument_group("files")
     files.add_argument(
-        "-i", "--input", "--input-dir", dest="inputs", nargs="+", action="extend", required=True,
+        "-i", "--input", "--input-dir", dest="inputs", nargs="+", action="extend",
         metavar="PATH", help="directories, files or globs of rollouts (.jsonl, .ndjson; also .gz, "
         ".zst, .bz2, .lz4), here or in a store (s3://, gs://)",
     )  # fmt: skip
     files.add_argument(
-        "-o", "--output-dir", required=True, metavar="DIR",
+        "-o", "--output-dir", metavar="DIR",
         help="where the bucket files and bucketing.json go, here or in a store",
     )  # fmt: skip
     add_dump_flags(parser)
@@ -44,21 +52,24 @@ def build_parser() -> argparse.ArgumentParser:
     how.add_argument(
         "-m", "--metric", metavar="NAME", help=f"one of {metrics} (default: mean_reward)"
     )
-    how.add_argument("--k", type=int, metavar="K", help="k of pass_at_k (default: 1)")
+    how.add_argument(
+        "--k", type=whole_number("--k", "4"), metavar="K", help="k of pass_at_k (default: 1)"
+    )
     add_score_flags(how, field="score", threshold="0.5")
     cuts = parser.add_argument_group("buckets")
     cuts.add_argument(
-        "-n", "--num-buckets", type=int, metavar="N",
+        "-n", "--num-buckets", type=whole_number("-n", "3"), metavar="N",
         help="number of buckets, as equal as ties allow (default: 3)",
     )  # fmt: skip
     cuts.add_argument(
-        "--thresholds", type=float, nargs="+", metavar="VALUE",
-        help="cut at these metric values instead, ascending; a value on a threshold is below it",
+        "--thresholds", action=Thresholds, nargs="+", metavar="VALUE",
+        help="cut at these metric values instead, ascending; a value on a threshold is below it, "
+        "on one written as 0.3- above it",
     )  # fmt: skip
     cuts.add_argument(
         "--bucket-names", nargs="+", metavar="NAME",
-        help="names from easy to hard; with --thresholds from the lowest metric value up "
-        "(default: easy medium hard, and the like)",
+        help="names from easy to hard; words for values, such as low medium high, run from the "
+        "lowest metric value up (default: easy medium hard, and the like)",
     )  # fmt: skip
     cuts.add_argument(
         "--ties", metavar="CHOICE",
@@ -67,8 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     cuts.add_argument(
         "--solved-unsolved", action="store_true",
-        help="rollouts whose responses all pass, or all fail, into buckets of their own, solved "
-        "and unsolved, before the others are cut",
+        help="put rollouts whose responses all pass, or all fail, into buckets of their own, "
+        "solved and unsolved, before the others are cut",
     )  # fmt: skip
     _add_look_flags(parser.add_argument_group("looking at the difficulty"))
     add_common_flags(parser)
@@ -79,15 +90,16 @@ def _add_look_flags(look: argparse._ArgumentGroup) -> None:
     """What else to show."""
     look.add_argument(
         "--dry-run", action="store_true",
-        help="everything but writing buckets; what --plot and --scores name is written",
+        help="do everything but write buckets; the files of --plot and --scores are written, and "
+        "-o may be left out",
     )  # fmt: skip
     look.add_argument(
         "--plot", metavar="FILE",
-        help="draw the histogram, into a .png, .svg or .pdf (needs the extra plot)",
+        help="draw the histogram, into a .png, .svg or .pdf (needs matplotlib)",
     )  # fmt: skip
     look.add_argument(
         "--compare-metrics", action="store_true",
-        help="compare each pair of metrics: how alike they order and cut the rollouts",
+        help="compare each pair of metrics: how similarly they order and cut the rollouts",
     )  # fmt: skip
     look.add_argument(
         "--scores", metavar="FILE",
@@ -97,7 +109,9 @@ def _add_look_flags(look: argparse._ArgumentGroup) -> None:
 
 
 def add_dump_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that say what dumps with one response a line have where."""
+    """The flags that say where dumps with one response a line have their fields."""
+    from curriculum.dumps.formats import FORMATS, OWN
+
     dumps = parser.add_argument_group(
         "dumps with one response a line",
         "A place is a field of a line, or a.b inside one; --score-field is one, too.",
@@ -120,19 +134,23 @@ def add_dump_flags(parser: argparse.ArgumentParser) -> None:
         "prompt",
     )  # fmt: skip
     dumps.add_argument("--steps", metavar="A:B", help="steps to take, A and B too (default: all)")
+    dumps.add_argument(
+        "--truncated", metavar="CHOICE",
+        help="responses that were cut off. graded: their scores count as they were given; missing: "
+        "they count as missing (default: graded)",
+    )  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; the exit code."""
-    flags = vars(build_parser().parse_args(argv))
-    quiet, debug = flags.pop("quiet"), flags.pop("debug")
+    return run_script(build_parser, bucket, argv)
 
-    def action() -> tuple[str, list[str]]:
-        options = curriculum.BucketOptions(**given(flags))
-        report = curriculum.bucket_rollouts(options, show_progress=not quiet)
-        return curriculum.bucketing_summary(report), curriculum.bucketing_warnings(report)
 
-    return run(action, quiet, debug)
+def bucket(flags: dict[str, Any], show_progress: bool) -> tuple[str, list[str]]:
+    """Bucket as the flags say; the summary and the warnings."""
+    options = curriculum.BucketOptions(**flags)
+    report = curriculum.bucket_rollouts(options, show_progress)
+    return curriculum.bucketing_summary(report), curriculum.bucketing_warnings(report)
 
 
 if __name__ == "__main__":

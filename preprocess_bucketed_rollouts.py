@@ -4,37 +4,46 @@
 from __future__ import annotations
 
 import signal
+import sys
 
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+if (
+    __name__ == "__main__" or sys.argv[0].endswith(f"/{__name__}")  # a script, an installed command
+) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # while modules load, Ctrl-C just ends it
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 import curriculum
-from curriculum.cli import add_common_flags, add_score_flags, given, run
-from curriculum.filters import FILTERS
+from curriculum.cli import add_common_flags, add_score_flags, run_script
+from curriculum.flags import Parser, number, whole_number
 
-EPILOG = """examples:
-  python preprocess_bucketed_rollouts.py -i ./bucketed -o ./preprocessed
-  python preprocess_bucketed_rollouts.py -i ./bucketed -o ./progressive \\
-      --buckets easy medium --combine --output-name phase2
-"""
+REQUIRED = {
+    "input_dir": ("-i DIR", "./bucketed"),
+    "output_dir": ("-o DIR", "./preprocessed"),
+}
+EXAMPLES = (
+    "-i ./bucketed -o ./preprocessed",
+    """-i ./bucketed -o ./progressive \\
+      --buckets easy medium --combine --output-name phase2""",
+)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The flags of this script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    from curriculum.filters import FILTERS  # here, so that `main` can say if numpy is missing
+
+    script = "preprocess_bucketed_rollouts"
+    parser = Parser(script, __doc__, REQUIRED, EXAMPLES, other="bucket_rollouts_by_difficulty")
     files = parser.add_argument_group("files")
     files.add_argument(
-        "-i", "--input-dir", required=True, metavar="DIR",
+        "-i", "--input-dir", metavar="DIR",
         help="directory of bucket files, as bucket_rollouts_by_difficulty.py wrote it, here or in "
         "a store (s3://, gs://)",
     )  # fmt: skip
     files.add_argument(
-        "-o", "--output-dir", required=True, metavar="DIR",
+        "-o", "--output-dir", metavar="DIR",
         help="where the parquet files and preprocessing.json go, here or in a store",
     )  # fmt: skip
     sets = parser.add_argument_group("sets")
@@ -51,8 +60,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     sets.add_argument(
         "--cumulative", action="store_true",
-        help="beside the set of each bucket, write one of the first two, stage1_and_2, one of the "
-        "first three, stage1_to_3, and so on",
+        help="besides the set of each bucket, write one of the first two, cumulative/stage1_and_2, "
+        "one of the first three, cumulative/stage1_to_3, and so on",
     )  # fmt: skip
     filters = "; ".join(f"{name}: {filter.meaning}" for name, filter in FILTERS.items())
     sets.add_argument(
@@ -64,20 +73,34 @@ def build_parser() -> argparse.ArgumentParser:
         "easy-to-hard: by difficulty (default: input)",
     )  # fmt: skip
     sets.add_argument(
-        "--val-ratio", type=float, metavar="RATIO",
+        "--val-ratio", type=number("--val-ratio", "0.05"), metavar="RATIO",
         help="share of prompts held out for val, 0 for none (default: 0.05)",
     )  # fmt: skip
-    sets.add_argument("--seed", type=int, metavar="N", help="which prompts those are (default: 42)")
     sets.add_argument(
-        "--dry-run", action="store_true", help="everything but writing: what the sets would hold"
-    )
+        "--seed", type=whole_number("--seed", "42"), metavar="N",
+        help="seed that decides which prompts are held out (default: 42)",
+    )  # fmt: skip
+    sets.add_argument(
+        "--dry-run", action="store_true",
+        help="write nothing, and show what the sets would hold; -o may be left out",
+    )  # fmt: skip
     _add_row_flags(parser.add_argument_group("rows"))
-    add_common_flags(parser)
+    messages = add_common_flags(parser)
+    messages.add_argument("-v", "--verbose", action="store_true", help="say more of each set")
     return parser
 
 
 def _add_row_flags(rows: argparse._ArgumentGroup) -> None:
     """What a row holds."""
+    for name, default in (
+        ("prompt", "prompt, or else messages without its last answers"),
+        ("ground truth", "ground_truth, or else reward_model.ground_truth"),
+    ):
+        rows.add_argument(
+            f"--{name.replace(' ', '-')}-field", metavar="PLACE",
+            help=f"where the {name} is: a field of a rollout, or a.b inside one (default: "
+            f"{default})",
+        )  # fmt: skip
     rows.add_argument(
         "--data-source", metavar="NAME",
         help="data_source of every row, by which verl chooses the reward function "
@@ -94,7 +117,8 @@ def _add_row_flags(rows: argparse._ArgumentGroup) -> None:
     rows.add_argument(
         "--ground-truth-format", metavar="CHOICE",
         help="auto: instruction-following ground truths become {instruction_id_list, kwargs}, "
-        "others stay; string: each is a string, JSON text where it was none (default: auto)",
+        "numbers become text, others stay; typed: the same, but numbers stay numbers; string: each "
+        "is a string, JSON text where it was none (default: auto)",
     )  # fmt: skip
     rows.add_argument(
         "--no-best-response", dest="best_response", action="store_false",
@@ -105,15 +129,16 @@ def _add_row_flags(rows: argparse._ArgumentGroup) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; the exit code."""
-    flags = vars(build_parser().parse_args(argv))
-    quiet, debug = flags.pop("quiet"), flags.pop("debug")
+    return run_script(build_parser, preprocess, argv)
 
-    def action() -> tuple[str, list[str]]:
-        options = curriculum.PreprocessOptions(**given(flags))
-        report = curriculum.preprocess_buckets(options, show_progress=not quiet)
-        return curriculum.preprocessing_summary(report), curriculum.preprocessing_warnings(report)
 
-    return run(action, quiet, debug)
+def preprocess(flags: dict[str, Any], show_progress: bool) -> tuple[str, list[str]]:
+    """Preprocess as the flags say; the summary and the warnings."""
+    verbose = flags.pop("verbose")
+    options = curriculum.PreprocessOptions(**flags)
+    report = curriculum.preprocess_buckets(options, show_progress)
+    summary = curriculum.preprocessing_summary(report, verbose)
+    return summary, curriculum.preprocessing_warnings(report)
 
 
 if __name__ == "__main__":

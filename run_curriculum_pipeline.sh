@@ -2,148 +2,130 @@
 # The whole curriculum: bucket rollouts, preprocess them bucket by bucket and stage by stage, train.
 set -euo pipefail
 
-usage() {
-    cat <<'TEXT'
-usage: run_curriculum_pipeline.sh [options]
-
-  -i, --input DIR        rollouts (default: ./rollouts)
-  -o, --output BASE      put all outputs under BASE: BASE/bucketed, BASE/preprocessed, checkpoints
-                         (default: ./bucketed, ./preprocessed, checkpoints here)
-  -n, --num-buckets N    number of buckets, one per stage (default: 3)
-      --stages NAMES     names of the buckets from easy to hard, separated by spaces (by commas
-                         where a name holds a space), or their number, as with -n
-  -m, --metric NAME      metric of difficulty (default: mean_reward)
-  -f, --filter NAME      which rollouts to train on (default: all)
-      --on-malformed CHOICE  stop, or set-aside (default: stop)
-  -t, --train CMD        command that trains one stage; it gets --data FILE, --load CHECKPOINT
-                         (from the second stage on) and --output CHECKPOINT
-                         (default: python train.py if that file is here, else the commands are
-                         printed)
-  -h, --help             this text
-TEXT
-}
-
-fail() {
+fail() { # MESSAGE CODE
     printf 'error: %s\n' "$1" >&2
-    exit 2
+    exit "$2"
 }
 
+find_python() {
+    scripts=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+    python=${PYTHON:-$(command -v python || command -v python3 || true)}
+    [[ $python ]] || fail 'there is no python on the PATH; activate your environment, or set PYTHON' 1
+    shown=$scripts/ # how commands that are printed name the scripts
+    [[ $scripts != "$PWD" ]] || shown=
+}
+
+# Whose flags are whose, and which stages there are, curriculum/pipeline says: its answer sets these
+# variables. It is not run with -m, which would look for it in the current directory first.
 parse_flags() {
-    rollouts=./rollouts base=. checkpoints='' num_buckets='' metric=mean_reward filter=all stages='' train=''
-    malformed=stop
-    while (($#)); do
-        case $1 in
-            -h | --help) usage && exit 0 ;;
-            -i | --input | -o | --output | -n | --num-buckets | --stages | -m | --metric | -f | \
-                --filter | --on-malformed | -t | --train) (($# > 1)) || fail "$1 needs a value; see --help" ;;
-            *) fail "unknown option $1, expected one of those that --help lists" ;;
-        esac
-        case $1 in
-            -i | --input) rollouts=$2 ;;
-            -o | --output) base=$2 checkpoints=$2/ ;;
-            -n | --num-buckets) num_buckets=$2 ;;
-            --stages) stages=$2 ;;
-            -m | --metric) metric=$2 ;;
-            -f | --filter) filter=$2 ;;
-            --on-malformed) malformed=$2 ;;
-            -t | --train) train=$2 ;;
-        esac
-        shift 2
-    done
-    scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-    python=${PYTHON:-$(command -v python || command -v python3)}
-    bucketed=$base/bucketed preprocessed=$base/preprocessed
-    [[ $train || ! -f train.py ]] || train="'$python' train.py"
-}
-
-# --stages is a list of names or their number.
-name_stages() {
-    names=()
-    if [[ $stages && ! $stages =~ ^[0-9]+$ ]]; then
-        local separator=' '
-        [[ $stages != *,* ]] || separator=,
-        IFS=$separator read -ra names <<<"$stages"
-        stages=${#names[@]}
-    fi
-    if [[ $stages && $num_buckets && $stages != "$num_buckets" ]]; then
-        fail "--stages asks for $stages buckets, -n for $num_buckets; leave one of them out"
-    fi
-    num_buckets=${num_buckets:-${stages:-3}}
+    local answer python_code='import sys
+sys.path[0] = sys.argv.pop(1)
+import bucket_rollouts_by_difficulty
+from curriculum.pipeline.plan import main
+sys.exit(main())'
+    bucket_flags=() preprocess_flags=() buckets=() stages=() sets=() reasons=()
+    preprocessed='' checkpoints='' train='' dry_run=''
+    answer=$("$python" -c "$python_code" "$scripts" "$@") || exit
+    eval "$answer"
+    [[ $train || ! -f train.py ]] || train="$(printf %q "$python") train.py"
 }
 
 bucket_rollouts() {
-    "$python" "$scripts/bucket_rollouts_by_difficulty.py" \
-        -i "$rollouts" -o "$bucketed" -m "$metric" -n "$num_buckets" --on-malformed "$malformed" \
-        ${names[@]+--bucket-names "${names[@]}"}
+    "$python" "$scripts/bucket_rollouts_by_difficulty.py" "${bucket_flags[@]}"
 }
 
 preprocess_buckets() {
-    "$python" "$scripts/preprocess_bucketed_rollouts.py" -i "$bucketed" -o "$preprocessed" \
-        --cumulative --filter "$filter" --on-malformed "$malformed"
+    "$python" "$scripts/preprocess_bucketed_rollouts.py" "${preprocess_flags[@]}"
 }
 
-# The first stage trains on the easiest bucket, the last on the hardest, those between on all
-# buckets so far.
-list_stage_files() {
-    local names_in_order name last set_name
-    names_in_order=$("$python" - "$bucketed/bucketing.json" <<'PYTHON'
-import json, sys
-with open(sys.argv[1], encoding="utf-8") as manifest:
-    print(*(bucket["name"] for bucket in json.load(manifest)["buckets"]), sep="\n")
-PYTHON
-    )
-    buckets=()
-    while IFS= read -r name; do buckets+=("$name"); done <<<"$names_in_order"
-    count=${#buckets[@]}
-    data=("$preprocessed/${buckets[0]}_train.parquet")
-    for ((last = 2; last < count; last++)); do
-        set_name=stage1_to_$last
-        ((last > 2)) || set_name=stage1_and_2
-        data+=("$preprocessed/${set_name}_train.parquet")
+# What each stage trains on, and why.
+show_stages() {
+    local i name width=0
+    for name in "${stages[@]}"; do
+        ((${#name} <= width)) || width=${#name}
     done
-    ((count < 2)) || data+=("$preprocessed/${buckets[count - 1]}_train.parquet")
+    for ((i = 0; i < ${#stages[@]}; i++)); do
+        printf '  stage %d  %-*s  %s\n' $((i + 1)) "$width" "${stages[i]}" "$(train_file "${sets[i]}")"
+    done
+    ((${#reasons[@]} == 0)) || printf '%s\n' "${reasons[@]}"
+}
+
+train_file() { # SET
+    printf '%s' "$preprocessed/$1_train.parquet"
+}
+
+# A stage without rows is not skipped: the curriculum would not be the one that was shown.
+check_stages() {
+    local i name empty=() full=()
+    for ((i = 0; i < ${#stages[@]}; i++)); do
+        [[ -f $(train_file "${sets[i]}") ]] || empty+=("stage $((i + 1)) (${stages[i]})")
+    done
+    ((${#empty[@]})) || return 0
+    for name in "${buckets[@]}"; do
+        [[ ! -f $(train_file "$name") ]] || full+=("$name")
+    done
+    printf 'warning: %s has no train rows\n' "${empty[@]}" >&2
+    printf 'Nothing was trained. Leave out buckets without rows (--buckets%s), cut fewer (-n), or' \
+        "$(printf ' %q' ${full[@]+"${full[@]}"})" >&2
+    printf ' choose another --filter.\n' >&2
+    exit 1
 }
 
 train_stages() {
-    local stage file checkpoint arguments final=0 loaded=() # final: the last stage that has rows
-    for ((stage = 1; stage <= count; stage++)); do
-        [[ ! -f ${data[stage - 1]} ]] || final=$stage
-    done
-    for ((stage = 1; stage <= count; stage++)); do
-        file=${data[stage - 1]} checkpoint=${checkpoints}stage$stage.ckpt
-        ((stage < final)) || checkpoint=${checkpoints}final.ckpt
-        if [[ ! -f $file ]]; then
-            echo "stage $stage has no train rows ($file is not there): skipped"
-            continue
-        fi
-        arguments=(--data "$file" ${loaded[@]+"${loaded[@]}"} --output "$checkpoint")
-        if [[ $train ]]; then
-            bash -c "$train \"\$@\"" train "${arguments[@]}"
-        else
-            printf 'python train.py'
-            printf ' %q' "${arguments[@]}"
-            echo
-        fi
+    local i count=${#stages[@]} checkpoint loaded=()
+    for ((i = 0; i < count; i++)); do
+        checkpoint=${checkpoints}stage$((i + 1)).ckpt
+        ((i + 1 < count)) || checkpoint=${checkpoints}final.ckpt
+        echo
+        echo "Stage $((i + 1)) of $count: training on ${stages[i]}..."
+        bash -c "$train \"\$@\"" train --data "$(train_file "${sets[i]}")" \
+            ${loaded[@]+"${loaded[@]}"} --output "$checkpoint" ||
+            fail "stage $((i + 1)) of $count: the command that trains ended with exit code $?" $?
         loaded=(--load "$checkpoint")
     done
 }
 
+offer_verl() {
+    echo
+    echo "There is no train.py here, so nothing was trained. To train these stages with verl, name the"
+    echo "model to start from:"
+    printf '\n  bash %q stages -m MODEL \\\n      -d %q -o %q \\\n     ' \
+        "${shown}examples/verl/train.sh" "$preprocessed" "${checkpoints:-./}checkpoints"
+    printf ' %q' "${sets[@]}"
+    printf '\n\nTo train them with a program of your own, run this again with --train CMD.\n'
+}
+
+explain_dry_run() {
+    echo "Step 2 was left out: a dry run writes no buckets to preprocess. Without --dry-run it runs"
+    printf '\n  python %q' "${shown}preprocess_bucketed_rollouts.py"
+    printf ' %q' "${preprocess_flags[@]}"
+    printf '\n\nStep 3 would train on these files:\n'
+    show_stages
+}
+
+find_python
 parse_flags "$@"
-name_stages
 
 echo "Step 1: Bucketing rollouts..."
 bucket_rollouts
 
 echo
+if [[ $dry_run ]]; then
+    explain_dry_run
+    exit
+fi
 echo "Step 2: Preprocessing buckets, alone and cumulatively..."
 preprocess_buckets
-list_stage_files
 
 echo
-if [[ $train ]]; then
-    echo "Step 3: Training..."
-else
-    echo "Step 3: Train with these commands, one after another (or pass --train CMD):"
+echo "Step 3: Training, stage by stage..."
+show_stages
+check_stages
+if [[ ! $train ]]; then
+    offer_verl
+    echo
+    echo "Pipeline complete but for the training."
+    exit
 fi
 train_stages
 

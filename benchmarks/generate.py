@@ -18,9 +18,11 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
+from uuid import UUID
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 CORPUS_WORDS = 1 << 20
@@ -86,7 +88,7 @@ TOPICS = (b"algebra", b"geometry", b"counting", b"number theory")
 
 
 def make_lines(shape: Shape, corpus: Corpus, rng: random.Random, name: str) -> Iterator[bytes]:
-    """Rollouts without end; `name` starts their keys."""
+    """Rollouts without end; `name` decides their keys, which are UUIDs, as in verl's uid."""
     uniform = rng.random
     fewest, most = shape.response_words
     number = 0
@@ -102,11 +104,15 @@ def make_lines(shape: Shape, corpus: Corpus, rng: random.Random, name: str) -> I
         prompt = corpus.cut(uniform(), few + int(uniform() * (many - few)))
         pick = int(uniform() * 1_000_000)
         yield LINE % (
-            number, f"{name}-{number:07}".encode(), prompt, prompt, b", ".join(choices),
+            number, _uuid(f"{name}-{number:07}").encode(), prompt, prompt, b", ".join(choices),
             b", ".join(rewards), shape.responses, 1 + pick % 9, pick, TOPICS[pick % 4],
             1 + pick % 5,
         )  # fmt: skip
         number += 1
+
+
+def _uuid(name: str) -> str:
+    return str(UUID(bytes=blake2b(name.encode(), digest_size=16).digest(), version=4))
 
 
 def write_file(directory: Path, shape: str, size: int, seed: int, number: int) -> None:

@@ -8,8 +8,15 @@ loaded when first used: the second pipeline needs pyarrow, which takes long to l
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+if sys.version_info < (3, 10):  # noqa: UP036, whoever starts a script from a checkout may have one
+    raise SystemExit(
+        f"error: {sys.executable} is Python {sys.version_info[0]}.{sys.version_info[1]}, expected "
+        "3.10 or newer;\nrun this with a newer one, such as python3.12"
+    )
 
 if TYPE_CHECKING:
     from curriculum.bucket import bucket_rollouts
@@ -32,10 +39,8 @@ if TYPE_CHECKING:
     from curriculum.preprocess import preprocess_buckets
     from curriculum.reports.bucketing_summary import bucketing_summary
     from curriculum.reports.bucketing_warnings import bucketing_warnings
-    from curriculum.reports.preprocessing_summary import (
-        preprocessing_summary,
-        preprocessing_warnings,
-    )
+    from curriculum.reports.preprocessing_summary import preprocessing_summary
+    from curriculum.reports.preprocessing_warnings import preprocessing_warnings
     from curriculum.version import __version__
 
 _MODULES = {
@@ -50,7 +55,8 @@ _MODULES = {
     "preprocess": ("preprocess_buckets",),
     "reports.bucketing_summary": ("bucketing_summary",),
     "reports.bucketing_warnings": ("bucketing_warnings",),
-    "reports.preprocessing_summary": ("preprocessing_summary", "preprocessing_warnings"),
+    "reports.preprocessing_summary": ("preprocessing_summary",),
+    "reports.preprocessing_warnings": ("preprocessing_warnings",),
     "version": ("__version__",),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -7,7 +7,12 @@ written before all input has been read and checked.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
+
+from curriculum.advice.first_lines import find_form
+from curriculum.advice.other_files import find_rollouts
 from curriculum.bucketing.assign_buckets import BucketAssignment, assign_buckets, compare_metrics
 from curriculum.bucketing.manifest_record import record_bucketing
 from curriculum.bucketing.passes import (
@@ -17,9 +22,12 @@ from curriculum.bucketing.passes import (
     open_source,
     scan_rollouts,
 )
+from curriculum.bucketing.repeats import Repeats, find_repeats
+from curriculum.bucketing.report import BucketingReport
 from curriculum.bucketing.rollout_source import RolloutSource
 from curriculum.bucketing.scan import Scanned
-from curriculum.dumps.detect import find_dump
+from curriculum.display.histogram import dataset_name
+from curriculum.display.picture import draw
 from curriculum.engines.progress import Progress
 from curriculum.engines.signals import delay_signals
 from curriculum.engines.workers import Workers
@@ -28,11 +36,10 @@ from curriculum.options import BucketOptions
 from curriculum.output.manifests import BucketingManifest, PreprocessingManifest, load_manifest
 from curriculum.output.output_directory import OutputDirectory, check_targets, check_writable
 from curriculum.output.report_files import ReportFiles, check_report_file
-from curriculum.reading.input_files import InputFile, check_unchanged, find_files
+from curriculum.reading.input_files import InputFile, check_unchanged
 from curriculum.reading.ledger import CONFLICT, MALFORMED, NO_SCORE, UNDEFINED
-from curriculum.reports.bucketing_summary import BucketingReport, picture
-from curriculum.reports.histogram import draw
-from curriculum.storage.paths import any_in_store
+from curriculum.reports.bucketing_summary import picture
+from curriculum.storage.paths import AnyPath, any_in_store
 
 
 def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> BucketingReport:
@@ -42,12 +49,13 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
     rollout, and for an output directory that cannot be used; and with the buckets written, where
     the score table or the picture cannot be put in its place after them.
     """
-    files = find_files(options.input_paths)
-    check_writable(options.output)
+    files = find_rollouts(options)
+    if options.output is not None:
+        check_writable(options.output)
     for flag, path in options.report_files.items():
         check_report_file(flag, path, options.output)
-    dump = find_dump(files, options.dump_flags, options.reward_field)
-    passes = (4 if dump else 2) - options.dry_run
+    form = find_form(options, files)
+    passes = (4 if form.dump else 2) - options.dry_run
     fork = not any_in_store([*options.input_paths.values(), options.output])
     engine = Workers(options.workers, options.engine, options.ray_address, fork)
     with (
@@ -56,12 +64,15 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
         ReportFiles() as report_files,
         engine as workers,  # ended before what they stage is removed
     ):
-        previous = load_manifest(options.output, BucketingManifest)
-        old = previous.files() if previous else []
-        _check_outputs(options, files, old)
+        old: list[str] = []
+        if options.output is not None:
+            previous = load_manifest(options.output, BucketingManifest)
+            old = previous.files() if previous else []
+            _check_outputs(options, options.output, files, old)
         run = BucketingRun(options, output, workers, progress)
-        source = open_source(run, files, dump)
+        source = open_source(run, files, form.dump)
         scanned = scan_rollouts(run, source)
+        repeats = find_repeats(source, scanned)
         assigned = assign_buckets(options, scanned)
         write = measure_buckets if options.dry_run else copy_to_buckets
         bucket_files = write(run, source, assigned.buckets)
@@ -69,7 +80,8 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
         manifest = record_bucketing(
             options, files, source, assigned.facts, bucket_files, output.rejected
         )
-        report = _report(run, source, scanned, assigned, manifest)
+        report = _report(run, source, scanned, (repeats, assigned), manifest)
+        report = replace(report, likely_prompt=form.likely_prompt, would_refuse=form.warnings)
         _stage_report_files(run, source, scanned, assigned, report, report_files)
         with delay_signals():  # all of it, or none
             if not options.dry_run:
@@ -80,9 +92,11 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
     return report
 
 
-def _check_outputs(options: BucketOptions, files: Sequence[InputFile], old: Sequence[str]) -> None:
+def _check_outputs(
+    options: BucketOptions, output: AnyPath, files: Sequence[InputFile], old: Sequence[str]
+) -> None:
     """Refuse to write over the input, next to it, or over files that are not the toolkit's."""
-    output, names = options.output, options.bucket_files
+    names = options.bucket_files
     if output.resolve() in {path.resolve() for path in options.input_paths.values()}:
         raise InputError(
             "the output directory is an input directory, so the next run would read these "
@@ -107,23 +121,26 @@ def _report(
     run: BucketingRun,
     source: RolloutSource,
     scanned: Scanned,
-    assigned: BucketAssignment,
+    found: tuple[Repeats, BucketAssignment],
     manifest: BucketingManifest,
 ) -> BucketingReport:
     """All that a person wants to know of a run."""
-    options, rollouts = run.options, source.rollout_ledger
+    options, rollouts, (repeats, assigned) = run.options, source.rollout_ledger, found
     return BucketingReport(
+        options=options,
         manifest=manifest,
-        output_dir=options.output_dir,
-        output=options.output,
         facts=assigned.facts,
         distinct=assigned.distinct,
+        responses=sum(scan.responses for scan in scanned.scans),
+        lowest=float(np.nanmin([scan.lowest for scan in scanned.scans])),
+        highest=float(np.nanmax([scan.highest for scan in scanned.scans])),
+        repeats=repeats,
+        in_several=repeats.in_several(assigned.buckets),
         bins=assigned.bins,
         cuts=assigned.cuts,
+        dataset=dataset_name(list(options.input_paths.values())),
         uncertainty=assigned.uncertainty,
         comparison=compare_metrics(options, scanned) if options.compare_metrics else None,
-        dry_run=options.dry_run,
-        responses=sum(scan.responses for scan in scanned.scans),
         missing_scores=+source.label_by_input(scanned.missing_scores_by_file()),
         unscored=+source.label_by_input(rollouts.by_file(NO_SCORE, UNDEFINED)),
         malformed=+source.input_ledger.by_file(MALFORMED, CONFLICT),

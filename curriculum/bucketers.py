@@ -1,4 +1,4 @@
-"""Where to cut: metric values → bucket index, 0 the easiest; and what the buckets are called.
+"""Where to cut: metric values → bucket index, 0 the easiest.
 
 Tied rollouts never part, unless asked to: equal values mean equal buckets.
 """
@@ -11,19 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from curriculum.arrays import CompactIntArray, FloatArray, HashArray, IntArray
-from curriculum.errors import UsageError, plural
-
-DEFAULT_NAMES = {
-    2: ("easy", "hard"),
-    3: ("easy", "medium", "hard"),
-    5: ("very_easy", "easy", "medium", "hard", "very_hard"),
-}
-# Words that promise an order, easiest first.
-VOCABULARY = (
-    "solved", "easiest", "very_easy", "easy", "medium", "hard", "very_hard", "hardest", "unsolved",
-)  # fmt: skip
-# Names that would be read as the toolkit's own files and folders.
-RESERVED = ("bucketing", "preprocessing", "rejected")
 
 
 def difficulty(values: FloatArray, higher_is_easier: bool) -> FloatArray:
@@ -157,87 +144,6 @@ def cut_thresholds(
     """Bucket index of each rollout by its metric value; a value on a threshold is below it."""
     interval = np.searchsorted(np.array(thresholds), values, side="left").astype(np.int64)
     return len(thresholds) - interval if higher_is_easier else interval
-
-
-def name_buckets(
-    num_buckets: int, names: Sequence[str] | None, ascending: bool, higher_is_easier: bool
-) -> tuple[str, ...]:
-    """The names of the buckets, easiest first. Raises UsageError.
-
-    `names` run easy → hard, or with `ascending` (thresholds) from the lowest metric value up.
-    """
-    if names is None:
-        width = len(str(num_buckets))
-        numbered = tuple(f"level_{i:0{width}}" for i in range(1, num_buckets + 1))
-        return DEFAULT_NAMES.get(num_buckets, numbered)
-    if len(names) != num_buckets:
-        raise UsageError(
-            f"{plural(len(names), 'name')} ({' '.join(names)}) for {num_buckets} buckets",
-            where="--bucket-names",
-            expected=f"{num_buckets} names",
-            fix="give one name per bucket (thresholds make one bucket more than their number)",
-        )
-    check_names("--bucket-names", names)
-    turned = ascending and higher_is_easier
-    easy_to_hard = tuple(reversed(names)) if turned else tuple(names)
-    _check_vocabulary(easy_to_hard, turned, ascending)
-    return easy_to_hard
-
-
-def check_names(flag: str, names: Sequence[str]) -> None:
-    """Raise UsageError for a name that cannot be a file's, that verl's loader cannot open, or
-    that repeats another (upper and lower case are one, as on some file systems)."""
-    seen: set[str] = set()
-    for name in names:
-        problem = name_problem(name)
-        if problem is None and name.casefold() in seen:
-            problem = "is there twice"
-        seen.add(name.casefold())
-        if problem:
-            raise UsageError(
-                f"the name {name!r} {problem}",
-                where=flag,
-                expected="plain file names, each once",
-                fix="choose another name; letters, digits, - and _ are always safe",
-            )
-
-
-def name_problem(name: str) -> str | None:
-    """Why a name cannot be a bucket's or a set's; None if it can."""
-    if not name.strip():
-        return "is empty"
-    if name.startswith("."):
-        return "starts with a dot"
-    found = [part for part in ("/", "\\", "[", "]", "::") if part in name]
-    if found:
-        return f"holds {found[0]!r}"
-    if not name.isprintable() or len(name.encode("utf-8", "surrogateescape")) > 200:
-        return "has characters or a length that file names should not have"
-    if name.casefold() in RESERVED:
-        return "is what the toolkit calls a file of its own"
-    return None
-
-
-def _check_vocabulary(easy_to_hard: Sequence[str], turned: bool, ascending: bool) -> None:
-    ranked = [name for name in easy_to_hard if vocabulary_rank(name) is not None]
-    in_order = sorted(ranked, key=lambda name: vocabulary_rank(name) or 0)
-    if ranked == in_order:
-        return
-    replacement = dict(zip(ranked, in_order, strict=True))
-    right = [replacement.get(name, name) for name in easy_to_hard]
-    order = "from the lowest metric value to the highest" if ascending else "from easy to hard"
-    raise UsageError(
-        "these names say the opposite of the difficulty they would hold",
-        where="--bucket-names",
-        expected=f"names {order}",
-        fix=f"write --bucket-names {' '.join(reversed(right) if turned else right)}",
-    )
-
-
-def vocabulary_rank(name: str) -> int | None:
-    """How hard a name says it is, 0 the easiest; None for a name that promises nothing."""
-    word = name.casefold().replace("-", "_").replace(" ", "_")
-    return VOCABULARY.index(word) if word in VOCABULARY else None
 
 
 def inner_buckets(solved_unsolved: bool) -> slice:

@@ -1,4 +1,4 @@
-"""Flags that both scripts share, and errors → messages and exit codes.
+"""How a script runs: the flags that both share, and errors → messages and exit codes.
 
 Exit codes: 0 done, 1 a problem with the data or the disk, 2 wrong flags, 130 interrupted.
 """
@@ -16,6 +16,8 @@ from typing import Any, TextIO
 
 from curriculum.engines.signals import interrupt_on_signals
 from curriculum.errors import CurriculumError, FinishedInterrupt
+from curriculum.flags import Parser, number, whole_number
+from curriculum.packages import REQUIRED, how_to_install, missing_packages
 from curriculum.version import __version__
 
 _FIX = "free space or fix permissions, then run again"
@@ -25,8 +27,8 @@ _FIXES = {
 }
 
 
-def add_common_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that mean the same in both scripts."""
+def add_common_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """The flags that mean the same in both scripts; returns the group of those on messages."""
     bad = parser.add_argument_group("bad input")
     bad.add_argument(
         "--on-malformed",
@@ -48,7 +50,7 @@ def add_common_flags(parser: argparse.ArgumentParser) -> None:
     )
     engine.add_argument(
         "--workers",
-        type=int,
+        type=whole_number("--workers", "4"),
         metavar="N",
         help="processes to work in, twice as many for a moment where large files are written, or "
         "with Ray tasks at a time; the output is the same for any N (default: one per core)",
@@ -64,6 +66,7 @@ def add_common_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--quiet", action="store_true", help="no progress and no summary")
     group.add_argument("--debug", action="store_true", help="show a traceback with an error")
     group.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return group
 
 
 def add_score_flags(group: argparse._ArgumentGroup, field: str, threshold: str) -> None:
@@ -75,15 +78,32 @@ def add_score_flags(group: argparse._ArgumentGroup, field: str, threshold: str) 
     )
     group.add_argument(
         "--pass-threshold",
-        type=float,
+        type=number("--pass-threshold", "0.5"),
         metavar="SCORE",
         help=f"lowest score that is a pass (default: {threshold})",
     )
 
 
-def given(flags: dict[str, Any]) -> dict[str, Any]:
-    """The flags that were given: options keep their own defaults for the others."""
-    return {name: value for name, value in flags.items() if value is not None}
+def run_script(
+    build_parser: Callable[[], Parser],
+    action: Callable[[dict[str, Any], bool], tuple[str, Sequence[str]]],
+    argv: Sequence[str] | None,
+) -> int:
+    """Parse the flags, run `action` with those that were given and with whether to show progress,
+    and print the summary and warnings it returns; the exit code.
+
+    `build_parser` is the first to load packages. Without them a line says what to install.
+    """
+    _open_streams()
+    try:
+        flags = vars(build_parser().parse_args(argv))
+    except Exception as error:  # noqa: BLE001, as in `run`
+        if "--debug" in (sys.argv if argv is None else argv):
+            traceback.print_exc()
+        return _explain(error)
+    quiet, debug = flags.pop("quiet"), flags.pop("debug")
+    given = {name: value for name, value in flags.items() if value is not None}
+    return run(lambda: action(given, not quiet), quiet, debug)
 
 
 def run(action: Callable[[], tuple[str, Sequence[str]]], quiet: bool, debug: bool) -> int:
@@ -94,10 +114,12 @@ def run(action: Callable[[], tuple[str, Sequence[str]]], quiet: bool, debug: boo
         with interrupt_on_signals():
             summary, warnings = action()
             finished = True
-            for warning in warnings:
-                _print(f"warning: {warning}", sys.stderr)
+            from curriculum.reports.text import wrapped  # it needs packages, this module none
+
             if not quiet:
                 _print(summary, sys.stdout)
+            for warning in warnings:
+                _print("\n".join(wrapped(f"warning: {warning}", indent=2)), sys.stderr)
     except KeyboardInterrupt as interrupt:
         if finished or isinstance(interrupt, FinishedInterrupt):
             _print("interrupted, but the outputs are complete and in place", sys.stderr)
@@ -136,6 +158,9 @@ def _explain(error: Exception) -> int:
     if isinstance(error, CurriculumError):
         _print(f"error: {error}", sys.stderr)
         return error.exit_code
+    if isinstance(error, ModuleNotFoundError) and error.name in REQUIRED:
+        _print(f"error: {_not_installed(missing_packages() or [error.name])}", sys.stderr)
+        return 1
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         text, fix = f"{place}{error.strerror or error}", _FIXES.get(error.errno, _FIX)
@@ -146,3 +171,10 @@ def _explain(error: Exception) -> int:
         fix = "run again with --debug and report what it prints"
     _print(f"error: {text};\nnothing was written; {fix}", sys.stderr)
     return 1
+
+
+def _not_installed(packages: Sequence[str]) -> str:
+    """Which packages are missing and what to do about it, in one line."""
+    first, last = ", ".join(packages[:-1]), packages[-1]
+    names = f"{first} and {last} are" if first else f"{last} is"
+    return f"{names} not installed for {sys.executable}; {how_to_install(packages)}"

@@ -6,6 +6,7 @@ to do about it. Only the scripts' `main` catches them and turns them into exit c
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -38,7 +39,7 @@ def _rebuild(kind: type[CurriculumError], text: str) -> CurriculumError:
 
 
 class InputError(CurriculumError):
-    """The data or the disk said no: exit code 1."""
+    """A problem with the data or the disk: exit code 1."""
 
 
 class UsageError(CurriculumError):
@@ -64,3 +65,54 @@ class FinishedInterrupt(KeyboardInterrupt):
 def plural(count: int, noun: str) -> str:
     """A count with its noun."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def check_choice(flag: str, value: str, choices: Iterable[str]) -> None:
+    """Raise UsageError, which names the likeliest choice, unless the value is one of `choices`."""
+    names = list(choices)
+    if value not in names:
+        raise UsageError(
+            f"there is no {value!r}",
+            where=flag,
+            expected="one of " + ", ".join(names) if len(names) > 1 else names[0],
+            fix=did_you_mean(value, names) or "choose one of them",
+        )
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """`did you mean success_rate?`; nothing if no choice is like the word."""
+    found = closest(word, choices)
+    return f"did you mean {' or '.join(found)}?" if found else ""
+
+
+def closest(word: str, choices: Iterable[str]) -> list[str]:
+    """The choices that `word` may have been meant to be, at most three: the one that is spelled
+    most like it, and those that begin or end with it."""
+    spelled = {_plain(choice): choice for choice in choices}
+    asked = _plain(word)
+    if asked in spelled:
+        return [spelled[asked]]
+    parts = [
+        name
+        for name in spelled
+        if len(asked) > 1 and (name.startswith(asked) or name.endswith(f"-{asked}"))
+    ]
+    likeness = {name: _likeness(asked, name) for name in spelled}
+    best = max(likeness, key=likeness.__getitem__, default="")
+    enough = 0.85 if parts else 0.6
+    found = [best, *parts] if likeness.get(best, 0) > enough else parts
+    return [spelled[name] for name in dict.fromkeys(found)][:3]
+
+
+def _likeness(word: str, name: str) -> float:
+    """How alike two spellings are, up to 1. The name may go on after what the word is like."""
+    from difflib import SequenceMatcher  # only mistakes need it
+
+    whole = SequenceMatcher(None, word, name).ratio()
+    start = SequenceMatcher(None, word, name[: len(word) + 1]).ratio()
+    return max(whole, start if start > 0.8 and len(word) > 3 else 0)
+
+
+def _plain(name: str) -> str:
+    """A name as it is compared: case, leading dashes and what separates its parts do not count."""
+    return name.casefold().lstrip("-").replace("@", "-at-").replace("_", "-")

@@ -6,28 +6,34 @@ Whatever is wrong by itself raises UsageError here, before any data is read.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import PurePosixPath
 
-from curriculum.bucketers import check_names, inner_buckets, name_buckets
+from curriculum.bucket_names import check_names, name_buckets
+from curriculum.bucketers import inner_buckets
 from curriculum.dumps.detect import AUTO, DumpFlags
 from curriculum.dumps.formats import FORMATS, OWN, Steps
 from curriculum.engines.workers import check_engine
-from curriculum.errors import UsageError, plural
+from curriculum.errors import UsageError, check_choice, plural
 from curriculum.filters import FILTERS
 from curriculum.metrics import METRICS, Metric, MetricParameters
+from curriculum.packages import how_to_install
 from curriculum.storage.paths import AnyPath, to_path
 
 DEFAULT_BUCKETS = 3
 SOLVED_NAME, UNSOLVED_NAME = "solved", "unsolved"  # buckets of --solved-unsolved
 ORDERS = ("input", "easy-to-hard")
+TRUTH_FORMATS = ("auto", "string", "typed")
 ON_MALFORMED = ("stop", "set-aside")
+TRUNCATED = ("graded", "missing")
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 DEFAULT_SCORE_FIELD = "score"
+PASS_AT_K = "pass_at_k"
 DEFAULT_DATA_SOURCE = "bucketed_curriculum"
 
 
@@ -35,23 +41,25 @@ DEFAULT_DATA_SOURCE = "bucketed_curriculum"
 class BucketOptions:
     """What to bucket, by which metric, and where to cut.
 
-    `thresholds` replace percentiles; `bucket_names` run easy → hard, with thresholds from the
-    lowest metric value up. `metric` is a name in METRICS or a Metric of one's own. Rollouts whose
-    responses all pass, or all fail, get buckets of their own with `solved_unsolved`. `scores` and
-    `plot` are files to write the score table and the histogram to. With `dry_run` no bucket is
-    written. None means the default: three buckets, or as many as there are names; a worker per
-    usable core.
+    `thresholds` replace percentiles; `bucket_names` run from easy to hard, and words for values
+    (low, medium, high) from the lowest metric value up. `metric` is a name in METRICS or a Metric
+    of one's own. Rollouts whose responses all pass, or all fail, get buckets of their own with
+    `solved_unsolved`. `scores` and `plot` are files to write the score table and the histogram to.
+    With `dry_run` no bucket is written, and there need be no output directory.
+
+    None means the default: three buckets, or as many as there are names; k = 1; a pass from a score
+    of 0.5 on; a worker per usable core.
     """
 
     inputs: Sequence[str]
-    output_dir: str
+    output_dir: str | None = None
     metric: str | Metric = "mean_reward"
     num_buckets: int | None = None
     bucket_names: Sequence[str] | None = None
     thresholds: Sequence[float] | None = None
     score_field: str | None = None
-    k: int = 1
-    pass_threshold: float = 0.5
+    k: int | None = None
+    pass_threshold: float | None = None
     ties: str = "together"
     solved_unsolved: bool = False
     compare_metrics: bool = False
@@ -66,31 +74,41 @@ class BucketOptions:
     group_field: Sequence[str] | None = None
     group_by: str | None = None
     steps: str | None = None
+    truncated: str | None = None
     workers: int | None = None
     engine: str = "local"
     ray_address: str | None = None
     sync: bool = True
 
     def __post_init__(self) -> None:
-        if not self.inputs or isinstance(self.inputs, str) or "" in self.inputs:
+        if isinstance(self.inputs, str) or not self.inputs:
             raise UsageError(
                 f"the input is {self.inputs!r}",
                 where="--input",
                 expected="a list of files or directories",
                 fix="name some with -i",
             )
+        for name in self.inputs:
+            _check_path("--input", name, "files or directories of rollouts, such as -i ./rollouts")
         if not isinstance(self.metric, Metric):
-            _check_choice("--metric", self.metric, METRICS)
-        _check_choice("--ties", self.ties, ("together", "split"))
-        _check_text("--output-dir", self.output_dir)
+            _check_metric(self.metric)
+        check_choice("--ties", self.ties, ("together", "split"))
+        _check_output(self.output_dir, self.dry_run, self.engine)
         _ = self.input_paths, self.output, self.report_files
-        _check_choice("--on-malformed", self.on_malformed, ON_MALFORMED)
-        _check_choice("--format", self.format, (AUTO, OWN, *FORMATS))
+        check_choice("--on-malformed", self.on_malformed, ON_MALFORMED)
+        check_choice("--format", self.format, (AUTO, OWN, *FORMATS))
+        if self.truncated is not None:
+            check_choice("--truncated", self.truncated, TRUNCATED)
         self._check_places()
         _ = self.dump_flags
-        _check_at_least_one("--num-buckets", self.num_buckets)
-        _check_at_least_one("--k", self.k)
-        _check_at_least_one("--workers", self.workers)
+        _check_at_least_one(
+            "--num-buckets", self.num_buckets, "give the number of buckets, such as -n 3"
+        )
+        _check_at_least_one(
+            "--k", self.k, "give the number of responses that pass_at_k draws, such as --k 4"
+        )
+        self._check_k()
+        _check_workers(self.workers)
         check_engine(self.engine, self.ray_address)
         _check_finite("--pass-threshold", self.pass_threshold)
         _check_score_field(self.score_field)
@@ -104,8 +122,22 @@ class BucketOptions:
                 f"the file is {self.scores!r}",
                 where="--scores",
                 expected="a name that ends in .parquet",
-                fix="name the table so",
+                fix=f"write --scores {_ending_in('.parquet', self.scores)}",
             )
+
+    def _check_k(self) -> None:
+        """Raise UsageError for a --k that would change nothing."""
+        shows_all = self.compare_metrics or self.scores is not None
+        if self.k is None or shows_all or self.metric in (PASS_AT_K, METRICS[PASS_AT_K]):
+            return
+        if isinstance(self.metric, Metric) and self.metric.name not in METRICS:
+            return  # one's own, which may use k
+        raise UsageError(
+            f"{self.chosen_metric.name} has no k",
+            where="--k",
+            expected=f"-m {PASS_AT_K} beside it",
+            fix=f"add -m {PASS_AT_K}, or leave out --k",
+        )
 
     def _check_places(self) -> None:
         for flag in ("prompt_field", "response_field", "ground_truth_field"):
@@ -120,7 +152,7 @@ class BucketOptions:
                 fix="write prompt and response to fields of their own",
             )
         if self.group_by is not None:
-            _check_choice("--group-by", self.group_by, ("prompt",))
+            _check_group_by(self.group_by)
             if self.group_field:
                 raise UsageError(
                     "--group-by prompt groups by the prompt alone",
@@ -140,9 +172,9 @@ class BucketOptions:
         return {given: to_path(given) for given in self.inputs}
 
     @cached_property
-    def output(self) -> AnyPath:
-        """The output directory as a path."""
-        return to_path(self.output_dir)
+    def output(self) -> AnyPath | None:
+        """The output directory as a path; None for a dry run that has none."""
+        return None if self.output_dir is None else to_path(self.output_dir)
 
     @cached_property
     def report_files(self) -> dict[str, AnyPath]:
@@ -160,9 +192,8 @@ class BucketOptions:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the buckets, easiest first."""
-        ascending = self.thresholds is not None
         easier = self.chosen_metric.higher_is_easier
-        names = name_buckets(self.cut_into, self.bucket_names, ascending, easier)
+        names = name_buckets(self.cut_into, self.bucket_names, easier)
         if not self.solved_unsolved:
             return names
         taken = [name for name in names if name.casefold() in (SOLVED_NAME, UNSOLVED_NAME)]
@@ -205,27 +236,33 @@ class BucketOptions:
             places={name: place for name, place in given.items() if place is not None},
             steps=parse_steps(self.steps),
             by_prompt=self.group_by == "prompt",
+            truncated=self.truncated,
         )
 
     @property
     def parameters(self) -> MetricParameters:
         """The metric's parameters."""
-        return MetricParameters(self.k, self.pass_threshold)
+        default = MetricParameters()
+        return MetricParameters(
+            default.k if self.k is None else self.k,
+            default.pass_threshold if self.pass_threshold is None else float(self.pass_threshold),
+        )
 
 
 @dataclass(frozen=True)
 class PreprocessOptions:
     """Which buckets become which parquet sets, and how.
 
-    With `cumulative` there is beside the buckets' own sets one of the first two, the first three,
-    and so on. With `dry_run` nothing is written.
+    With `cumulative` there are, besides the buckets' own sets, one of the first two, one of the
+    first three, and so on, in `cumulative/`. With `dry_run` nothing is written, and there need be
+    no output directory.
 
     None means the default: all buckets, the manifest's score field and pass threshold, `combined`
     for the set's name, a worker per usable core.
     """
 
     input_dir: str
-    output_dir: str
+    output_dir: str | None = None
     buckets: Sequence[str] | None = None
     combine: bool = False
     cumulative: bool = False
@@ -235,6 +272,8 @@ class PreprocessOptions:
     order: str = "input"
     pass_threshold: float | None = None
     score_field: str | None = None
+    prompt_field: str | None = None
+    ground_truth_field: str | None = None
     data_source: str = DEFAULT_DATA_SOURCE
     keep_data_source: bool = False
     ability: str = "instruction_following"
@@ -249,17 +288,22 @@ class PreprocessOptions:
     sync: bool = True
 
     def __post_init__(self) -> None:
-        _check_choice("--filter", self.filter, FILTERS)
-        _check_choice("--order", self.order, ORDERS)
-        _check_choice("--ground-truth-format", self.ground_truth_format, ("auto", "string"))
-        _check_text("--output-dir", self.output_dir)
+        check_choice("--filter", self.filter, FILTERS)
+        check_choice("--order", self.order, ORDERS)
+        check_choice("--ground-truth-format", self.ground_truth_format, TRUTH_FORMATS)
+        _check_path(
+            "--input-dir", self.input_dir, "the directory of buckets, such as -i ./bucketed"
+        )
+        _check_output(self.output_dir, self.dry_run, self.engine)
         _ = self.input, self.output
-        _check_choice("--on-malformed", self.on_malformed, ON_MALFORMED)
+        check_choice("--on-malformed", self.on_malformed, ON_MALFORMED)
         _check_finite("--pass-threshold", self.pass_threshold)
         _check_score_field(self.score_field)
+        _check_place("--prompt-field", self.prompt_field)
+        _check_place("--ground-truth-field", self.ground_truth_field)
         _check_text("--data-source", self.data_source)
         _check_text("--ability", self.ability)
-        _check_at_least_one("--workers", self.workers)
+        _check_workers(self.workers)
         check_engine(self.engine, self.ray_address)
         if not 0 <= self.val_ratio < 1:
             raise UsageError(
@@ -298,9 +342,9 @@ class PreprocessOptions:
         return to_path(self.input_dir)
 
     @cached_property
-    def output(self) -> AnyPath:
-        """The output directory as a path."""
-        return to_path(self.output_dir)
+    def output(self) -> AnyPath | None:
+        """The output directory as a path; None for a dry run that has none."""
+        return None if self.output_dir is None else to_path(self.output_dir)
 
 
 def parse_steps(text: str | None) -> Steps:
@@ -320,19 +364,41 @@ def parse_steps(text: str | None) -> Steps:
     return Steps(low, high)
 
 
-def _check_choice(flag: str, value: str, choices: Iterable[str]) -> None:
-    if value not in choices:
+def _check_metric(name: str) -> None:
+    """Raise UsageError for a name that no metric has; it may be another word for one of them."""
+    pass_at = re.fullmatch(r"pass[@_-]+(?:at[_-]?)?(\d+)", name)
+    meant = f"pass_at_k --k {pass_at[1]}" if pass_at else _SYNONYMS.get(name)
+    if name not in METRICS and meant:
         raise UsageError(
-            f"there is no {value!r}",
-            where=flag,
-            expected="one of " + ", ".join(choices),
-            fix="choose one of them",
+            f"there is no {name!r}",
+            where="--metric",
+            expected="one of " + ", ".join(METRICS),
+            fix=f"did you mean --metric {meant}?",
+        )
+    check_choice("--metric", name, METRICS)
+
+
+_SYNONYMS = dict.fromkeys(("pass_rate", "solve_rate", "accuracy", "acc"), "success_rate")
+
+
+def _check_group_by(value: str) -> None:
+    if value != "prompt":
+        raise UsageError(
+            f"the value is {value!r}",
+            where="--group-by",
+            expected="prompt, the only choice",
+            fix=f"write --group-by prompt; to group by a field of the lines, --group-field {value}",
         )
 
 
-def _check_at_least_one(flag: str, value: int | None) -> None:
+def _check_at_least_one(flag: str, value: int | None, fix: str) -> None:
     if value is not None and value < 1:
-        raise UsageError(f"the number is {value}", where=flag, expected="1 or more", fix="raise it")
+        raise UsageError(f"the number is {value}", where=flag, expected="1 or more", fix=fix)
+
+
+def _check_workers(value: int | None) -> None:
+    fix = "give the number of processes, such as --workers 4, or leave it out for one per core"
+    _check_at_least_one("--workers", value, fix)
 
 
 def _check_finite(flag: str, value: float | None) -> None:
@@ -342,6 +408,36 @@ def _check_finite(flag: str, value: float | None) -> None:
             where=flag,
             expected="a finite number",
             fix="give the lowest score that passes, such as 0.5",
+        )
+
+
+def _check_path(flag: str, name: str, wanted: str) -> None:
+    if not name:
+        raise UsageError(
+            "the path is empty",
+            where=flag,
+            expected=wanted,
+            fix="write it out, or look whether the variable that holds it is set",
+        )
+
+
+def _check_output(name: str | None, dry_run: bool, engine: str) -> None:
+    """Raise UsageError unless there is an output directory or none is needed."""
+    if name is not None:
+        _check_path("--output-dir", name, "a directory to write to")
+    elif not dry_run:
+        raise UsageError(
+            "there is no output directory",
+            where="--output-dir",
+            expected="a directory to write to",
+            fix="name one with -o, or look first with --dry-run, which needs none",
+        )
+    elif engine == "ray":
+        raise UsageError(
+            "there is no output directory",
+            where="--output-dir",
+            expected="with Ray one for temporary files, which all nodes see, in a dry run too",
+            fix="name one with -o, or leave out --engine ray",
         )
 
 
@@ -408,12 +504,17 @@ def _check_plot(name: str) -> None:
             f"the file is {name!r}",
             where="--plot",
             expected="a name that ends in " + ", ".join(PLOT_SUFFIXES),
-            fix="name the picture so",
+            fix=f"write --plot {_ending_in('.png', name)}",
         )
     if find_spec("matplotlib") is None:
         raise UsageError(
-            "matplotlib is not installed here",
+            "matplotlib, which draws the picture, is not installed",
             where="--plot",
-            expected="the extra that brings it",
-            fix="pip install 'rollout-curriculum[plot]', or in a clone pip install -e '.[plot]'",
+            fix=how_to_install(["matplotlib"], extra="plot"),
         )
+
+
+def _ending_in(suffix: str, name: str) -> str:
+    """The name with this suffix instead of its own."""
+    stem, _, rest = name.rpartition(".")
+    return (name if "/" in rest or not stem else stem) + suffix

@@ -7,23 +7,32 @@ made from one directory has one schema, whatever buckets, filters and sets a run
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 
 from curriculum.engines.progress import Progress
 from curriculum.engines.workers import Workers
 from curriculum.errors import InputError
 from curriculum.options import PreprocessOptions
-from curriculum.output.journal import recover_to_read
-from curriculum.output.manifests import BucketingManifest, PreprocessingManifest, load_manifest
+from curriculum.output.journal import JOURNAL, recover_to_read
+from curriculum.output.manifests import (
+    CUMULATIVE,
+    BucketingManifest,
+    PreprocessingManifest,
+    is_cumulative,
+)
 from curriculum.output.output_directory import OutputDirectory, check_targets, check_writable
 from curriculum.preprocessing.bucket_directory import BucketDirectory, open_bucket_directory
 from curriculum.preprocessing.convert import ConvertedBuckets
 from curriculum.preprocessing.parquet_sets import (
     add_sets,
+    load_sets,
     name_sets,
+    outdated_sets,
     record_set,
     replaced_files,
     set_file,
+    split_sets,
 )
 from curriculum.preprocessing.passes import (
     check_any_row,
@@ -39,8 +48,8 @@ from curriculum.preprocessing.split import SPLITS, split_prompts
 from curriculum.preprocessing.write_sets import plan_facts, write_sets
 from curriculum.reading.input_files import check_unchanged
 from curriculum.reading.ledger import MALFORMED, NO_SCORE, TAKEN
-from curriculum.reports.preprocessing_summary import PreprocessingReport
-from curriculum.storage.paths import any_in_store
+from curriculum.reports.preprocessing_report import PreprocessingReport
+from curriculum.storage.paths import AnyPath, any_in_store
 
 
 def preprocess_buckets(
@@ -52,11 +61,14 @@ def preprocess_buckets(
     a run that would write no row, and an output directory that cannot be used.
     """
     recover_to_read(options.input)
-    directory = open_bucket_directory(options.input)
+    directory = open_bucket_directory(options)
     settings = read_settings(options, directory.manifest)
-    _check_order(options, settings)
+    _check_order(options, settings, directory.manifest)
     sets = name_sets(options, directory)
-    check_writable(options.output)
+    if options.output is not None:
+        if options.output.name == CUMULATIVE and (options.output.parent / JOURNAL).exists():
+            recover_to_read(options.output.parent)  # a dead run's commit there moves files to here
+        check_writable(options.output)
     work = directory.bytes()
     if not options.dry_run:
         work += sum(directory.bytes(buckets) for buckets in sets.values())
@@ -65,10 +77,14 @@ def preprocess_buckets(
     with (
         Progress(work, show_progress) as progress,
         OutputDirectory(options.output, options.sync) as output,
+        _keep_others_out(options, sets) as inner,
         engine as workers,  # ended before what they stage is removed
     ):
-        previous = load_manifest(options.output, PreprocessingManifest)
-        _check_outputs(options, sets, previous.files() if previous else [])
+        output.warnings += inner.warnings if inner else []
+        previous = None
+        if options.output is not None:
+            previous = load_sets(options.output)
+            _check_outputs(options, options.output, sets, previous)
         run = PreprocessingRun(options, directory, settings, sets, output, workers, progress)
         return _preprocess(run, previous)
 
@@ -97,13 +113,17 @@ def _preprocess(
     }
     manifest = add_sets(options.output, previous, records, run.output.rejected)
     if not options.dry_run:
-        run.output.commit(manifest, replaced_files(previous, records))
+        own, cumulative = split_sets(manifest)
+        places = {CUMULATIVE: cumulative} if any(map(is_cumulative, records)) else {}
+        run.output.commit(own, replaced_files(previous, records), places)
     return PreprocessingReport(
+        options=options,
         manifest=manifest,
-        output_dir=options.output_dir,
-        output=options.output,
         sets=facts,
+        form=form,
         moved=len(moved),
+        repeated_prompts=plan.count_repeated_prompts(),
+        shared_prompts=len(plan.shared_prompts),
         notes=converted.notes,
         rows=converted.count(TAKEN),
         unscored=converted.count(NO_SCORE),
@@ -115,34 +135,69 @@ def _preprocess(
             *directory.warnings,
             *run.settings.warnings,
             *_edited(directory, converted),
+            *_moved(options, outdated_sets(previous, records)),
             *notes,
         ],
-        dry_run=options.dry_run,
     )
 
 
-def _check_order(options: PreprocessOptions, settings: Settings) -> None:
-    if options.order != "input" and settings.metrics.metric is None:
-        raise InputError(
-            "there is no difficulty to order the rows by: the directory has no manifest",
-            where=options.input_dir,
-            expected=BucketingManifest.file_name,
-            fix="bucket again, or leave out --order",
-        )
+def _keep_others_out(
+    options: PreprocessOptions, sets: Mapping[str, Sequence[int]]
+) -> AbstractContextManager[OutputDirectory | None]:
+    """The directory of cumulative sets, if there are any, opened so that no run with it as its -o
+    is at work meanwhile."""
+    if options.output is None or not any(map(is_cumulative, sets)):
+        return nullcontext()
+    check_writable(options.output / CUMULATIVE)
+    return OutputDirectory(options.output / CUMULATIVE, options.sync)
+
+
+def _moved(options: PreprocessOptions, names: Sequence[str]) -> list[str]:
+    """A warning about cumulative sets that are elsewhere now."""
+    if options.output is None or not names:
+        return []
+    verb = "would be" if options.dry_run else "were"
+    return [
+        f"cumulative sets go to {options.output / CUMULATIVE} now: the files of {', '.join(names)} "
+        f"that an earlier run left in {options.output_dir} {verb} removed."
+    ]
+
+
+def _check_order(
+    options: PreprocessOptions, settings: Settings, manifest: BucketingManifest | None
+) -> None:
+    if options.order == "input" or settings.metrics.metric is not None:
+        return
+    why, fix = f"the directory has no {BucketingManifest.file_name}", "bucket again"
+    if manifest is not None and settings.read.score_field != manifest.metric.score_field:
+        why, fix = "--score-field is not the one that the buckets were cut by", "leave it out"
+    elif manifest is not None:
+        why = f"the buckets were cut by {manifest.metric.name}, for which there is no formula here"
+        fix = "bucket again by a metric of the toolkit"
+    raise InputError(
+        f"there is no difficulty to order the rows by: {why}",
+        where="--order",
+        expected="the metric that the buckets were cut by",
+        fix=f"{fix}, or leave out --order",
+    )
 
 
 def _check_outputs(
-    options: PreprocessOptions, sets: Mapping[str, Sequence[int]], ours: Sequence[str]
+    options: PreprocessOptions,
+    output: AnyPath,
+    sets: Mapping[str, Sequence[int]],
+    previous: PreprocessingManifest | None,
 ) -> None:
-    output = options.output
-    if output.resolve() == options.input.resolve():
-        raise InputError(
-            "the output directory is the input directory",
-            where=options.output_dir,
-            expected="another directory: both have rejected lines of their own",
-            fix="choose another -o",
-        )
     wanted = [set_file(name, split) for name in sets for split in SPLITS]
+    for place in {output: None, **{(output / file).parent: None for file in wanted}}:
+        if place.resolve() == options.input.resolve():
+            raise InputError(
+                "the output directory is the input directory",
+                where=str(place),
+                expected="another directory: both have rejected lines of their own",
+                fix="choose another -o",
+            )
+    ours = previous.files() if previous else []
     check_targets(output, wanted, ours, BucketingManifest.file_name)
 
 

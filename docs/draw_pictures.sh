@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Draws the pictures that DIFFICULTY.md shows, with the commands that it shows.
+# Draws the pictures that README.md and DIFFICULTY.md show, with the commands that they show.
 # usage: docs/draw_pictures.sh [DIR]     (default: docs/pictures)
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -14,5 +14,6 @@ draw() { # NAME FLAGS...
     echo "drew $pictures/$1.png"
 }
 
+draw mean_reward
 draw success_rate -m success_rate
 draw apart -m success_rate --solved-unsolved

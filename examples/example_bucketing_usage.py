@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 """The toolkit from Python: what the two scripts do, one rollout's metrics, a metric of one's own.
 
-Each part can be run alone: `python examples/example_bucketing_usage.py metrics`. Without a name
-all parts run. They read ./rollouts (`python examples/generate_rollouts.py` makes some) and write
-below ./example_output.
+Each part can be run alone. Without a name all parts run. They read ./rollouts
+(`python examples/generate_rollouts.py` makes some) and write below ./example_output.
 """
 
 from __future__ import annotations
@@ -11,7 +10,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pandas as pd
@@ -20,8 +21,21 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import curriculum
-from curriculum import BucketOptions, Metric, MetricParameters, PreprocessOptions, Scores
+from curriculum import (
+    BucketOptions,
+    InputError,
+    Metric,
+    MetricParameters,
+    PreprocessOptions,
+    Scores,
+    UsageError,
+)
+from curriculum.cli import run
 
+EPILOG = """examples:
+  python examples/example_bucketing_usage.py
+  python examples/example_bucketing_usage.py metrics own_metric
+"""
 ROLLOUTS = "rollouts"
 OUTPUT = Path("example_output")
 
@@ -100,18 +114,53 @@ PARTS: dict[str, Callable[[], None]] = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that raises UsageError where flags are wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        raise UsageError(message, fix=f"{self.prog} --help lists the flags")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the parts named, or all."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run the parts named, or all; the exit code."""
+    debug = "--debug" in (sys.argv if argv is None else argv)
+    return run(lambda: (run_parts(argv), []), quiet=True, debug=debug)
+
+
+def run_parts(argv: Sequence[str] | None) -> str:
+    """Run the parts named on the command line, or all. Raises InputError and UsageError."""
+    parser = Parser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )  # fmt: skip
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
     names = parser.parse_args(argv).parts or list(PARTS)
-    unknown = set(names) - set(PARTS)
-    if unknown:
-        parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    for name in names:
+        check_part(name)
     for name in names:
         print(f"\n{name}: {(PARTS[name].__doc__ or '').splitlines()[0]}")
         PARTS[name]()
-    return 0
+    return ""
+
+
+def check_part(name: str) -> None:
+    """Raise UsageError for a part that is not there, and InputError if its rollouts are not."""
+    if name not in PARTS:
+        close = get_close_matches(name, PARTS, 1)
+        raise UsageError(
+            f"there is no part {name!r}",
+            expected="one of " + ", ".join(PARTS),
+            fix=f"did you mean {close[0]}?" if close else "choose one of them",
+        )
+    if name != "metrics" and not Path(ROLLOUTS).is_dir():
+        raise InputError(
+            "this directory is not here",
+            where=f"./{ROLLOUTS}",
+            expected="rollouts in the directory that you are in",
+            fix="python examples/generate_rollouts.py makes some",
+        )
 
 
 if __name__ == "__main__":

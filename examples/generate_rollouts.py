@@ -377,8 +377,9 @@ def at_least_one(text: str) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The flags of this script."""
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )  # fmt: skip
     parser.add_argument(
         "-o", "--output-dir", type=Path, default=Path("rollouts"), metavar="DIR",
         help="where rollouts-000.jsonl and so on go; other files there stay (default: ./rollouts)",

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 import bucket_rollouts_by_difficulty
 import preprocess_bucketed_rollouts
 from tests.helpers.rollouts import Script, rollout, write_jsonl
+from tests.helpers.signals import as_in_the_foreground
 from tests.storage.object_store import Store, s3_server
 
 # The clock decides nothing, and what fails once fails again.
@@ -22,6 +23,9 @@ settings.register_profile(
     "project", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("project")
+
+# The Python that `make` used is none of the scripts' business.
+os.environ.pop("PYTHON", None)
 
 
 @pytest.fixture
@@ -32,6 +36,13 @@ def bucket(capsys: pytest.CaptureFixture[str]) -> Script:
 @pytest.fixture
 def preprocess(capsys: pytest.CaptureFixture[str]) -> Script:
     return Script(preprocess_bucketed_rollouts.main, capsys)
+
+
+@pytest.fixture
+def foreground() -> Iterator[None]:
+    """No signal that ends a run is ignored, even where the tests run in the background."""
+    with as_in_the_foreground():
+        yield
 
 
 FEW = ([1, 1], [0, 1, 1], [0, 0], [1, 0], [0, 0, 0], [1, 1, None], [None], [0.5, 0.7])

@@ -1,4 +1,4 @@
-"""Where to cut: percentiles, thresholds and tied rollouts, and what buckets are called."""
+"""Where to cut: percentiles, thresholds and tied rollouts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from curriculum.bucketers import (
     cut_at,
     cut_thresholds,
     difficulty,
-    name_buckets,
     percentile_edges,
     rank_cuts,
     split_at,
 )
-from curriculum.errors import UsageError
+from curriculum.flags import threshold as parse_threshold
+from curriculum.reports.text import threshold
 
 VALUES = st.lists(st.sampled_from([0.0, 0.125, 0.25, 0.5, 0.75, 0.875, 1.0, 2.0]), min_size=1)
 
@@ -124,60 +124,20 @@ def test_thresholds_equal_the_rule(values, thresholds, easier) -> None:
     assert found.tolist() == [len(cuts) - i if easier else i for i in intervals]
 
 
-@pytest.mark.parametrize(
-    ("n", "expected"),
-    [
-        (2, ("easy", "hard")),
-        (3, ("easy", "medium", "hard")),
-        (5, ("very_easy", "easy", "medium", "hard", "very_hard")),
-        (1, ("level_1",)),
-        (4, ("level_1", "level_2", "level_3", "level_4")),
-    ],
-)
-def test_default_names(n: int, expected: tuple[str, ...]) -> None:
-    assert name_buckets(n, None, ascending=False, higher_is_easier=True) == expected
-    assert name_buckets(n, None, ascending=True, higher_is_easier=True) == expected
-
-
-def test_many_levels_sort_by_name() -> None:
-    names = name_buckets(10, None, ascending=False, higher_is_easier=True)
-    assert names[0] == "level_01"
-    assert list(names) == sorted(names)
-
-
-def test_names_by_thresholds_ascend_with_the_metric() -> None:
-    names = ["low", "medium", "high"]
-    assert name_buckets(3, names, True, higher_is_easier=True) == ("high", "medium", "low")
-    assert name_buckets(3, names, True, higher_is_easier=False) == ("low", "medium", "high")
-
-
-@pytest.mark.parametrize(
-    ("names", "ascending", "easier", "right"),
-    [
-        (["hard", "medium", "easy"], False, True, "easy medium hard"),
-        (["easy", "medium", "hard"], True, True, "hard medium easy"),
-        (["hard", "other", "easy"], True, False, "easy other hard"),
-        (["Very-Hard", "easy", "x"], False, True, "easy Very-Hard x"),
-    ],
-)
-def test_names_against_the_direction_show_the_right_order(names, ascending, easier, right) -> None:
-    with pytest.raises(UsageError, match=f"write --bucket-names {right}"):
-        name_buckets(3, names, ascending, easier)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["", " ", ".x", "a/b", "a\\b", "a[1]", "a::b", "rejected", "Bucketing", "a\n", "x" * 300],
-)
-def test_names_that_are_no_file_names_are_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="--bucket-names"):
-        name_buckets(2, [name, "other"], False, True)
-
-
-@pytest.mark.parametrize("names", [["a", "a"], ["a", "A"], ["a"], ["a", "b", "c"]])
-def test_names_must_be_as_many_as_buckets_and_differ(names: list[str]) -> None:
-    with pytest.raises(UsageError, match="--bucket-names"):
-        name_buckets(2, names, False, True)
+@given(
+    values=st.lists(st.sampled_from([0.0, 0.125, 0.3, 0.5, 1.0]), min_size=1),
+    cuts=st.lists(
+        st.tuples(st.sampled_from([0.0, 0.125, 0.3, 0.5, 1.0]), st.booleans()), min_size=1,
+        unique=True,
+    ),
+)  # fmt: skip
+def test_a_threshold_is_closed_on_the_side_that_it_is_written(values, cuts) -> None:
+    cuts = sorted(cuts, key=lambda cut: (cut[0], not cut[1]))
+    written = [f"{value:g}{'-' * below}" for value, below in cuts]
+    found = cut_thresholds(np.array(values), list(map(parse_threshold, written)), False)
+    above = [[value >= cut if below else value > cut for cut, below in cuts] for value in values]
+    assert found.tolist() == list(map(sum, above))
+    assert [threshold(parse_threshold(text)) for text in written] == written
 
 
 def test_settling_may_take_several_sweeps() -> None:

@@ -15,6 +15,7 @@ from curriculum.errors import FinishedInterrupt
 from tests.helpers.rollouts import ROOT, Script, rollout, write_jsonl
 
 
+@pytest.mark.usefixtures("foreground")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_that_end_a_job_act_like_ctrl_c(number: signal.Signals) -> None:
     before = signal.getsignal(number)
@@ -23,6 +24,7 @@ def test_signals_that_end_a_job_act_like_ctrl_c(number: signal.Signals) -> None:
     assert signal.getsignal(number) == before
 
 
+@pytest.mark.usefixtures("foreground")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_run_that_is_ended_exits_130(number: signal.Signals) -> None:
     def action() -> tuple[str, list[str]]:
@@ -32,13 +34,30 @@ def test_run_that_is_ended_exits_130(number: signal.Signals) -> None:
     assert run(action, quiet=False, debug=False) == 130
 
 
-def test_signal_that_nohup_ignores_stays_ignored() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_that_nohup_ignores_stays_ignored(number: signal.Signals) -> None:
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         with interrupt_on_signals():
-            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(number)
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize(
+    ("started", "code"),
+    [("/env/bin/bucket_rollouts_by_difficulty", -signal.SIGINT), ("notebook.py", 7)],
+)
+@pytest.mark.usefixtures("foreground")
+def test_ctrl_c_while_modules_load_just_ends_the_installed_command(started: str, code: int) -> None:
+    probe = (
+        f"import os, signal, sys; sys.argv[0] = {started!r}\n"
+        "import bucket_rollouts_by_difficulty\n"
+        "try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "except KeyboardInterrupt: sys.exit(7)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=False)
+    assert done.returncode == code
 
 
 @pytest.mark.parametrize(
@@ -94,7 +113,7 @@ def test_streams_that_take_nothing_change_no_exit_code(
         ),
         (
             ("--engine", "ray"),
-            "--engine: Ray is not installed here, expected the extra that brings",
+            "--engine: Ray is not installed;",
         ),
     ],
 )

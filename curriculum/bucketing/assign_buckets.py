@@ -26,9 +26,10 @@ from curriculum.bucketing.scan import Scan, Scanned
 from curriculum.metrics import METRICS
 from curriculum.options import BucketOptions
 from curriculum.reading.ledger import DIFFERS, PASSED, SOLVED
-from curriculum.statistics.bins import FEW_VALUES, Bar, Bins, bars_of, choose_bins
+from curriculum.statistics.bins import FEW_VALUES, Bar, Bins, bars_of, choose_bins, main_range
+from curriculum.statistics.cuts import CutRule, Cuts, meet
 from curriculum.statistics.metric_agreement import MetricAgreement, compare
-from curriculum.statistics.uncertainty import Cuts, Uncertainty, estimate_uncertainty, meet
+from curriculum.statistics.uncertainty import Uncertainty, estimate_uncertainty
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,7 @@ def assign_buckets(options: BucketOptions, scanned: Scanned) -> BucketAssignment
     shown = difficulty(_some_values(ascending), easier)
     buckets = _cut_values(options, values, hashes, ascending)
     del ascending  # a large run is short of memory in the driver
-    apart = [scan.values[end >= 0] for scan, end in zip(scans, ends, strict=True) if len(end)]
-    of_ends = np.unique(np.concatenate([np.zeros(0), *apart]))
-    bins = choose_bins([shown, of_ends])
+    bins = _bins(shown, scans, ends)
     buckets = [_with_ends(part, end) for part, end in zip(buckets, ends, strict=True)]
     facts = [_facts(scanned, buckets, i, bins) for i in range(len(options.names))]
     cuts = _cuts(options, facts)
@@ -76,6 +75,15 @@ def _some_values(ascending: FloatArray) -> FloatArray:
         found.append(ascending[at])
         at = int(np.searchsorted(ascending, ascending[at], side="right"))
     return np.unique(np.array(found))
+
+
+def _bins(shown: FloatArray, scans: Sequence[Scan], ends: Sequence[CompactIntArray]) -> Bins:
+    """The bars of the histogram; `shown` are values of rollouts that are not at an end."""
+    apart = [scan.values[end >= 0] for scan, end in zip(scans, ends, strict=True) if len(end)]
+    of_ends = np.unique(np.concatenate([np.zeros(0), *apart]))
+    if len(shown) + len(of_ends) <= FEW_VALUES:
+        return choose_bins(shown, of_ends)
+    return choose_bins(shown, of_ends, main_range(np.concatenate([scan.values for scan in scans])))
 
 
 def _ends(options: BucketOptions, scan: Scan) -> CompactIntArray:
@@ -158,7 +166,10 @@ def _uncertainty(
     if every.min() == every.max():
         return None
     own = every[sample.positions].astype(np.int64)
-    return estimate_uncertainty(sample.scores, own, cuts, options.chosen_metric, options.parameters)
+    parts = options.cut_into if options.thresholds is None else None
+    rule = CutRule(parts, split_ties=options.ties == "split")
+    metric, parameters = options.chosen_metric, options.parameters
+    return estimate_uncertainty(sample.scores, own, cuts, metric, parameters, rule)
 
 
 def compare_metrics(options: BucketOptions, scanned: Scanned) -> list[MetricAgreement]:

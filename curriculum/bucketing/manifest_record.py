@@ -65,13 +65,13 @@ def record_bucketing(
 
 
 def _metric_record(options: BucketOptions, score_field: str) -> MetricRecord:
-    metric = options.chosen_metric
+    metric, parameters = options.chosen_metric, options.parameters
     return MetricRecord(
         metric.name,
         metric.higher_is_easier,
         score_field,
-        options.k,
-        float(options.pass_threshold),
+        parameters.k,
+        parameters.pass_threshold,
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from curriculum.arrays import CompactIntArray
-from curriculum.bucketing.refusals import how_to_fix, nothing_scored
+from curriculum.bucketing.refusals import check_dump, how_to_fix, nothing_scored
 from curriculum.bucketing.rollout_source import RolloutDump, RolloutFiles, RolloutSource
 from curriculum.bucketing.scan import Scanned, ScanTask, scan_shard
 from curriculum.dumps.detect import Dump
@@ -46,17 +46,20 @@ class BucketingRun:
 
 def open_source(run: BucketingRun, files: Sequence[InputFile], dump: Dump | None) -> RolloutSource:
     """The rollouts of the input; the lines of a dump are grouped into rollouts first. Raises
-    InputError if a dump has malformed lines that are not to be set aside."""
+    InputError if a dump has malformed lines that are not to be set aside, or no response or prompt
+    that is of use."""
     options = run.options
     if dump is None:
         reasons = run.output.scratch_directory() / "reasons" if run.set_aside else None
         return RolloutFiles(files, options.reward_field, reasons)
-    from curriculum.dumps.grouped_dump import Gatherer  # takes 30 ms, and only dumps need it
+    from curriculum.grouping.grouped_dump import Gatherer  # takes 30 ms, and only dumps need it
 
     grouped = Gatherer(dump, run.output, run.workers, run.progress, run.set_aside).run(files)
     if not run.set_aside:
-        grouped.ledger.stop_if_malformed(how_to_fix(grouped.ledger), dump.form.one_a_line)
-    return RolloutDump(grouped, options.inputs)
+        grouped.ledger.stop_if_malformed(how_to_fix(grouped.ledger, dump), dump.form.one_a_line)
+    source = RolloutDump(grouped, options.inputs)
+    check_dump(options, source)
+    return source
 
 
 def scan_rollouts(run: BucketingRun, source: RolloutSource) -> Scanned:

@@ -16,6 +16,7 @@ from curriculum.arrays import IntArray
 from curriculum.dumps.detect import Dump
 from curriculum.dumps.formats import OWN
 from curriculum.errors import plural
+from curriculum.grouping.groups import DumpNote
 from curriculum.options import DEFAULT_SCORE_FIELD
 from curriculum.output.manifests import DumpRecord
 from curriculum.output.rejected import reason_line, reason_lines
@@ -24,7 +25,7 @@ from curriculum.reading.ledger import FIRST_RECORD, Ledger
 from curriculum.storage.paths import AnyPath
 
 if TYPE_CHECKING:
-    from curriculum.dumps.grouped_dump import GroupedDump
+    from curriculum.grouping.grouped_dump import GroupedDump
 
 # Where a shard's rollouts are: the files, and each rollout's file number and line (from 1).
 RolloutLocations: TypeAlias = tuple[Sequence[str], IntArray, IntArray]
@@ -72,6 +73,7 @@ class RolloutDump:
     """A dump whose lines were grouped into rollouts, which are staged one per line.
 
     `rollout_ledger` is the ledger of the staged rollouts, `input_ledger` that of the dump's lines.
+    `notes` counts what was found while they were put together.
     """
 
     def __init__(self, grouped: GroupedDump, inputs: Sequence[str]) -> None:
@@ -86,7 +88,23 @@ class RolloutDump:
         self.input_ledger = grouped.ledger
         self.score_field = form.score if merged else DEFAULT_SCORE_FIELD
         self.score_place = f"reward[i].{form.score}" if merged else form.score
+        self.notes = grouped.notes
         self._grouped, self._inputs = grouped, inputs
+
+    @property
+    def rollouts(self) -> int:
+        """How many rollouts there are."""
+        return sum(map(len, self._grouped.sizes))
+
+    @property
+    def responses(self) -> int:
+        """How many responses the rollouts have."""
+        return sum(int(sizes.sum()) for sizes in self._grouped.sizes)
+
+    @property
+    def every_response_failed(self) -> bool:
+        """Whether no response was fit to be graded."""
+        return self.notes[DumpNote.FAILED, ""] == self.responses
 
     def label_by_input(self, counts: Counter[str]) -> Counter[str]:
         """The total for all inputs together, because a rollout may have lines in many files."""

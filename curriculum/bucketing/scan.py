@@ -7,6 +7,7 @@ Only the scores of a rollout are decoded, and only numbers are kept.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -63,19 +64,23 @@ class ScanTask:
 class Scan:
     """What the scan of a shard found.
 
-    `values`, `means` and `hashes` have one entry per scored rollout; `means` is `values` itself if
-    the metric is the mean. `sample` is a sample of the scored rollouts. `metrics` maps names to one
-    value per rollout, scored or not. `hashes` and `metrics` are empty unless requested.
+    `values`, `means`, `prompts` (hashes of the prompts) and `hashes` (of the lines) have one entry
+    per scored rollout; `means` is `values` itself if the metric is the mean. `sample` is a sample
+    of the scored rollouts. `metrics` maps names to one value per rollout, scored or not. `hashes`
+    and `metrics` are empty unless requested. `lowest` and `highest` are scores; NaN without any.
     """
 
     lines: ShardLines
     values: FloatArray
     means: FloatArray
+    prompts: HashArray
     hashes: HashArray
     sample: Sample
     metrics: dict[str, FloatArray]
     responses: int
     missing_scores: int
+    lowest: float
+    highest: float
 
     @property
     def rollout_kinds(self) -> ByteArray:
@@ -113,6 +118,7 @@ class _Scanner:
         self._kinds: list[ByteArray] = [np.zeros(0, np.uint8)]
         self._values: list[FloatArray] = []
         self._means: list[FloatArray] = []
+        self._prompts: list[HashArray] = [np.zeros(0, np.uint64)]
         self._hashes: list[int] = []
         self._metrics: list[dict[str, FloatArray]] = []
         self._keys: list[str | None] = []
@@ -121,6 +127,7 @@ class _Scanner:
         self._scored = 0
         self._next_offset = task.shard.first_offset
         self._responses = self._present = self._waiting = 0
+        self._lowest = self._highest = math.nan
 
     def add_block(self, block: Block) -> None:
         read = self._reader.read_block(block)
@@ -131,6 +138,7 @@ class _Scanner:
         self._next_offset += block.size
         self._flat.append(read.flat)
         self._counts += read.counts
+        self._prompts.append(read.prompts)
         self._keys += read.keys
         self._waiting += len(read.flat)
         if self._waiting >= SCORES_AT_ONCE:
@@ -150,6 +158,9 @@ class _Scanner:
             self._means.append(mean.values(scores, parameters)[defined])
         self._responses += self._waiting
         self._present += int(scores.offsets[-1])
+        if len(scores.values):
+            self._lowest = np.fmin(self._lowest, scores.values.min())
+            self._highest = np.fmax(self._highest, scores.values.max())
         found = np.full(len(values), TAKEN, dtype=np.uint8)
         found[scores.highest >= parameters.pass_threshold] |= PASSED
         found[scores.highest > scores.lowest] |= DIFFERS
@@ -195,6 +206,7 @@ class _Scanner:
             lines=self._recorder.result(kinds),
             values=values,
             means=np.concatenate(self._means) if self._means else values,
+            prompts=np.concatenate(self._prompts)[kinds >= TAKEN],
             hashes=hashes,
             sample=self._sample,
             metrics={
@@ -203,6 +215,8 @@ class _Scanner:
             },
             responses=self._responses,
             missing_scores=self._responses - self._present,
+            lowest=float(self._lowest),
+            highest=float(self._highest),
         )
 
     def close(self) -> None:

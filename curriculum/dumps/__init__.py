@@ -1,6 +1,5 @@
-"""Dumps that other tools write, one response a line → rollouts of our own form, one a line.
+"""Dumps that other tools write, one response a line: which format they have, and what is where.
 
-In: files of a format of the table in formats.py. Out: staged rollouts, each with all responses of
-its prompt. Promise: no value is written anew, no field is lost, and responses that disagree about
-prompt or ground truth never become one rollout.
+In: the first lines of files. Out: a row of the table of formats, and functions that read the values
+of its lines. Promise: nothing is guessed; a format is data, and what it does not say is asked for.
 """

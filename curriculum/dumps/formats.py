@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any, TypeAlias
 
 from curriculum.dumps import values
+from curriculum.dumps.batches import batch_of
 from curriculum.dumps.values import Fields, Reader, written_number
+from curriculum.reading.lines import find
+from curriculum.reading.prompts import without_answers
 
 Groups: TypeAlias = tuple[tuple[str, ...], ...]
 
@@ -20,11 +24,19 @@ EMPTY: tuple[Any, ...] = ("", [], {})  # values that identify no group
 # Kinds of malformed lines: the lines of groups whose responses disagree.
 SEVERAL_TRUTHS = "responses of one group with different ground truths"
 SEVERAL_PROMPTS = "responses of one group with different prompts"
+SEVERAL_RESPONSES = "different responses with one id"
 # Advice for one id that stands for two prompts.
 SAME_IDS = (
     "If several datasets have the same ids, bucket them apart, or name fields that tell them apart "
     "with --group-field."
 )
+
+
+class End(Enum):
+    """How a response ended that did not end by itself."""
+
+    FAILED = "failed"
+    CUT_OFF = "cut off"
 
 
 class Disagreement(Exception):
@@ -40,14 +52,16 @@ class Format:
     """One kind of dump. Places are dotted paths into a line.
 
     `marks` are the fields that every line has. The first of `groups` whose places a line has
-    identifies its group; without any, the prompt does, if `by_prompt`. The `read_…` functions turn
-    the value at a place into our form: the prompt, the response (a text or a message), and the
-    score. With `plain_scores`, a number is a score as it is. `read_group` has functions by place.
-    `failed` tells from the fields `status` of a line that its response was not finished or not
-    graded, so that its score is missing. `system` is the place of a system message to put before
-    the prompt. With `prompts_vary` a group may have several prompts; with `whole_prompts` a prompt
-    may end with the answer. `unread` says what is wrong with prompts that `read_prompt` left as
-    text, and `warning` what to know about every such dump.
+    identifies its group; without any, the prompt does, if `by_prompt`. Likewise, the first of `ids`
+    identifies the response. The `read_…` functions turn the value at a place into our form: the
+    prompt, the response (a text or a message), the score, and the tools. With `plain_scores`, a
+    number is a score as it is. `read_group` and `read_id` have functions by place.
+
+    `failed` and `cut_off` tell from the fields `status` of a line how its response ended; the
+    scores of `unscored` ends are missing. `system` is the place of a system message to put before
+    the prompt, `tools` that of the tools that the model could call. With `prompts_vary` a group may
+    have several prompts; with `templates` every prompt is the text of a chat template. `warning`
+    is what to know about every such dump.
     """
 
     name: str
@@ -58,6 +72,7 @@ class Format:
     response: str | None
     ground_truth: str | None = None
     groups: Groups = ()
+    ids: Groups = ()
     by_prompt: bool = True
     step: str | None = None
     better_score: str | None = None  # used instead of `score` if all responses have it
@@ -66,12 +81,16 @@ class Format:
     read_score: Reader | None = None
     plain_scores: bool = True
     read_group: Mapping[str, Reader] = field(default_factory=dict)
+    read_id: Mapping[str, Reader] = field(default_factory=dict)
     failed: Callable[[Fields], bool] | None = None
+    cut_off: Callable[[Fields], bool] | None = None
+    unscored: frozenset[End] = frozenset({End.FAILED})
     status: tuple[str, ...] = ()
     system: str | None = None
-    whole_prompts: bool = False
+    tools: str | None = None
+    read_tools: Reader | None = None
     prompts_vary: bool = False
-    unread: str | None = None
+    templates: bool = False
     warning: str | None = None
 
     @property
@@ -111,6 +130,7 @@ class Steps:
 
 OWN = "rollouts"
 CUSTOM = "custom"
+BATCH = "batch"
 
 _VERL = Format(
     name="verl",
@@ -122,12 +142,12 @@ _VERL = Format(
     response="output",
     ground_truth="gts",
     groups=(("uid", "step"), ("uid",), ("step", "input")),
+    ids=(("uid",), ("request_id",)),
     step="step",
-    read_prompt=values.template_prompt,
     read_score=values.written_number,
     read_group={"uid": values.group_of_uid},
-    unread="are decoded chat templates of a form that is not known, so verl will put a template "
-    "around them once more",
+    read_id={"uid": values.response_of_uid},
+    templates=True,
     warning="with algorithm.filter_groups it has none of the prompts that were always or never "
     "solved, and missing is not hard",
 )
@@ -154,7 +174,9 @@ FORMATS: dict[str, Format] = {
             groups=(("example_id",),),
             read_response=values.last_answer,
             failed=values.verifiers_failed,
+            cut_off=values.says_cut_off,
             status=("error", "is_completed", "is_truncated"),
+            tools="tool_defs",
         ),
         Format(
             name="traces",
@@ -164,11 +186,15 @@ FORMATS: dict[str, Format] = {
             prompt="task.data.prompt",
             response="traces",
             groups=(("task.key",), ("task.hash",), ("group.id",)),
+            ids=(("id",),),
             read_response=values.trace_text,
             read_score=values.trace_score,
             plain_scores=False,
             failed=values.trace_failed,
+            cut_off=values.trace_cut_off,
             status=("ok", "errors", "traces"),
+            tools="traces",
+            read_tools=values.trace_tools,
             warning="prime-rl's effective/ has only the groups that its filter left, without "
             "those that were always or never solved: take all/, for missing is not hard",
         ),
@@ -180,11 +206,17 @@ FORMATS: dict[str, Format] = {
             prompt="responses_create_params.input",
             response="response.output",
             groups=(("_ng_task_index", "agent_ref"), ("_ng_task_index",)),
+            ids=(
+                ("_ng_task_index", "agent_ref", "_ng_rollout_index"),
+                ("_ng_task_index", "_ng_rollout_index"),
+            ),
             read_prompt=values.input_messages,
             read_response=values.output_text,
             failed=values.nemo_gym_failed,
+            cut_off=values.nemo_gym_cut_off,
             status=("response",),
             system="responses_create_params.instructions",
+            tools="responses_create_params.tools",
             prompts_vary=True,  # an environment may deal new cards
         ),
         Format(
@@ -195,6 +227,7 @@ FORMATS: dict[str, Format] = {
             prompt="prompt",
             response="completion",
             groups=(("task_id", "head_version"), ("task_id",)),
+            ids=(("task_id", "head_version", "sample_idx"), ("task_id", "sample_idx")),
             step="head_version",
         ),
         Format(
@@ -217,14 +250,18 @@ FORMATS: dict[str, Format] = {
             ground_truth="ground_truth",
             step="step",
             read_response=values.last_answer,
-            whole_prompts=True,
+            cut_off=values.says_cut_off,
+            status=("finish_reason", "is_truncated"),
         ),
     )
 }
 
 
 def fitting(line: Fields) -> tuple[str, ...]:
-    """The formats that a line fits, without those that another of them refines."""
+    """The formats that a line fits, without those that another of them refines; BATCH for a line
+    that holds a batch of responses, which is no format."""
+    if batch_of(line):
+        return (BATCH,)
     own = (OWN,) if isinstance(line.get("reward"), list) else ()
     fit = [form for form in FORMATS.values() if form.marks and form.marks <= line.keys()]
     return own + tuple(f.name for f in fit if not any(f.marks < other.marks for other in fit))
@@ -238,7 +275,7 @@ def adapt(form: Format, places: dict[str, Any]) -> Format:
         if form.name != CUSTOM and places[role] not in (getattr(form, role), form.better_score):
             changed[f"read_{role}"] = None  # it was for the old place
             if role == "prompt":
-                changed |= {"unread": None, "system": None}
+                changed |= {"templates": False, "system": None}
     if "score" in places:
         changed["better_score"] = None
     if "prompt" in places:
@@ -274,15 +311,24 @@ def own_form(score_field: str) -> Format:
 
 
 def read_group(form: Format, place: str, column: list[Any]) -> list[Any]:
-    """The parts of the values at a place that identify groups."""
+    """The parts of the values at a place that identify groups: of a prompt, what is asked."""
+    if place == form.prompt:
+        return [v if isinstance(v, str) else without_answers(v) for v in column]
     return list(map(form.read_group[place], column)) if place in form.read_group else column
 
 
-def score_of(form: Format, line: Fields) -> Any:
-    """The score of a line; None if it is missing or the response failed."""
+def end_of(form: Format, line: Fields) -> End | None:
+    """How the response of a line ended; None if by itself, or if nothing says so."""
     if form.failed and form.failed(line):
+        return End.FAILED
+    return End.CUT_OFF if form.cut_off and form.cut_off(line) else None
+
+
+def score_of(form: Format, line: Fields, end: End | None) -> Any:
+    """The score of a line whose response ended so; None if it is missing or does not count."""
+    if end in form.unscored:
         return None
-    score = values.find(line, form.score)
+    score = find(line, form.score)
     if score is None or form.read_score is None or (form.plain_scores and values.is_number(score)):
         return score
     return form.read_score(score)

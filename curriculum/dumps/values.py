@@ -9,17 +9,10 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
-from curriculum.reading.lines import Malformed, describe
+from curriculum.reading.lines import Malformed, describe, find
 
 Fields: TypeAlias = dict[str, Any]  # a decoded line
 Reader: TypeAlias = Callable[[Any], Any]
-
-
-def find(line: Any, place: str) -> Any:
-    """The value at a dotted path; None where any part of it is absent."""
-    for name in place.split("."):
-        line = line.get(name) if isinstance(line, dict) else None
-    return line
 
 
 def within(value: Any, place: str) -> Any:
@@ -38,37 +31,22 @@ def tops(places: Iterable[str | None]) -> tuple[str, ...]:
     return tuple({top(place): None for place in places if place})
 
 
-# What follows the prompt in the chat template of Qwen and others. verl's dumps hold it without the
-# special tokens.
-_ANSWER = "\nassistant\n"
-_THINKING = ("<think>\n\n</think>\n\n", "<think>\n")
-
-
-def template_prompt(text: Any) -> Any:
-    """The messages of a decoded one-turn chat template; anything else stays unchanged."""
-    if not isinstance(text, str):
-        return text
-    asked = text
-    for thinking in _THINKING:
-        asked = asked.removesuffix(thinking)
-    system, user, content = asked.removesuffix(_ANSWER).partition("user\n")
-    if system.startswith("system\n"):
-        system, user, content = asked.removesuffix(_ANSWER).partition("\nuser\n")
-    if not (user and asked.endswith(_ANSWER)) or _ANSWER in content or "\nuser\n" in content:
-        return text
-    if not system:
-        return [{"role": "user", "content": content}]
-    if not system.startswith("system\n") or _ANSWER in system:
-        return text
-    return [
-        {"role": "system", "content": system.removeprefix("system\n")},
-        {"role": "user", "content": content},
-    ]
+# verl's own uid: that of the prompt in a step, the number of the sample, and that of its turn.
+_VERL_UID = re.compile(
+    r"([0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})_[0-9]+_[0-9]+"
+)
 
 
 def group_of_uid(uid: Any) -> Any:
-    """The group in verl's uid, without the sample and the turn: `7f3c` for `7f3c_3_0`."""
-    return uid.rsplit("_", 2)[0] if isinstance(uid, str) else uid
+    """The group in a uid of verl's own form, `<uuid4>_<sample>_<turn>`: its uuid4. Any other uid,
+    such as the id of a data set, stays as it is."""
+    found = _VERL_UID.fullmatch(uid) if isinstance(uid, str) else None
+    return found[1] if found else uid
+
+
+def response_of_uid(uid: Any) -> Any:
+    """A uid of verl's own form, which no other response has; None for any other uid."""
+    return uid if isinstance(uid, str) and _VERL_UID.fullmatch(uid) else None
 
 
 def written_number(text: Any) -> Any:
@@ -93,11 +71,6 @@ def last_answer(completion: Any) -> Any:
         return None
     text = _joined(answers[-1].get("content"))
     return answers[-1] | {"content": text if isinstance(text, str) else None}
-
-
-def ends_with_answer(prompt: Any) -> bool:
-    """Whether a prompt is a list of messages that ends with an assistant turn."""
-    return isinstance(prompt, list) and bool(prompt) and find(prompt[-1], "role") == "assistant"
 
 
 def input_messages(given: Any) -> Any:
@@ -176,8 +149,12 @@ def is_number(value: Any) -> bool:
 
 def verifiers_failed(line: Fields) -> bool:
     """Whether verifiers' response has an error or was not completed."""
-    unfinished = line.get("is_completed") is False or line.get("is_truncated") is True
-    return bool(line.get("error")) or unfinished
+    return bool(line.get("error")) or line.get("is_completed") is False
+
+
+def says_cut_off(line: Fields) -> bool:
+    """Whether a line says that its response was cut off, as verifiers and vLLM do."""
+    return line.get("is_truncated") is True or line.get("finish_reason") == "length"
 
 
 def trace_failed(line: Fields) -> bool:
@@ -189,11 +166,42 @@ def trace_failed(line: Fields) -> bool:
     )
 
 
+# What stops a trace short: `Trace.is_truncated` in verifiers/v1/trace.py, which it does not write.
+_LIMITS = ("max_turns", "max_input_tokens", "max_output_tokens", "max_total_tokens",
+           "context_length")  # fmt: skip
+
+
+def trace_cut_off(line: Fields) -> bool:
+    """Whether a trace stopped at a limit, or its last call without an error did."""
+    trace = trained_trace(line.get("traces"))
+    calls = trace.get("calls")
+    done = [
+        call
+        for call in (calls if isinstance(calls, list) else [])
+        if isinstance(call, dict) and call.get("error") is None
+    ]
+    return trace.get("stop_condition") in _LIMITS or (bool(done) and says_cut_off(done[-1]))
+
+
+def trace_tools(traces: Any) -> Any:
+    """The tools that the agent of a trace had."""
+    return trained_trace(traces).get("tools")
+
+
 def nemo_gym_failed(line: Fields) -> bool:
-    """Whether NeMo-Gym's response is absent, has an error, or was cut off."""
+    """Whether NeMo-Gym's response is absent, has an error, or was stopped by a content filter."""
     response = line.get("response")
     if not isinstance(response, dict):
         return True
-    cut_off = response.get("incomplete_details") is not None
-    unfinished = response.get("status") in ("failed", "incomplete", "cancelled")
-    return bool(response.get("error")) or cut_off or unfinished
+    details = response.get("incomplete_details")
+    filtered = details is not None and find(details, "reason") == "content_filter"
+    return bool(response.get("error")) or filtered or response.get("status") in _FAILED
+
+
+_FAILED = ("failed", "cancelled")
+
+
+def nemo_gym_cut_off(line: Fields) -> bool:
+    """Whether NeMo-Gym's response, which has not failed, was cut off."""
+    response = line["response"]
+    return response.get("incomplete_details") is not None or response.get("status") == "incomplete"

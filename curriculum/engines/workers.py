@@ -16,7 +16,8 @@ from typing import TypeVar
 
 from curriculum.engines.processes import Processes
 from curriculum.engines.ray_cluster import RayCluster
-from curriculum.errors import UsageError
+from curriculum.errors import UsageError, check_choice
+from curriculum.packages import how_to_install
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -98,19 +99,12 @@ def _run(function: Callable[[Task], Result], task: Task) -> Result:
 
 def check_engine(engine: str, address: str | None) -> None:
     """Raise UsageError unless this engine can be used here, with this address."""
-    if engine not in ENGINES:
-        raise UsageError(
-            f"there is no {engine!r}",
-            where="--engine",
-            expected="one of " + ", ".join(ENGINES),
-            fix="choose one of them",
-        )
+    check_choice("--engine", engine, ENGINES)
     if engine == "ray" and find_spec("ray") is None:
         raise UsageError(
-            "Ray is not installed here",
+            "Ray is not installed",
             where="--engine",
-            expected="the extra that brings it",
-            fix="pip install 'rollout-curriculum[ray]', or in a clone pip install -e '.[ray]'",
+            fix=how_to_install(["ray"], extra="ray"),
         )
     if address is not None and "://" in address:
         raise UsageError(

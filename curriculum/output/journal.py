@@ -17,7 +17,7 @@ import msgspec
 
 from curriculum.errors import InputError
 from curriculum.output.lock import LOCK, DirectoryLock, refuse_if_held
-from curriculum.output.manifests import REJECTED, is_inside
+from curriculum.output.manifests import CUMULATIVE, MANIFESTS, REJECTED, is_inside
 from curriculum.storage.paths import AnyPath, StorePath, move, names_in, remove_tree
 from curriculum.storage.requests import each
 
@@ -27,8 +27,8 @@ _STAGING_NAME = re.compile(rf"{re.escape(STAGING)}-[a-z0-9_]{{8}}$")  # as mkdte
 
 
 class Journal(msgspec.Struct, frozen=True):
-    """The steps of a commit: remove the files in `remove`, then move `files` out of `staging`, in
-    order, the manifest last. All names are relative to the output directory. With `sync` each step
+    """The steps of a commit: remove the files in `remove`, then move `files` out of `staging`, the
+    manifests last, in order. All names are relative to the output directory. With `sync` each step
     is on the disk before the next one begins."""
 
     staging: str
@@ -58,8 +58,7 @@ class Journal(msgspec.Struct, frozen=True):
         remove_tree(directory / self.staging)
 
     def _move(self, directory: AnyPath) -> None:
-        staging, rejected = directory / self.staging, directory / REJECTED
-        in_store = isinstance(directory, StorePath)
+        staging, in_store = directory / self.staging, isinstance(directory, StorePath)
         if self.sync:
             sync([directory])
         staged, there = files_in(staging), files_in(directory)
@@ -67,25 +66,27 @@ class Journal(msgspec.Struct, frozen=True):
         for name in self.files:
             if name not in staged and name not in there:
                 raise _gone(directory, name)
-        *others, manifest = self.files
-        # A store has no locks: another run may finish this commit and remove the staged manifest.
-        record = (staging / manifest).read_bytes() if in_store and manifest in staged else None
-        if manifest in staged:  # a manifest may exist only once all files are in place
-            (directory / manifest).unlink(missing_ok=True)
+        manifests = [name for name in waiting if PurePosixPath(name).name in MANIFESTS]
+        moved = [name for name in waiting if name not in manifests]
+        # A store has no locks: another run may finish this commit and remove a staged manifest.
+        records = {name: (staging / name).read_bytes() for name in manifests if in_store}
+        for name in manifests:  # a manifest may exist only once all files are in place
+            (directory / name).unlink(missing_ok=True)
         list(each(lambda name: (directory / name).unlink(missing_ok=True), self.remove, in_store))
-        if any(map(_is_rejected, waiting)):
-            rejected.mkdir(exist_ok=True)
-        moved = [name for name in others if name in staged]
+        for inner in _directories(waiting):
+            (directory / inner).mkdir(parents=True, exist_ok=True)
         list(each(partial(_move, staging, directory), moved, in_store))
-        if record is not None:
-            (directory / manifest).write_bytes(record)
-        elif manifest in staged:
-            move(staging / manifest, directory / manifest)
-        if any(map(_is_rejected, self.remove)):  # otherwise it is the user's own
+        for name in manifests:
+            if name in records:
+                (directory / name).write_bytes(records[name])
+            else:
+                move(staging / name, directory / name)
+        for inner in _directories(self.remove):  # others are the user's own
             with contextlib.suppress(OSError):  # other files are in it
-                rejected.rmdir()
+                (directory / inner).rmdir()
         if self.sync:
-            sync(path for path in (rejected, directory) if path.is_dir())
+            inside = [directory / inner for inner in _directories((*self.files, *self.remove))]
+            sync(path for path in (*inside, directory) if path.is_dir())
 
 
 def _move(staging: AnyPath, directory: AnyPath, name: str) -> None:
@@ -97,9 +98,12 @@ def _move(staging: AnyPath, directory: AnyPath, name: str) -> None:
 
 
 def files_in(directory: AnyPath) -> set[str]:
-    """The names in a directory and in its `rejected/`, written as in a journal."""
-    rejected = {f"{REJECTED}/{name}" for name in names_in(directory / REJECTED)}
-    return names_in(directory) | rejected
+    """The names in a directory and in those below it that runs write to, as in a journal."""
+    found = names_in(directory)
+    for inner in (REJECTED, CUMULATIVE):
+        if inner in found:
+            found |= {f"{inner}/{name}" for name in names_in(directory / inner)}
+    return found
 
 
 def is_journaled(directory: AnyPath, staging: str) -> bool:
@@ -195,8 +199,10 @@ def stagings(directory: AnyPath) -> list[AnyPath]:
     return [directory / name for name in sorted(names_in(directory)) if _STAGING_NAME.match(name)]
 
 
-def _is_rejected(name: str) -> bool:
-    return PurePosixPath(name).parent.name == REJECTED
+def _directories(names: Iterable[str]) -> list[str]:
+    """The directories of these files below the output directory, the deepest first."""
+    found = {str(PurePosixPath(name).parent) for name in names} - {"."}
+    return sorted(found, key=lambda inner: (-inner.count("/"), inner))
 
 
 def _gone(directory: AnyPath, name: str) -> InputError:
@@ -221,9 +227,8 @@ def _load(path: AnyPath) -> Journal:
     try:
         journal = msgspec.json.decode(path.read_bytes(), type=Journal)
         names = (*journal.files, *journal.remove, journal.staging)
-        if not all(map(is_inside, names)) or not (
-            journal.files and journal.staging.startswith(STAGING)
-        ):
+        inside = (is_inside(name.removeprefix(f"{CUMULATIVE}/")) for name in names)
+        if not all(inside) or not (journal.files and journal.staging.startswith(STAGING)):
             raise ValueError("it names files elsewhere")
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise InputError(

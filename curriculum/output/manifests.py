@@ -22,6 +22,7 @@ UNSCORED_FILE = f"{REJECTED}/unscored.jsonl"
 MALFORMED_FILE = f"{REJECTED}/malformed.jsonl"
 REASONS_FILE = f"{REJECTED}/reasons.jsonl"
 REJECTED_FILES = (UNSCORED_FILE, MALFORMED_FILE, REASONS_FILE)
+CUMULATIVE = "cumulative"  # the directory of cumulative sets, which has a manifest of its own
 
 
 _PART = re.compile(r"-\d{5,}-of-\d{5,}\.(?=[^./]+$)")
@@ -94,10 +95,12 @@ class DumpRecord(msgspec.Struct, frozen=True):
     """A dump whose lines were grouped into rollouts: its format, and the field of its scores.
 
     Counted in lines: `better_scores`, lines with a better score that is not used because others
-    lack it; `grouped_by`, by the fields that grouped them; `skipped`, because of their step.
-    Counted in rollouts: those with a single line, with lines from several files, with responses to
-    several prompts, and with a prompt that could not be split into messages. `lines_per_rollout`
-    is the least and the most, `steps` the first and the last.
+    lack it; `grouped_by`, by the fields that grouped them; `skipped`, because of their step;
+    `repeated`, lines that repeat a response and are left out.
+    Counted in rollouts: those with a single line, and with lines from several files.
+    `lines_per_rollout` is the least and the most, without repeats, `steps` the first and the last.
+    `truncated` says what became of the scores of responses that were cut off,
+    and `notes` counts what else was found, by its name.
     """
 
     format: str
@@ -108,14 +111,20 @@ class DumpRecord(msgspec.Struct, frozen=True):
     lines_per_rollout: tuple[int, int]
     single_lines: int
     several_files: int
-    several_prompts: int
-    unread_prompts: int
     steps: tuple[float, float] | None
+    repeated: int = 0
+    truncated: str = "graded"
+    notes: dict[str, int] = {}
 
     @property
     def lines(self) -> int:
         """How many lines were grouped into rollouts."""
         return sum(self.grouped_by.values())
+
+    @property
+    def responses(self) -> int:
+        """How many of these lines count."""
+        return self.lines - self.repeated
 
 
 class BucketingManifest(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -176,7 +185,7 @@ class SetRecord(msgspec.Struct, frozen=True):
 
 
 class PreprocessingManifest(msgspec.Struct, frozen=True):
-    """`preprocessing.json`: one entry per set in its directory."""
+    """`preprocessing.json`: one entry per set in its directory, subdirectories not included."""
 
     file_name: ClassVar[str] = "preprocessing.json"
     version: str
@@ -189,9 +198,12 @@ class PreprocessingManifest(msgspec.Struct, frozen=True):
         return [*sets, *self.rejected]
 
 
+MANIFESTS = (BucketingManifest.file_name, PreprocessingManifest.file_name)
+
+
 def cumulative_name(last: int) -> str:
-    """The name of the set of stages 1 to `last`."""
-    return f"stage1_{'and' if last == 2 else 'to'}_{last}"
+    """The name of the set of stages 1 to `last`: its path in the output directory."""
+    return f"{CUMULATIVE}/stage1_{'and' if last == 2 else 'to'}_{last}"
 
 
 def is_cumulative(name: str) -> bool:
@@ -216,7 +228,7 @@ def load_manifest(directory: AnyPath, kind: type[Manifest]) -> Manifest | None:
         manifest = msgspec.json.decode(path.read_bytes(), type=kind)
         if not all(map(is_inside, manifest.files())):
             raise ValueError("it names files elsewhere")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise InputError(
@@ -229,11 +241,11 @@ def load_manifest(directory: AnyPath, kind: type[Manifest]) -> Manifest | None:
 
 
 def read_manifests(directory: AnyPath) -> list[bytes]:
-    """The bytes of the manifests in a directory."""
+    """The bytes of the manifests in a directory and in its `cumulative/`."""
     found = []
-    for kind in (BucketingManifest, PreprocessingManifest):
-        with suppress(FileNotFoundError):
-            found.append((directory / kind.file_name).read_bytes())
+    for name in (*MANIFESTS, f"{CUMULATIVE}/{PreprocessingManifest.file_name}"):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found.append((directory / name).read_bytes())
     return found
 
 

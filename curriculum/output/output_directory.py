@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from curriculum.engines.signals import delay_signals
-from curriculum.errors import FinishedInterrupt, InputError
+from curriculum.errors import FinishedInterrupt, InputError, InternalError
 from curriculum.output.journal import (
     JOURNAL,
     STAGING,
@@ -28,6 +28,7 @@ from curriculum.output.journal import (
 )
 from curriculum.output.lock import DirectoryLock
 from curriculum.output.manifests import (
+    REJECTED,
     REJECTED_FILES,
     BucketingManifest,
     PreprocessingManifest,
@@ -38,8 +39,9 @@ from curriculum.output.manifests import (
 from curriculum.storage.paths import AnyPath, StorePath, check_bucket, make_directory, remove_tree
 
 
-def check_writable(directory: AnyPath) -> None:
-    """Raise InputError if the directory cannot be made or written to. Makes nothing."""
+def check_writable(directory: AnyPath, flag: str = "-o") -> None:
+    """Raise InputError if the directory cannot be made or written to. Makes nothing. `flag` is what
+    names it."""
     if isinstance(directory, StorePath):
         check_bucket(directory)
         if directory.is_file():
@@ -47,7 +49,7 @@ def check_writable(directory: AnyPath) -> None:
                 "this is a file",
                 where=str(directory),
                 expected="a directory to write to",
-                fix="choose another -o",
+                fix=f"choose another {flag}",
             )
         return
     path = directory.absolute()
@@ -59,25 +61,29 @@ def check_writable(directory: AnyPath) -> None:
     else:
         return
     raise InputError(
-        found, where=str(directory), expected="a directory to write to", fix="choose another -o"
+        found,
+        where=str(directory),
+        expected="a directory to write to",
+        fix=f"choose another {flag}",
     )
 
 
 def check_targets(
-    directory: AnyPath, files: Iterable[str], ours: Iterable[str], other_manifest: str
+    directory: AnyPath, files: Sequence[str], ours: Iterable[str], other_manifest: str
 ) -> None:
     """Raise InputError unless `files` and the files of rejected lines can be written.
 
     They cannot if one of them exists and is not among `ours`, if a directory is in the way, or if
-    the directory belongs to the other script (it holds `other_manifest`).
+    a directory belongs to the other script (it holds `other_manifest`).
     """
-    if (directory / other_manifest).exists():
-        raise InputError(
-            f"this directory is the other script's: it holds {other_manifest}",
-            where=str(directory),
-            expected="a directory of its own for each script",
-            fix="choose another -o",
-        )
+    for place in {directory: None, **{(directory / name).parent: None for name in files}}:
+        if (place / other_manifest).exists():
+            raise InputError(
+                f"this directory is the other script's: it holds {other_manifest}",
+                where=str(place),
+                expected="a directory of its own for each script",
+                fix="choose another -o",
+            )
     known = set(ours)
     if isinstance(directory, StorePath):
         _check_objects(directory, {*files, *REJECTED_FILES}, known)
@@ -87,7 +93,8 @@ def check_targets(
         if path.parent != directory and (
             path.parent.is_symlink() or (os.path.lexists(path.parent) and not path.parent.is_dir())
         ):
-            raise _in_the_way(path.parent, "this is no directory, and rejected lines go there")
+            inside = "rejected lines" if path.parent.name == REJECTED else "cumulative sets"
+            raise _in_the_way(path.parent, f"this is no directory, and {inside} go there")
         if path.is_dir():
             raise _in_the_way(path, "this is a directory, and a file has to go there")
         if name not in known and os.path.lexists(path):
@@ -119,10 +126,11 @@ class OutputDirectory:
 
     A context manager. Entering it finishes or clears what a dead run left, and raises InputError if
     another run is at work. Leaving it without a commit leaves the directory as it was, and removes
-    it if this run made it. Without `sync` the commit does not wait for the disk.
+    it if this run made it. Without `sync` the commit does not wait for the disk. Without a
+    directory nothing can be committed, and temporary files go where this machine keeps such.
     """
 
-    def __init__(self, directory: AnyPath, sync: bool = True) -> None:
+    def __init__(self, directory: AnyPath | None, sync: bool = True) -> None:
         self._directory = directory
         self._sync = sync
         self._staging: AnyPath | None = None
@@ -136,7 +144,9 @@ class OutputDirectory:
     def __enter__(self) -> OutputDirectory:
         directory = self._directory
         with ExitStack() as stack:
-            if isinstance(directory, StorePath):
+            if directory is None:
+                stack.callback(self._remove_staging)
+            elif isinstance(directory, StorePath):
                 recover(directory)
                 stack.callback(self._remove_staging)
                 self._look(directory)
@@ -180,8 +190,9 @@ class OutputDirectory:
 
     def _remove_staging(self) -> None:
         # Once our journal is written it needs the staged files, whatever went wrong since.
-        staging = self._staging
-        if staging and not (self._begun and is_journaled(self._directory, staging.name)):
+        staging, directory = self._staging, self._directory
+        journaled = self._begun and directory and staging and is_journaled(directory, staging.name)
+        if staging and not journaled:
             remove_tree(staging)
 
     def _remove_made(self) -> None:
@@ -226,14 +237,23 @@ class OutputDirectory:
         return tuple(name for name in self._staged if whole_name(name) in REJECTED_FILES)
 
     def commit(
-        self, manifest: BucketingManifest | PreprocessingManifest, old: Iterable[str]
+        self,
+        manifest: BucketingManifest | PreprocessingManifest,
+        old: Iterable[str],
+        inner: Mapping[str, PreprocessingManifest] | None = None,
     ) -> None:
         """Remove the `old` files that were not written again, then move the staged files into
-        place, the manifest last.
+        place, the manifest last; before it the `inner` manifests, by the name of their directory
+        in this one.
 
         A signal that arrives meanwhile is handled afterwards. Raises InputError if the disk
         refuses halfway; the next run that opens the directory then finishes the commit.
         """
+        directory = self._directory
+        if directory is None:
+            raise InternalError("there is no directory to commit to")
+        for name, record in (inner or {}).items():
+            self.stage(f"{name}/{record.file_name}").write_bytes(encode_manifest(record))
         self.stage(manifest.file_name).write_bytes(encode_manifest(manifest))
         staging = self._staging_directory()
         if self._sync:
@@ -241,12 +261,12 @@ class OutputDirectory:
             sync({(staging / name).parent for name in self._staged})
         removed = tuple(sorted(set(old).difference(self._staged)))
         journal = Journal(staging.name, tuple(self._staged), removed, self._sync)
-        if isinstance(self._directory, StorePath):
-            self._check_alone(self._directory)
+        if isinstance(directory, StorePath):
+            self._check_alone(directory)
         with delay_signals():
             self._begun = True
-            journal.begin(self._directory)
-            journal.finish(self._directory)
+            journal.begin(directory)
+            journal.finish(directory)
             self._committed = True
 
     def _check_alone(self, directory: StorePath) -> None:

@@ -19,13 +19,14 @@ _LOOKED_AT = 1 << 16  # bytes searched for our name, at either end of a file
 _STARTS = {".parquet": b"PAR1", ".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 
 
-def check_report_file(flag: str, path: AnyPath, output: AnyPath) -> None:
+def check_report_file(flag: str, path: AnyPath, output: AnyPath | None) -> None:
     """Raise InputError unless the file can be written. It must not replace a file that the toolkit
     did not write, nor one that the run writes to `output`."""
-    check_writable(path.parent)
+    check_writable(path.parent, f"{flag} file")
+    rejected = output and (output / REJECTED).resolve()
     if path.is_dir():
         found = "this is a directory"
-    elif path.name.startswith(HIDDEN) or path.parent.resolve() == (output / REJECTED).resolve():
+    elif path.name.startswith(HIDDEN) or path.parent.resolve() == rejected:
         found = "the toolkit has files of its own there"
     elif path.exists() and not (path.is_file() and _is_ours(path)):
         found = "this file is there already, and no such flag wrote it"

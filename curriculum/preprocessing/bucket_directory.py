@@ -6,8 +6,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from curriculum.bucketers import name_problem, vocabulary_rank
-from curriculum.errors import InputError
+from curriculum.advice.buckets import bucket_options, check_bucketed, not_a_directory
+from curriculum.advice.commands import command, one_line
+from curriculum.bucket_names import difficulty_rank, guess_order, name_problem, value_rank
+from curriculum.errors import InputError, did_you_mean
+from curriculum.options import PreprocessOptions
 from curriculum.output.manifests import (
     BucketingManifest,
     encode_manifest,
@@ -15,7 +18,8 @@ from curriculum.output.manifests import (
     part_names,
     whole_name,
 )
-from curriculum.reading.input_files import InputFile, find_each
+from curriculum.reading.find_files import OtherInput, find_each
+from curriculum.reading.input_files import InputFile
 from curriculum.storage.paths import AnyPath, StorePath, names_in
 
 SUFFIX = ".jsonl"
@@ -45,9 +49,16 @@ class BucketDirectory:
                     f"there is no bucket {name!r}",
                     where=str(self.path),
                     expected="one of " + ", ".join(self.names),
-                    fix="name buckets that are there with --buckets",
+                    fix=self._meant(name) or "name buckets that are there with --buckets",
                 )
         return [i for i, name in enumerate(self.names) if names is None or name in names]
+
+    def _meant(self, name: str) -> str:
+        """What was probably meant by a name that no bucket has, as a question; else nothing."""
+        several = [part.strip() for part in name.split(",") if part.strip()]
+        if len(several) > 1 and set(several) <= set(self.names):
+            return f"did you mean --buckets {' '.join(several)}, with spaces between the names?"
+        return did_you_mean(name, self.names)
 
     def bytes(self, buckets: Sequence[int] | None = None) -> int:
         """The size of these buckets (None: of all)."""
@@ -65,16 +76,12 @@ class BucketDirectory:
             )
 
 
-def open_bucket_directory(path: AnyPath) -> BucketDirectory:
-    """Find the buckets of a directory. Raises InputError if there are none, or if a file is missing
-    or misnamed."""
+def open_bucket_directory(options: PreprocessOptions) -> BucketDirectory:
+    """Find the buckets of the input directory. Raises InputError if there are none, or if a file is
+    missing or misnamed."""
+    path = options.input
     if not path.is_dir():
-        raise InputError(
-            "no such directory" if not path.exists() else "this is not a directory",
-            where=str(path),
-            expected="the output directory of bucket_rollouts_by_difficulty.py",
-            fix="check the path given with -i",
-        )
+        raise not_a_directory(options)
     manifest = load_manifest(path, BucketingManifest)
     there = sorted(
         name for name in names_in(path) if name.endswith(SUFFIX) and not name.startswith(".")
@@ -85,16 +92,30 @@ def open_bucket_directory(path: AnyPath) -> BucketDirectory:
     elif isinstance(path, StorePath):
         raise _unfinished(path)
     else:
+        check_bucketed(options, there)
         wanted = _guess_files(path, there)
-        warnings = _guessed(path, list(wanted))
+        warnings = _guessed(options, list(wanted))
     by = BucketingManifest.file_name if manifest else "another part"
     for name, names in wanted.items():
         _check_name(path, name)
         _check_there(path, names, set(there), by)
-    found = iter(find_each([path / name for names in wanted.values() for name in names]))
+    found = iter(_find_buckets([path / name for names in wanted.values() for name in names]))
     files = tuple([next(found) for _ in names] for names in wanted.values())
     state = _state(manifest, files)
     return BucketDirectory(path, manifest, state, tuple(wanted), files, tuple(warnings))
+
+
+def _find_buckets(paths: Sequence[AnyPath]) -> list[InputFile]:
+    try:
+        return find_each(paths)
+    except OtherInput as other:
+        fetch = other.kind.fix if other.kind else ""
+        raise InputError(
+            other.found,
+            where=str(other.where),
+            expected="the bucket file as it was written",
+            fix=fetch or "bring it back, or bucket again",
+        ) from other
 
 
 def _check_there(path: AnyPath, names: Sequence[str], there: set[str], by: str) -> None:
@@ -138,7 +159,7 @@ def _guess_files(path: AnyPath, there: Sequence[str]) -> dict[str, list[str]]:
                 expected="one file, or the parts of one",
                 fix="move one of them away",
             )
-    return {name: found[name] for name in sorted(found, key=_guessed_order)}
+    return {name: found[name] for name in guess_order(found)}
 
 
 def _state(manifest: BucketingManifest | None, files: Sequence[Sequence[InputFile]]) -> str:
@@ -147,23 +168,17 @@ def _state(manifest: BucketingManifest | None, files: Sequence[Sequence[InputFil
     return hashlib.blake2b(known + sizes.encode(), digest_size=8).hexdigest()
 
 
-def _guessed_order(name: str) -> tuple[bool, int, str]:
-    rank = vocabulary_rank(name)
-    return rank is None, rank or 0, name
-
-
-def _guessed(path: AnyPath, names: Sequence[str]) -> list[str]:
-    if not names:
-        raise InputError(
-            "there are no bucket files here",
-            where=str(path),
-            expected=f"{BucketingManifest.file_name} and one {SUFFIX} file per bucket",
-            fix="run bucket_rollouts_by_difficulty.py with this directory as -o first",
+def _guessed(options: PreprocessOptions, names: Sequence[str]) -> list[str]:
+    shown = " ".join(names[:10]) + (" …" if len(names) > 10 else "")
+    never = ""
+    if all(difficulty_rank(name) is None and value_rank(name) is None for name in names):
+        never = (
+            f" If these rollouts were never bucketed: {one_line(command(bucket_options(options)))}"
         )
     return [
-        f"{path} has no {BucketingManifest.file_name}: the order of the buckets, easy to hard, "
-        f"is a guess from their names ({' '.join(names)}), and difficulty_metrics.value stays "
-        "null. Bucket again if the order is wrong."
+        f"{options.input} has no {BucketingManifest.file_name}: the order of the buckets, easy to "
+        f"hard, is a guess from their names ({shown}), and difficulty_metrics.value stays null. "
+        f"Bucket again if the order is wrong.{never}"
     ]
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec.structs import replace
 
 from curriculum.arrays import HashArray, LengthArray
 from curriculum.errors import InputError
 from curriculum.options import PreprocessOptions
 from curriculum.output.manifests import (
+    CUMULATIVE,
     MovedPrompt,
     PreprocessingManifest,
     SetRecord,
     cumulative_name,
+    load_manifest,
 )
 from curriculum.preprocessing.bucket_directory import BucketDirectory
 from curriculum.preprocessing.settings import Settings
@@ -27,33 +30,32 @@ COMBINED = "combined"
 
 
 def name_sets(options: PreprocessOptions, directory: BucketDirectory) -> dict[str, list[int]]:
-    """The sets of this run by name, each with the numbers of its buckets in the directory."""
+    """The sets of this run by name, each with the numbers of its buckets in the directory. The name
+    of a cumulative set is its path: it lies in CUMULATIVE."""
     chosen = directory.choose(options.buckets)
     combined = options.output_name or COMBINED
     if options.combine:
-        _check_free(combined, directory, "--output-name", "choose another name")
+        _check_free(combined, directory)
         return {combined: chosen}
     sets = {directory.names[i]: [i] for i in chosen}
     if options.cumulative:
         for last in range(2, len(chosen) + 1):
-            name = cumulative_name(last)
-            _check_free(name, directory, "--cumulative", "bucket again with other --bucket-names")
-            sets[name] = chosen[:last]
+            sets[cumulative_name(last)] = chosen[:last]
     return sets
 
 
-def _check_free(name: str, directory: BucketDirectory, flag: str, fix: str) -> None:
+def _check_free(name: str, directory: BucketDirectory) -> None:
     if name.casefold() in map(str.casefold, directory.names):
         raise InputError(
             f"{name!r} is the name of a bucket, whose own files the combined set would replace",
-            where=flag,
+            where="--output-name",
             expected=f"none of {', '.join(directory.names)}",
-            fix=fix,
+            fix="choose another name",
         )
 
 
 def set_file(name: str, split: str) -> str:
-    """The file of one side of a set."""
+    """The file of one side of a set: its path in the output directory."""
     return f"{name}_{split}.parquet"
 
 
@@ -87,19 +89,75 @@ def record_set(
     )
 
 
+def load_sets(output: AnyPath) -> PreprocessingManifest | None:
+    """The manifests of an output directory and of its CUMULATIVE as one: names of sets and of files
+    are paths in the output directory. None without either. Raises InputError if one is not valid.
+    """
+    own = load_manifest(output, PreprocessingManifest)
+    inner = load_manifest(output / CUMULATIVE, PreprocessingManifest)
+    if inner is None:
+        return own
+    moved = _rename(inner, lambda name: f"{CUMULATIVE}/{name}")
+    if own is None:
+        return moved
+    rejected = (*own.rejected, *moved.rejected)
+    return PreprocessingManifest(own.version, {**own.sets, **moved.sets}, rejected)
+
+
+def split_sets(
+    manifest: PreprocessingManifest,
+) -> tuple[PreprocessingManifest, PreprocessingManifest]:
+    """The manifests that `load_sets` takes for one: of the output directory and of CUMULATIVE."""
+    parts = []
+    for inner in (False, True):
+        sets = {name: r for name, r in manifest.sets.items() if _is_inner(name) == inner}
+        rejected = tuple(name for name in manifest.rejected if _is_inner(name) == inner)
+        parts.append(PreprocessingManifest(manifest.version, sets, rejected))
+    own, inner_part = parts
+    return own, _rename(inner_part, lambda name: name.removeprefix(f"{CUMULATIVE}/"))
+
+
+def _is_inner(name: str) -> bool:
+    return name.startswith(f"{CUMULATIVE}/")
+
+
+def _rename(manifest: PreprocessingManifest, to: Callable[[str], str]) -> PreprocessingManifest:
+    sets = {
+        to(name): replace(record, files={s: file and to(file) for s, file in record.files.items()})
+        for name, record in manifest.sets.items()
+    }
+    return PreprocessingManifest(manifest.version, sets, tuple(map(to, manifest.rejected)))
+
+
 def add_sets(
-    output: AnyPath,
+    output: AnyPath | None,
     previous: PreprocessingManifest | None,
     records: Mapping[str, SetRecord],
     rejected: tuple[str, ...],
 ) -> PreprocessingManifest:
     """The manifest with this run's sets and those of earlier runs whose files still exist."""
+    old = previous.sets if previous else {}
     kept = {
-        name: record
-        for name, record in (previous.sets if previous else {}).items()
-        if all((output / file).exists() for file in record.written())
+        name: old[name]
+        for name in old.keys() - set(outdated_sets(previous, records))
+        if output and all((output / file).exists() for file in old[name].written())
     }
-    return PreprocessingManifest(__version__, dict(sorted({**kept, **records}.items())), rejected)
+    # Rejected lines in CUMULATIVE are those of a run with that directory as its -o.
+    others = tuple(filter(_is_inner, previous.rejected if previous else ()))
+    sets = dict(sorted({**kept, **records}.items()))
+    return PreprocessingManifest(__version__, sets, (*rejected, *others))
+
+
+def outdated_sets(
+    previous: PreprocessingManifest | None, records: Mapping[str, SetRecord]
+) -> list[str]:
+    """The cumulative sets of this run that an earlier one wrote beside the buckets' own sets."""
+    found = []
+    for name, record in (previous.sets if previous else {}).items():
+        new = records.get(f"{CUMULATIVE}/{name}")
+        if new is not None and new.buckets == record.buckets:
+            found.append(name)
+    return found
 
 
 def replaced_files(
@@ -108,8 +166,10 @@ def replaced_files(
     """The files of earlier runs that this run's sets and rejected lines replace."""
     if previous is None:
         return []
-    sets = (previous.sets[name] for name in records if name in previous.sets)
-    return [*previous.rejected, *(file for record in sets for file in record.written())]
+    names = [name for name in previous.sets if name in records]
+    sets = (previous.sets[name] for name in (*names, *outdated_sets(previous, records)))
+    rejected = (name for name in previous.rejected if not _is_inner(name))
+    return [*rejected, *(file for record in sets for file in record.written())]
 
 
 @dataclass(frozen=True)

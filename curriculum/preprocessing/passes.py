@@ -13,6 +13,7 @@ from itertools import chain
 
 import numpy as np
 
+from curriculum.advice.buckets import how_to_fix
 from curriculum.errors import InputError, InternalError
 from curriculum.filters import FILTERS
 from curriculum.options import PreprocessOptions
@@ -26,6 +27,7 @@ from curriculum.preprocessing.settings import PreprocessingRun
 from curriculum.reading.input_files import changed, cut_shards
 from curriculum.reading.ledger import BLANK, MALFORMED, NO_SCORE, TAKEN, Ledger
 from curriculum.verl.infer_schema import choose_form
+from curriculum.verl.row_batch import Topic
 from curriculum.verl.rows import RowForm
 from curriculum.verl.value_types import Conflict
 
@@ -46,10 +48,10 @@ def convert_buckets(run: PreprocessingRun) -> ConvertedBuckets:
         converted.add(shard)
         run.progress.add(task.shard.stop - task.shard.start)
     if not set_aside:
-        ledger.stop_if_malformed(
-            "fix the rollouts and bucket them again, or use --on-malformed set-aside"
-        )
+        fix = how_to_fix(run.options, chain.from_iterable(files), ledger.reason_kinds)
+        ledger.stop_if_malformed(fix)
     _check_any_score(run, converted)
+    _check_truth_field(run, converted)
     return converted
 
 
@@ -67,6 +69,22 @@ def _convert_task(run: PreprocessingRun, converted: ConvertedBuckets, number: in
         known=deepcopy(converted.shapes),
         reasons=converted.ledger.reasons[number],
         rank=run.options.order != "input",
+    )
+
+
+def _check_truth_field(run: PreprocessingRun, converted: ConvertedBuckets) -> None:
+    """Raise InputError if --ground-truth-field names a field that no rollout has."""
+    place, notes = run.options.ground_truth_field, converted.notes
+    total = converted.count(TAKEN) + converted.count(NO_SCORE)
+    if place is None or notes[Topic.NO_TRUTH, ""] < total:
+        return
+    likely = sorted({name for topic, name in notes if topic is Topic.LIKELY_TRUTH})
+    instead = f", or name another: they do have {' and '.join(likely)}" if likely else ""
+    raise InputError(
+        f"none of the {total:,} rollouts has anything in {place}",
+        where="--ground-truth-field",
+        expected="a field that holds the ground truths",
+        fix=f"leave the flag out for ground_truth and reward_model.ground_truth{instead}",
     )
 
 

@@ -110,6 +110,11 @@ class RowPlan:
             end += len(once)
         return repeated_prompts(every[:end])
 
+    def count_repeated_prompts(self) -> int:
+        """How many prompts occur in more than one rollout of the directory."""
+        parts = [part.hashes for part in self.converted.shards]
+        return len(repeated_prompts(np.concatenate([np.zeros(0, np.uint64), *parts])))
+
     def moved_prompts(self) -> tuple[MovedPrompt, ...]:
         """The prompts that the floor moved, each with its lowest row index, sorted by index."""
         left, moved = dict(self.split.moved), []

@@ -12,6 +12,7 @@ from curriculum.options import DEFAULT_SCORE_FIELD, PreprocessOptions
 from curriculum.output.manifests import BucketingManifest
 from curriculum.output.output_directory import OutputDirectory
 from curriculum.preprocessing.bucket_directory import BucketDirectory
+from curriculum.verl.line_fields import Places
 from curriculum.verl.read_rows import ReadOptions
 
 
@@ -58,6 +59,7 @@ def read_settings(options: PreprocessOptions, manifest: BucketingManifest | None
     if options.pass_threshold is not None:
         threshold = options.pass_threshold
     read = ReadOptions(
+        places=Places(options.prompt_field, options.ground_truth_field),
         score_field=field,
         best_response=options.best_response,
         ground_truth_format=options.ground_truth_format,

@@ -1,4 +1,4 @@
-"""Paths → rollout files → shards.
+"""A file of rollouts, and its shards.
 
 A shard is a byte range of one file, cut at line ends, so every line is in exactly one shard. Files
 are read with plain reads, never mapped: a file that shrinks under a map kills the process.
@@ -6,26 +6,20 @@ are read with plain reads, never mapped: a file that shrinks under a map kills t
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import errno
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import BinaryIO, cast
 
 from curriculum.errors import InputError
-from curriculum.storage.paths import AnyPath, StorePath, any_in_store, check_bucket
+from curriculum.storage.paths import AnyPath, StorePath, any_in_store
 from curriculum.storage.requests import RANGE_BYTES, ahead, each
-
-CODECS = {"": None, ".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
-SUFFIXES = tuple(stem + codec for stem in (".jsonl", ".ndjson") for codec in CODECS)
 
 SHARD_BYTES = 16 << 20
 STORE_SHARD_BYTES = 64 << 20  # a shard costs a few requests
 MOST_SHARDS = 20_000  # a shard costs the driver a millisecond or two
 _PROBE_BYTES = 1 << 16
-_BOM = b"\xef\xbb\xbf"
-_LFS_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -57,92 +51,6 @@ class Shard:
         return self.file.bom_bytes if self.file.codec else self.start
 
 
-def find_files(inputs: Mapping[str, AnyPath]) -> list[InputFile]:
-    """The rollout files named by `inputs` (directories, files, globs), sorted, each once.
-
-    `inputs` has the path of each input as the user wrote it, which is what errors show.
-
-    Directories are not searched recursively, and directories and globs skip hidden files. The name
-    of a single file must end in one of SUFFIXES. Raises InputError if a path is missing, holds no
-    rollout file, or cannot be read.
-    """
-    paths = {str(path): path for given in inputs.items() for path in _expand(*given)}
-    once: dict[AnyPath, AnyPath] = {}
-    for _, path in sorted(paths.items()):
-        once.setdefault(path.resolve(), path)
-    return find_each(list(once.values()))
-
-
-def find_each(paths: Sequence[AnyPath]) -> list[InputFile]:
-    """Call `find_file` on each path; in an object store, on many at a time."""
-    return list(each(find_file, paths, any_in_store(paths)))
-
-
-def _expand(given: str, path: AnyPath) -> Sequence[AnyPath]:
-    """The rollout files named by one input."""
-    if path.is_dir():
-        found = [entry for entry in path.iterdir() if _has_rollout_name(entry)]
-        nothing = "holds no rollout files"
-    elif path.exists() or path.is_symlink():
-        if not path.name.endswith(SUFFIXES):
-            raise InputError(
-                "this file's name does not end like a rollout file's",
-                where=given,
-                expected="one of " + ", ".join(SUFFIXES),
-                fix="rename it, or leave it out of -i",
-            )
-        return [path]
-    else:
-        found = [match for match in _glob(path) if _has_rollout_name(match)]
-        nothing = "no such file or directory, and no glob that matches rollout files"
-    if not found:
-        if isinstance(path, StorePath):
-            check_bucket(path)
-        raise InputError(
-            nothing,
-            where=given,
-            expected="files ending in " + ", ".join(SUFFIXES),
-            fix="check the path given with -i",
-        )
-    return found
-
-
-def _glob(pattern: AnyPath) -> Iterable[AnyPath]:
-    if isinstance(pattern, StorePath):
-        return pattern.glob()
-    return map(Path, glob.glob(str(pattern)))  # noqa: PTH207, Path.glob takes no absolute pattern
-
-
-def _has_rollout_name(path: AnyPath) -> bool:
-    """Whether to take a path. A broken link is taken, so that it is refused later."""
-    name = path.name
-    return name.endswith(SUFFIXES) and not name.startswith(".") and not path.is_dir()
-
-
-def find_file(path: AnyPath) -> InputFile:
-    """Look at one file. Raises InputError if it cannot be read or is a Git LFS pointer."""
-    codec = CODECS.get(path.suffix)
-    try:
-        status = path.stat()
-        path = path.as_new() if isinstance(path, StorePath) else path
-        probe = InputFile(path, status.st_size, status.st_mtime_ns, codec, 0)
-        with open_file(probe, step=len(_LFS_POINTER)) as stream:
-            head = stream.read(len(_LFS_POINTER))
-    except OSError as error:
-        raise unreadable(path, error) from error
-    if codec is not None and not status.st_size:
-        raise unreadable(path, OSError("an empty file is no compressed file"))
-    if head.startswith(_LFS_POINTER):
-        raise InputError(
-            "this is a Git LFS pointer, not the data",
-            where=path,
-            expected="JSON lines",
-            fix="fetch the file itself with `git lfs pull`",
-        )
-    bom_bytes = len(_BOM) if head.startswith(_BOM) else 0
-    return InputFile(path, status.st_size, status.st_mtime_ns, codec, bom_bytes)
-
-
 def open_file(file: InputFile, step: int = RANGE_BYTES, stop: int | None = None) -> BinaryIO:
     """Open a file. In a store it is read in ranges, the first of `step` bytes, up to `stop`."""
     path = file.path
@@ -157,13 +65,24 @@ def open_file(file: InputFile, step: int = RANGE_BYTES, stop: int | None = None)
     return cast(BinaryIO, pa.input_stream(str(path), compression=file.codec))
 
 
+_FIXES = {
+    errno.EMFILE: "raise the limit of open files (ulimit -n 65536), then run again",
+    errno.ENFILE: "close other programs: this machine has no more open files to give",
+    errno.EACCES: "allow it to be read (chmod +r), or leave it out of -i",
+    errno.ENOENT: "bring it back, or remove what points to it, then run again",
+    errno.ENOTCONN: "check the disk or mount that it is on, then run again",
+    errno.EIO: "check the disk or mount that it is on, then run again",
+    errno.ESTALE: "check the disk or mount that it is on, then run again",
+}
+
+
 def unreadable(path: AnyPath, error: OSError) -> InputError:
     """The error for a file that cannot be read."""
     return InputError(
         f"cannot be read ({error.strerror or error})",
         where=path,
         expected="a complete, readable file",
-        fix="fix or remove the file, then run again",
+        fix=_FIXES.get(error.errno or 0, "fix or remove the file, then run again"),
     )
 
 

@@ -22,7 +22,7 @@ from curriculum.arrays import (
     compact_lengths,
     join_lengths,
 )
-from curriculum.errors import InputError
+from curriculum.errors import InputError, plural
 from curriculum.reading.blocks import Block
 from curriculum.reading.input_files import Shard
 from curriculum.reading.lines import Reason, is_blank
@@ -195,6 +195,11 @@ class Ledger:
         total = sum(len(lines.kinds) for lines in self.shard_lines)
         return total - self.count(BLANK) - self.malformed
 
+    @property
+    def all_alike(self) -> bool:
+        """Whether all lines are malformed for one kind of reason, which is not a conflict."""
+        return len(self.reason_kinds) == 1 and not (self.well_formed or self.count(CONFLICT))
+
     def by_file(self, *kinds: int) -> Counter[str]:
         """How many lines with one of these kinds each file has; all lines if no kind is given."""
         found: Counter[str] = Counter()
@@ -214,17 +219,19 @@ class Ledger:
     def stop_if_malformed(self, fix: str, expected: str = "one rollout per line") -> None:
         """Raise InputError if any line is malformed.
 
-        It lists the first malformed lines and the totals by kind. `fix` says what to do.
+        It lists the first malformed lines, only one if all lines are alike, and the totals by
+        kind. `fix` says what to do.
         """
         total = self.reason_kinds.total()
         if not total:
             return
-        kinds = count_by_kind(self.reason_kinds)
-        shown = "\n  ".join(self.first)
-        more = f"\n  … and {total - self.lines_shown:,} more" if total > self.lines_shown else ""
+        found, first, count = plural(total, "malformed line"), self.first, self.lines_shown
+        if self.all_alike and total > 1:
+            found, first, count = f"all {total:,} lines are malformed", first[:1], 1
+        shown = "\n  ".join(first)
+        more = f"\n  … and {total - count:,} more" if total > count else ""
         raise InputError(
-            f"{total:,} malformed line{'s' if total > 1 else ''} ({kinds}), "
-            f"expected {expected}\n  {shown}{more}",
+            f"{found} ({count_by_kind(self.reason_kinds)}), expected {expected}\n  {shown}{more}",
             fix=f"nothing was written; {fix}",
         )
 

@@ -7,6 +7,7 @@ takes NaN, Infinity and lone surrogates, as Python writes them.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -15,9 +16,17 @@ from curriculum.reading.blocks import Block
 
 Line: TypeAlias = bytes | memoryview  # without its newline
 
+# Of a line's fields, in a message.
+FIELDS_SHOWN = 12
+NAMES_SHOWN = 4  # of the fields of an object
+NAME_LENGTH = 40
+
 
 # What msgspec raises for a line that it refuses.
 REFUSALS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+
+
+TOO_DEEP = "nested too deep"  # a kind of malformed lines
 
 
 class Reason(NamedTuple):
@@ -60,7 +69,7 @@ def load_object(line: Line) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise invalid_utf8(error) from error
     except RecursionError as error:
-        raise Malformed("nested too deep") from error
+        raise Malformed(TOO_DEEP) from error
     except json.JSONDecodeError as error:
         nul = bytes(line).find(b"\0")
         if nul >= 0:
@@ -75,6 +84,13 @@ def load_object(line: Line) -> dict[str, Any]:
     return value
 
 
+def find(value: Any, place: str) -> Any:
+    """The value at a dotted place, such as `a.b`; None if any part of it is absent."""
+    for name in place.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
 def describe(value: object) -> str:
     """A JSON value for a message: a scalar in at most 40 characters, anything else by its type."""
     if isinstance(value, dict):
@@ -83,6 +99,73 @@ def describe(value: object) -> str:
         return "a list"
     text = json.dumps(value, ensure_ascii=True)
     return text if len(text) <= 40 else f"{text[:36]}…{text[-1]}"
+
+
+def describe_fields(line: Mapping[str, Any], first: Sequence[str] = ()) -> str:
+    """The fields of an object in its order, such as `question: text, scores: list of 8 numbers`.
+
+    Of more than FIELDS_SHOWN, those whose names are in `first` are shown before others.
+    """
+    names = list(line)
+    if len(names) > FIELDS_SHOWN:
+        chosen = sorted(names, key=lambda name: name not in first)[:FIELDS_SHOWN]
+        names = [name for name in names if name in chosen]
+    shown = ", ".join(f"{shorten(name)}: {describe_kind(line[name])}" for name in names)
+    rest = len(line) - len(names)
+    return (shown or "no fields") + (f" and {rest:,} more" if rest else "")
+
+
+def describe_kind(value: object) -> str:
+    """The kind of a value, with the length of a list and the names of an object's fields."""
+    if isinstance(value, list):
+        return _describe_list(value)
+    if isinstance(value, dict):
+        return f"object{_names(value)}" if value else "empty object"
+    return _kind(value)
+
+
+def is_message(value: object) -> bool:
+    """Whether a value is a message of a conversation: an object with a role and content."""
+    return isinstance(value, dict) and {"role", "content"} <= value.keys()
+
+
+def shorten(text: str, length: int = NAME_LENGTH) -> str:
+    """A text on one line, of at most `length` characters; the end of a longer one is left out."""
+    text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, (int, float)):
+        return "number"
+    if isinstance(value, str):
+        return "text"
+    return "list" if isinstance(value, list) else "object"
+
+
+def _describe_list(values: list[Any]) -> str:
+    if not values:
+        return "empty list"
+    of = f"list of {len(values):,}"
+    if all(map(is_message, values)):
+        return f"{of} message{'s' if len(values) > 1 else ''}"
+    kinds = {_kind(value) for value in values}
+    known = kinds - {"null"} or kinds
+    if len(known) > 1:
+        return f"{of} values of several kinds"
+    kind = known.pop() + ("s" if len(values) > 1 else "")
+    nulls = f", {values.count(None)} null" if len(kinds) > 1 else ""
+    inside = _names(values[0]) if isinstance(values[0], dict) and values[0] else ""
+    return f"{of} {kind}{inside}{nulls}"
+
+
+def _names(fields: Mapping[str, Any]) -> str:
+    shown = ", ".join(shorten(name) for name in list(fields)[:NAMES_SHOWN])
+    return f" ({shown}{', …' if len(fields) > NAMES_SHOWN else ''})"
 
 
 def decode_block(decoder: msgspec.json.Decoder[Any], block: Block) -> list[Any] | None:

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from enum import Enum
+from hashlib import blake2b
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
 
 from curriculum.arrays import BoolArray, ByteArray, HashArray, LengthArray, compact_lengths
+from curriculum.reading.chat_templates import may_hold_template, names_speaker, read_template
 from curriculum.reading.lines import Malformed, describe
+
+NO_PROMPT_TEXT = "no prompt"  # a kind of malformed lines
+
+
+class PromptNote(Enum):
+    """What is counted of prompts."""
+
+    LEFT_OUT = "message keys other than role and content, by key"
+    ANSWER = "prompts that ended with an answer, which was left out"
+    PREFILL = "prompts that end with an opening of the answer, which was kept"
+    TEMPLATE = "prompts that were the text of a chat template, and were taken apart"
+    OPENED = "those of them that ended with an opening of the answer, which was left out"
+    UNREAD = "prompts that hold a chat template which was not taken apart"
+
+
+PromptNotes: TypeAlias = "Counter[tuple[Enum, str]]"  # by note, and by key or ""
+
+# Nothing but a tag, or an empty pair; or text that ends with <think>.
+_PREFILL = re.compile(r"\s*<([A-Za-z][\w-]*)>\s*(</\1>\s*)?|.*<think>\s*", re.ASCII | re.DOTALL)
 
 
 class Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -22,12 +44,12 @@ class Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     content: str
 
 
-def read_prompt(fields: Mapping[str, Any], left_out: Counter[str]) -> list[Message]:
+def read_prompt(fields: Mapping[str, Any], notes: PromptNotes) -> list[Message]:
     """The messages of a rollout's prompt; at least one of them has text.
 
     They come from `prompt` (a string is one user message) or, if that is absent or empty, from
-    `messages` without its trailing assistant turns. Message keys other than role and content are
-    left out and counted in `left_out`. Raises Malformed.
+    `messages`, and are what `settle` makes of these. Message keys other than role and content are
+    left out. What was changed or left out is counted in `notes`. Raises Malformed.
     """
     name, prompt = "prompt", fields["prompt"]
     if prompt is None or prompt in ("", []):
@@ -36,18 +58,80 @@ def read_prompt(fields: Mapping[str, Any], left_out: Counter[str]) -> list[Messa
         prompt = [{"role": "user", "content": prompt}]
     if prompt is not None and not isinstance(prompt, list):
         raise Malformed(f"{name} is not a list", f"it is {describe(prompt)}")
-    messages = [_read_message(f"{name}[{i}]", m, left_out) for i, m in enumerate(prompt or [])]
-    if name == "messages":
-        strip_answers(messages)
+    prompt = settle(prompt or [], notes)
+    messages = [_read_message(f"{name}[{i}]", m, notes) for i, m in enumerate(prompt)]
     if not has_text(messages):
-        raise Malformed("no prompt", "neither prompt nor messages holds any text to answer")
+        raise Malformed(NO_PROMPT_TEXT, "neither prompt nor messages holds any text to answer")
     return messages
 
 
-def strip_answers(messages: list[Message]) -> None:
-    """Remove the trailing assistant turns of a conversation."""
-    while messages and messages[-1].role == "assistant":
-        messages.pop()
+def settle(prompt: Any, notes: PromptNotes) -> Any:
+    """What is asked, as a text or a list of messages, given a prompt that may be more than that.
+
+    The text of a chat template, or a user message that is one, becomes its messages; a template
+    that cannot be read exactly stays, and is counted. Trailing assistant turns are an answer and
+    are left out, unless the last of them is a prefill, an opening that the answer is to continue.
+    A prefill is nothing but a tag (`<think>`) or an empty pair of tags (`<think></think>`), or it
+    is a text that ends with `<think>`; and something stands before it.
+
+    A prompt that needs no change, or is of another form, is returned as it is.
+    """
+    text = prompt if isinstance(prompt, str) else _only_text(prompt)
+    found = read_template(text) if text is not None else None
+    if found:
+        notes[PromptNote.TEMPLATE, ""] += 1
+        if found.opened:
+            notes[PromptNote.OPENED, ""] += 1
+        prompt = [{"role": role, "content": said} for role, said in found.turns]
+    elif any(map(names_speaker, _texts(prompt))):
+        notes[PromptNote.UNREAD, ""] += 1
+    asked = without_answers(prompt)
+    if asked is not prompt:
+        notes[PromptNote.ANSWER, ""] += 1
+    elif isinstance(prompt, list) and prompt and _part(prompt[-1], "role") == "assistant":
+        notes[PromptNote.PREFILL, ""] += 1
+    return asked
+
+
+def without_answers(prompt: Any) -> Any:
+    """A list of messages without its trailing assistant turns, unless the last is a prefill (see
+    `settle`); the prompt itself if there are none, or if it is of another form."""
+    if not isinstance(prompt, list) or not prompt or _part(prompt[-1], "role") != "assistant":
+        return prompt
+    asked = len(prompt)
+    while asked and _part(prompt[asked - 1], "role") == "assistant":
+        asked -= 1
+    last = _part(prompt[-1], "content")
+    if asked and isinstance(last, str) and _PREFILL.fullmatch(last):
+        return prompt
+    return prompt[:asked]
+
+
+def settle_messages(messages: list[Message], notes: PromptNotes) -> list[Message]:
+    """What `settle` makes of these messages."""
+    is_asked = messages and messages[-1].role != "assistant"
+    if is_asked and not any(may_hold_template(message.content) for message in messages):
+        return messages  # nearly always
+    settled = settle([{"role": m.role, "content": m.content} for m in messages], notes)
+    return [Message(**message) for message in settled]
+
+
+def _part(message: Any, name: str) -> Any:
+    return message.get(name) if isinstance(message, dict) else None
+
+
+def _only_text(prompt: Any) -> str | None:
+    """The text of a list of one user message; None for anything else."""
+    if not isinstance(prompt, list) or len(prompt) != 1 or _part(prompt[0], "role") != "user":
+        return None
+    text = _part(prompt[0], "content")
+    return text if isinstance(text, str) else None
+
+
+def _texts(prompt: Any) -> list[str]:
+    """The texts of a prompt."""
+    parts = [_part(m, "content") for m in prompt] if isinstance(prompt, list) else [prompt]
+    return [part for part in parts if isinstance(part, str)]
 
 
 def has_text(messages: Sequence[Message]) -> bool:
@@ -57,7 +141,7 @@ def has_text(messages: Sequence[Message]) -> bool:
     return any(message.content.strip() for message in messages)
 
 
-def _read_message(where: str, message: object, left_out: Counter[str]) -> Message:
+def _read_message(where: str, message: object, notes: PromptNotes) -> Message:
     if not isinstance(message, dict):
         raise Malformed(
             "a message is not an object", f"{where} is {describe(message)}, expected role, content"
@@ -74,7 +158,9 @@ def _read_message(where: str, message: object, left_out: Counter[str]) -> Messag
                 f"a message's {name} is not a string", f"{where}.{name} is {describe(value)}"
             )
     if len(message) > 2:
-        left_out.update(key for key in message if key not in ("role", "content"))
+        notes.update(
+            (PromptNote.LEFT_OUT, key) for key in message if key not in ("role", "content")
+        )
     return Message(str(role), str(content))
 
 
@@ -107,7 +193,7 @@ def hash_prompts(messages: Messages, seed: int) -> HashArray:
     It is BLAKE2b with a digest of 8 bytes (little-endian), keyed with the seed's decimal digits,
     over `<length>:<role><length>:<content>…`. The lengths, in characters, keep the parts apart.
     """
-    seeded = hashlib.blake2b(digest_size=8, key=str(seed).encode())
+    seeded = blake2b(digest_size=8, key=str(seed).encode())
     started = {role: seeded.copy() for role in set(messages.roles)}
     for role, digest in started.items():
         digest.update(f"{len(role)}:{role}".encode())
@@ -132,6 +218,59 @@ def hash_prompts(messages: Messages, seed: int) -> HashArray:
             digests.append(digest.digest())
             at += count
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+
+
+class Turn(msgspec.Struct, gc=False):
+    """A message as it is in a line; nothing of it is checked."""
+
+    role: Any = None
+    content: Any = None
+
+
+NO_PROMPT = 0  # in place of the hash of a prompt that is not there
+_NO_HASH = bytes(8)
+
+
+def read_turns(prompt: Any, messages: Any) -> Sequence[Turn] | str | None:
+    """The prompt of a rollout from its JSON values, as far as they are a prompt; None without one.
+
+    As in `read_prompt`, an absent or empty `prompt` is `messages` without trailing answers.
+    """
+    if prompt is None or prompt in ("", []):
+        prompt = messages
+        while isinstance(prompt, list) and prompt and _role(prompt[-1]) == "assistant":
+            prompt = prompt[:-1]
+    if isinstance(prompt, list) and all(isinstance(message, dict) for message in prompt):
+        return [Turn(message.get("role"), message.get("content")) for message in prompt]
+    return prompt if prompt is None or isinstance(prompt, str) else repr(prompt)
+
+
+def _role(message: Any) -> Any:
+    return message.get("role") if isinstance(message, dict) else None
+
+
+def hash_texts(prompts: Sequence[Sequence[Turn] | str | None]) -> HashArray:
+    """A 64-bit hash of each prompt's roles and texts, unchecked; NO_PROMPT for one without any.
+
+    Prompts that read alike have one hash: a string is one user message. White space counts, unlike
+    in `hash_prompts`, which takes twice as long.
+    """
+    texts = [_text(prompt) for prompt in prompts]
+    hashes = [blake2b(text, digest_size=8).digest() if text else _NO_HASH for text in texts]
+    return np.frombuffer(b"".join(hashes), dtype="<u8").astype(np.uint64)
+
+
+def _text(prompt: Sequence[Turn] | str | None) -> bytes:
+    """What tells a prompt from others: the text alone if it is one user message, as usual."""
+    if not prompt:
+        return b""
+    if isinstance(prompt, str):
+        return prompt.encode("utf-8", "surrogatepass")
+    first = prompt[0]
+    if len(prompt) == 1 and first.role == "user" and isinstance(first.content, str):
+        return first.content.encode("utf-8", "surrogatepass")
+    text = repr([(turn.role, turn.content) for turn in prompt])
+    return text.encode("utf-8", "surrogatepass")
 
 
 def distinct_prompts(hashes: HashArray) -> HashArray:

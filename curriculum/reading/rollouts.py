@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
 
-from curriculum.arrays import FloatArray, IntArray
+from curriculum.arrays import FloatArray, HashArray, IntArray
 from curriculum.reading.blocks import Block
 from curriculum.reading.lines import (
     REFUSALS,
@@ -25,9 +25,15 @@ from curriculum.reading.lines import (
     SurrogateReplacer,
     decode_block,
     describe,
+    describe_fields,
+    find,
     load_object,
+    shorten,
 )
+from curriculum.reading.prompts import Turn, hash_texts, read_turns
 
+Raw: TypeAlias = msgspec.Raw | bytes
+NULL = msgspec.Raw(b"null")
 Score: TypeAlias = float | bool | None  # None, NaN and ±Infinity are missing scores
 
 # Kinds of malformed lines.
@@ -40,18 +46,29 @@ class ReadScores:
     """The scores of some lines.
 
     `flat` holds all scores, not finite where missing, and `counts` is how many each rollout has.
-    `refused` lists the position and the reason of lines that are not rollouts. `keys` holds each
-    rollout's key, if keys are read.
+    `prompts` has a hash of each rollout's prompt. `refused` lists the position and the reason of
+    lines that are not rollouts. `keys` holds each rollout's key, if keys are read.
     """
 
     flat: FloatArray
     counts: list[int]
+    prompts: HashArray
     refused: list[tuple[int, Reason]]
     keys: list[str | None]
 
 
+class _UnusualLine(NamedTuple):
+    """What is read of a line that msgspec refuses; `prompt`, `messages` and `key` are JSON."""
+
+    reward: list[Score]
+    prompt: bytes
+    messages: bytes
+    key: bytes
+
+
 class ScoreReader:
-    """Reads only the scores, from `reward[i].<score_field>` or `reward[i]` itself.
+    """Reads the scores, from `reward[i].<score_field>` or `reward[i]` itself, and a hash of the
+    prompt. Whatever a prompt is, it makes no line malformed.
 
     Set `with_keys` to read each rollout's key too.
     """
@@ -63,45 +80,54 @@ class ScoreReader:
             "Entry", [("score", Score, None)], rename={"score": score_field}, gc=False
         )
         entries = list[self._entry | Score]  # type: ignore[name-defined]
-        fields: list[Any] = [("reward", entries)]
+        fields: list[Any] = [("reward", entries), ("messages", msgspec.Raw, NULL)]
         if with_keys:  # undecoded: a key that is not UTF-8 makes no line malformed
-            fields.append(("key", msgspec.Raw, msgspec.Raw(b"null")))
-        line = msgspec.defstruct("Line", fields, gc=False)
-        self._lines: msgspec.json.Decoder[Any] = msgspec.json.Decoder(line)
+            fields.append(("key", msgspec.Raw, NULL))
+        usual = [*fields, ("prompt", list[Turn] | str | None, None)]
+        other = [*fields, ("prompt", msgspec.Raw, NULL)]
+        self._decoders: list[msgspec.json.Decoder[Any]] = [
+            msgspec.json.Decoder(msgspec.defstruct("Line", names, gc=False))
+            for names in (usual, other)
+        ]
         self._decode_entries: Callable[[bytes], Any] = msgspec.json.Decoder(entries).decode
 
     def read_block(self, block: Block) -> ReadScores:
         """The scores of all lines in a block."""
-        rollouts = decode_block(self._lines, block)
-        if rollouts is None:
-            return self._read_apart(block.lines())
-        rewards = [rollout.reward for rollout in rollouts]
-        keys = [_read_key(rollout.key) for rollout in rollouts] if self._with_keys else []
-        return ReadScores(self._flatten(rewards), list(map(len, rewards)), [], keys)
+        for decoder in self._decoders:
+            rollouts = decode_block(decoder, block)
+            if rollouts is not None:
+                return self._read(rollouts, [])
+        return self._read_apart(block.lines())
 
     def _read_apart(self, lines: Sequence[Line]) -> ReadScores:
         """Like `read_block`, but line by line."""
-        rewards: list[list[Any]] = []
+        rollouts: list[Any] = []
         refused: list[tuple[int, Reason]] = []
-        keys: list[str | None] = []
-        decode = self._lines.decode
         for position, line in enumerate(lines):
             try:
-                rollout = decode(line)
-                rewards.append(rollout.reward)
-                keys += [_read_key(rollout.key)] if self._with_keys else []
-            except REFUSALS:  # noqa: PERF203, one odd line must not end the others
-                try:
-                    loaded = load_object(line)
-                    rewards.append(self.check(loaded))
-                    keys += (
-                        [key_text(SurrogateReplacer()(loaded.get("key")))]
-                        if self._with_keys
-                        else []
-                    )
-                except Malformed as error:
-                    refused.append((position, error.reason))
-        return ReadScores(self._flatten(rewards), list(map(len, rewards)), refused, keys)
+                rollouts.append(self._read_line(line))
+            except Malformed as error:  # noqa: PERF203, one bad line must not end the others
+                refused.append((position, error.reason))
+        return self._read(rollouts, refused)
+
+    def _read_line(self, line: Line) -> Any:
+        for decoder in self._decoders:
+            try:
+                return decoder.decode(line)
+            except REFUSALS:  # noqa: PERF203
+                pass
+        loaded = load_object(line)
+        others = (json.dumps(loaded.get(name)).encode() for name in ("prompt", "messages", "key"))
+        return _UnusualLine(self.check(loaded), *others)
+
+    def _read(self, rollouts: Sequence[Any], refused: list[tuple[int, Reason]]) -> ReadScores:
+        rewards = [rollout.reward for rollout in rollouts]
+        prompts = [rollout.prompt for rollout in rollouts]
+        if not all(map(_is_usual, prompts)):
+            prompts = [_prompt(rollout) for rollout in rollouts]
+        keys = [_key_text(rollout.key) for rollout in rollouts] if self._with_keys else []
+        counts = list(map(len, rewards))
+        return ReadScores(self._flatten(rewards), counts, hash_texts(prompts), refused, keys)
 
     def read_entries(self, entries: Sequence[msgspec.Raw]) -> FloatArray:
         """The scores of undecoded reward entries, not finite where missing. May raise REFUSALS."""
@@ -130,14 +156,32 @@ def key_text(key: object) -> str | None:
     return json.dumps(key, ensure_ascii=False)
 
 
-def _read_key(raw: msgspec.Raw) -> str | None:
-    """Like `key_text`, from undecoded bytes, which may not be UTF-8."""
+def _key_text(raw: Raw) -> str | None:
+    return key_text(SurrogateReplacer()(_load(raw)))
+
+
+def _is_usual(prompt: Any) -> bool:
+    """Whether a prompt is decoded, and not empty."""
+    return bool(prompt) and type(prompt) in (list, str)
+
+
+def _prompt(rollout: Any) -> Sequence[Turn] | str | None:
+    """The prompt of a decoded line; None without one."""
+    prompt = rollout.prompt
+    if _is_usual(prompt):
+        usual: Sequence[Turn] | str = prompt
+        return usual
+    return read_turns(_load(prompt) if prompt else None, _load(rollout.messages))
+
+
+def _load(raw: Raw) -> Any:
+    """The value of undecoded bytes; their text, if they are nothing else."""
     try:
-        return key_text(msgspec.json.decode(raw))
+        return msgspec.json.decode(raw)
     except REFUSALS:
         text = bytes(raw).decode("utf-8", "replace")
     try:
-        return key_text(SurrogateReplacer()(json.loads(text, strict=False)))
+        return json.loads(text, strict=False)
     except (ValueError, RecursionError):
         return text
 
@@ -145,7 +189,7 @@ def _read_key(raw: msgspec.Raw) -> str | None:
 def check_reward(rollout: dict[str, Any], score_field: str) -> list[Score]:
     """The scores of a decoded line. Raises Malformed, which names the wrong entry."""
     if "reward" not in rollout:
-        raise Malformed(NO_REWARD, "expected a list with one entry per response")
+        raise Malformed(NO_REWARD, f"it has {shorten(describe_fields(rollout), 200)}")
     reward = rollout["reward"]
     if not isinstance(reward, list):
         raise Malformed(REWARD_NO_LIST, f"it is {describe(reward)}")
@@ -176,7 +220,8 @@ class Response(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """What preprocessing reads from a line. `fields` holds the values of FIELDS, unchecked.
+    """What preprocessing reads from a line. `fields` holds the values of FIELDS, unchecked; `line`
+    is all of it.
 
     `replaced` is true if lone surrogates were replaced.
     """
@@ -186,21 +231,26 @@ class Rollout:
     best: Response | None
     response_count: int | None
     replaced: bool
+    line: dict[str, Any]
 
 
 FIELDS = (
-    "prompt", "messages", "ground_truth", "key", "ability", "data_source", "extra_info",
+    "prompt", "messages", "ground_truth", "reward_model", "key", "ability", "data_source",
+    "extra_info",
 )  # fmt: skip
 
 
-def read_rollout(line: Line, reader: ScoreReader, with_best_response: bool) -> Rollout:
-    """Read one line with Python's `json`, which takes all that Python writes. Raises Malformed."""
+def read_rollout(
+    line: Line, reader: ScoreReader, with_best_response: bool, places: Mapping[str, str]
+) -> Rollout:
+    """Read one line with Python's `json`, which takes all that Python writes. `places` says where
+    fields are that are not where their name says. Raises Malformed."""
     rollout = load_object(line)
     scores = reader.check(rollout)
     replace_surrogates = SurrogateReplacer()
     best, count = None, None
     if with_best_response:
-        texts = _texts(rollout)
+        texts = response_texts(rollout)
         count = None if texts is None else len(texts)
         index = best_index(scores)
         if index is not None:
@@ -209,8 +259,12 @@ def read_rollout(line: Line, reader: ScoreReader, with_best_response: bool) -> R
                 content = _text(*texts[index])
             entry = json.dumps(_finite(rollout["reward"][index]), ensure_ascii=False)
             best = Response(index, replace_surrogates(content), replace_surrogates(entry))
-    fields = {name: replace_surrogates(rollout.get(name)) for name in FIELDS}
-    return Rollout(scores, fields, best, count, replace_surrogates.happened)
+    given = {name: find(rollout, place) for name, place in places.items()}
+    fields = {
+        name: replace_surrogates(given[name] if name in given else rollout.get(name))
+        for name in FIELDS
+    }
+    return Rollout(scores, fields, best, count, replace_surrogates.happened, rollout)
 
 
 def _finite(value: Any) -> Any:
@@ -262,8 +316,9 @@ def _text(where: str, value: object) -> str | None:
     raise Malformed("a response is not text", f"{where} is {describe(value)}, expected a string")
 
 
-def _texts(rollout: dict[str, Any]) -> list[tuple[str, Any]] | None:
-    """The path and the value of each response's text; None if the line has no responses."""
+def response_texts(rollout: dict[str, Any]) -> list[tuple[str, Any]] | None:
+    """The path and the value of each response's text; None if the line has no responses. Raises
+    Malformed if they are not where responses are."""
     response = rollout.get("response")
     if response is not None and not isinstance(response, dict):
         raise Malformed(

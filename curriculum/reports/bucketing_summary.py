@@ -2,79 +2,92 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import numpy as np
 
+from curriculum.advice.commands import command, one_line
 from curriculum.bucketers import difficulty
 from curriculum.bucketing.assign_buckets import BucketFacts
+from curriculum.bucketing.report import BucketingReport
+from curriculum.display.histogram import histogram_lines, scale_note, shorten
+from curriculum.display.picture import Picture, PictureBucket
 from curriculum.dumps.detect import Dump
 from curriculum.dumps.formats import OWN
 from curriculum.errors import plural
-from curriculum.output.manifests import BucketingManifest, BucketRecord, part_pattern
-from curriculum.reports.histogram import Picture, histogram_lines, shorten
-from curriculum.reports.text import number, share, size, table
-from curriculum.statistics.bins import Bins
-from curriculum.statistics.metric_agreement import MetricAgreement
-from curriculum.statistics.uncertainty import Cuts, Uncertainty
-from curriculum.storage.paths import AnyPath
+from curriculum.options import PASS_AT_K, PreprocessOptions
+from curriculum.output.manifests import BucketingManifest, part_pattern
+from curriculum.reports.bucketing_warnings import decisions
+from curriculum.reports.text import number, share, size, table, threshold, wrapped
+from curriculum.reports.trust import comparison_lines, misplaced_sentence, trust_lines
 
-
-@dataclass(frozen=True)
-class BucketingReport:
-    """A bucketing run: its manifest and what else a person wants to know about it.
-
-    `distinct` counts the metric's distinct values outside `solved` and `unsolved`; `responses`
-    counts all reward entries. `missing_scores`, `unscored` and `malformed` map file paths to
-    counts, without files that have none. With `dry_run` no bucket was written.
-    """
-
-    manifest: BucketingManifest
-    output_dir: str
-    output: AnyPath
-    facts: Sequence[BucketFacts]
-    distinct: int
-    responses: int
-    bins: Bins
-    cuts: Cuts
-    uncertainty: Uncertainty | None = None
-    comparison: Sequence[MetricAgreement] | None = None
-    dry_run: bool = False
-    missing_scores: dict[str, int] = field(default_factory=dict)
-    unscored: dict[str, int] = field(default_factory=dict)
-    malformed: dict[str, int] = field(default_factory=dict)
-    malformed_kinds: Counter[str] = field(default_factory=Counter)
-    dump: Dump | None = None
-    warnings: Sequence[str] = ()
+LABEL_WIDTH = 30  # of a metric in a picture
 
 
 def bucketing_summary(report: BucketingReport) -> str:
-    """The summary of a bucketing run, for stdout."""
-    manifest, counts = report.manifest, report.manifest.counts
-    metric = manifest.metric
-    label = metric_label(report)
-    direction = "higher is easier" if metric.higher_is_easier else "higher is harder"
-    rows = [["bucket", "file", "rollouts", "share", label, "mean score"]]
-    for bucket, facts in zip(manifest.buckets, report.facts, strict=True):
-        path = str(report.output / _shown(bucket))
-        spread = "empty" if facts.count == 0 else _range(facts)
-        row = [bucket.name, path, f"{facts.count:,}", share(facts.count, counts.bucketed)]
-        rows.append([*row, spread, number(facts.mean_score)])
-    method = _method(report)
+    """The summary of a bucketing run, for stdout; its lines have at most WIDTH columns."""
     return "\n".join(
         [
             *(["Dry run: no bucket was written.", ""] if report.dry_run else []),
-            f"{plural(counts.bucketed, 'rollout')} in {plural(len(manifest.buckets), 'bucket')} "
-            f"by {label} ({direction}), {method}:",
+            *wrapped(_heading(report)),
             "",
-            *table(rows, left=2),
+            *_table(report),
             "",
             *_histogram(report),
             "",
             *_comparison(report),
-            *_read_lines(report),
+            *(part for line in _read_lines(report) for part in wrapped(line)),
+            *wrapped(_written(report)),
+            "",
+            *_verdict(report),
         ]
     )
+
+
+def _heading(report: BucketingReport) -> str:
+    manifest = report.manifest
+    direction = "higher is easier" if manifest.metric.higher_is_easier else "higher is harder"
+    return (
+        f"{plural(manifest.counts.bucketed, 'rollout')} in "
+        f"{plural(len(manifest.buckets), 'bucket')} by {report.metric_label} ({direction}), "
+        f"{_method(report)}:"
+    )
+
+
+def _table(report: BucketingReport) -> list[str]:
+    rows = [["bucket", "rollouts", "share", report.metric_label, "mean score"]]
+    for bucket, facts in zip(report.manifest.buckets, report.facts, strict=True):
+        spread = "empty" if facts.count == 0 else _range(facts)
+        part = share(facts.count, report.manifest.counts.bucketed)
+        row = [shorten(bucket.name), f"{facts.count:,}", part, spread, number(facts.mean_score)]
+        rows.append(row)
+    return table(rows, left=1)
+
+
+def _written(report: BucketingReport) -> str:
+    """Which files there are now, and where."""
+    files = [
+        part_pattern(bucket.file, bucket.parts) if bucket.parts else bucket.file
+        for bucket in report.manifest.buckets
+    ]
+    shown = files if len(files) <= 7 else [*files[:3], "…", files[-1]]
+    verb = "would write" if report.dry_run else "wrote"
+    names = f"{', '.join(shown)} and {report.manifest.file_name}"
+    directory = report.options.output_dir
+    return f"{verb} {names}" + (f" to {directory}" if directory else "")
+
+
+def _verdict(report: BucketingReport) -> list[str]:
+    """Whether the buckets can be preprocessed as they are, or what to decide first."""
+    open_questions = decisions(report)
+    if not open_questions:
+        if report.dry_run:
+            return ["Ready to bucket: run it again without --dry-run."]
+        then = PreprocessOptions(report.options.output_dir or ".", "./preprocessed")
+        return [f"Ready to preprocess: {one_line(command(then))}"]
+    lines = ["Decide first:"]
+    for question in open_questions:
+        first, *more = wrapped(question, indent=2)
+        lines += [f"- {first}", *more]
+    return lines
 
 
 def _histogram(report: BucketingReport) -> list[str]:
@@ -82,9 +95,11 @@ def _histogram(report: BucketingReport) -> list[str]:
     names = [bucket.name for bucket in report.manifest.buckets]
     easier = report.manifest.metric.higher_is_easier
     cuts = [_cut_words(report, i) for i in range(1, len(names))]
-    lines = histogram_lines(names, [facts.bars for facts in report.facts], cuts, easier)
-    trust = uncertainty_line(report.uncertainty) if report.uncertainty else None
-    return lines if trust is None else [*lines, "", trust]
+    note = scale_note(report.bins, len(names))
+    title = f"{report.metric_label} in {report.dataset}, easiest first"
+    lines = [*wrapped(f"{title} ({note})" if note else title), ""]
+    lines += histogram_lines(names, [facts.bars for facts in report.facts], cuts, easier)
+    return [*lines, "", *trust_lines(report.uncertainty)] if report.uncertainty else lines
 
 
 def _cut_words(report: BucketingReport, harder: int) -> str:
@@ -95,65 +110,50 @@ def _cut_words(report: BucketingReport, harder: int) -> str:
     if method.thresholds is not None:
         inner = harder - bool(method.solved_unsolved)
         ascending = report.manifest.metric.higher_is_easier
-        return f"cut at {method.thresholds[-inner if ascending else inner - 1]:g}"
+        return f"cut at {threshold(method.thresholds[-inner if ascending else inner - 1])}"
     return "cut"
-
-
-def uncertainty_line(trust: Uncertainty) -> str:
-    """How far the buckets can be trusted, in one line."""
-    low, high = trust.responses
-    each = plural(low, "response") + " each" if low == high else f"{low:,} to {high:,} responses"
-    if trust.share is None:
-        return f"With {each}, nothing says how many rollouts truly belong in another bucket."
-    return (
-        f"With {each}, expect {100 * trust.share:.0f}% of rollouts to truly belong in another "
-        f"bucket ({trust.posterior})."
-    )
-
-
-def _shown(bucket: BucketRecord) -> str:
-    return part_pattern(bucket.file, bucket.parts) if bucket.parts else bucket.file
 
 
 def _comparison(report: BucketingReport) -> list[str]:
     """How far each pair of metrics agrees, if requested."""
     if report.comparison is None:
         return []
-    label = {"pass_at_k": f"pass@{report.manifest.metric.k}"}
-    rows = [["metric", "other metric", "rollouts", "rank correlation", "same bucket"]]
-    for pair in report.comparison:
-        alike = "-" if pair.correlation is None else f"{pair.correlation:.3f}"
-        same = "-" if pair.same_bucket is None else f"{100 * pair.same_bucket:.1f}%"
-        names = [label.get(name, name) for name in (pair.one, pair.other)]
-        rows.append([*names, f"{pair.rollouts:,}", alike, same])
-    parts = report.manifest.method.num_buckets
-    return [
-        f"Metrics compared, each cutting all rollouts into {parts:,} parts:",
-        "",
-        *table(rows, left=2),
-        "",
-    ]
+    labels = {PASS_AT_K: f"pass@{report.manifest.metric.k}"}
+    return comparison_lines(report.comparison, report.manifest.method.num_buckets, labels)
 
 
 def picture(report: BucketingReport) -> Picture:
-    """The histogram, ready to be drawn."""
-    counts, metric = report.manifest.counts, report.manifest.metric
-    label = metric_label(report)
-    direction = "higher is easier" if metric.higher_is_easier else "higher is harder"
-    shares = (
-        f"{shorten(bucket.name)}: {bucket.count:,} ({share(bucket.count, counts.bucketed)})"
-        for bucket in report.manifest.buckets
-    )
-    bars = (facts.bars for facts in report.facts)
-    trust = uncertainty_line(report.uncertainty) if report.uncertainty else ""
+    """The histogram of a run, ready to be drawn."""
+    counts, easier = report.manifest.counts, report.manifest.metric.higher_is_easier
+    label = report.metric_label
+    direction = "higher is easier" if easier else "higher is harder"
+    regions = _regions(report)
+    buckets = [
+        PictureBucket(
+            f"{shorten(bucket.name)}: {bucket.count:,} ({share(bucket.count, counts.bucketed)})",
+            facts.bars,
+            regions.get(bucket.order),
+        )
+        for bucket, facts in zip(report.manifest.buckets, report.facts, strict=True)
+    ]
     return Picture(
-        title=f"{plural(counts.bucketed, 'rollout')} by {label}",
-        subtitle=trust,
-        label=f"{label} ({direction})",
-        buckets=list(zip(shares, bars, strict=True)),
+        title=f"{report.dataset}: {plural(counts.bucketed, 'rollout')} by {label}",
+        subtitle=misplaced_sentence(report.uncertainty) if report.uncertainty else "",
+        label=f"{shorten(label, LABEL_WIDTH)} ({direction})",
+        note=scale_note(report.bins),
+        higher_is_easier=easier,
+        buckets=buckets,
         bins=report.bins,
-        cuts=difficulty(report.cuts.edges, metric.higher_is_easier),
+        cuts=difficulty(report.cuts.edges, easier),
     )
+
+
+def _regions(report: BucketingReport) -> dict[int, tuple[float, float]]:
+    """The metric values between which each bucket was cut out, by the number of the bucket."""
+    cuts, easier = report.cuts, report.manifest.metric.higher_is_easier
+    edges = np.concatenate([[-np.inf], cuts.edges, [np.inf]])
+    ends = np.sort(difficulty(np.stack((edges[:-1], edges[1:])), easier), axis=0)
+    return dict(zip(cuts.buckets.tolist(), zip(*ends.tolist(), strict=True), strict=True))
 
 
 def _read_lines(report: BucketingReport) -> list[str]:
@@ -170,12 +170,6 @@ def _read_lines(report: BucketingReport) -> list[str]:
     ]
 
 
-def metric_label(report: BucketingReport) -> str:
-    """The metric's name; pass_at_k becomes pass@ and its k."""
-    metric = report.manifest.metric
-    return f"pass@{metric.k}" if metric.name == "pass_at_k" else metric.name
-
-
 def _range(facts: BucketFacts) -> str:
     if facts.lowest == facts.highest:
         return number(facts.lowest)
@@ -186,7 +180,7 @@ def _method(report: BucketingReport) -> str:
     method = report.manifest.method
     rest = "solved and unsolved apart, the rest " if method.solved_unsolved else ""
     if method.thresholds is not None:
-        return f"{rest}cut at " + ", ".join(f"{value:g}" for value in method.thresholds)
+        return f"{rest}cut at " + ", ".join(map(threshold, method.thresholds))
     if method.ties == "split":
         return f"{rest}in equal parts, ties split"
     return f"{rest}in parts as equal as ties allow"
@@ -200,6 +194,7 @@ def dump_lines(dump: Dump, manifest: BucketingManifest) -> list[str]:
     read, files = sum(item.bytes for item in manifest.inputs), len(manifest.inputs)
     lines = sum(item.lines for item in manifest.inputs)
     noun = "rollout" if record.format == OWN else "response"
+    repeated = f", {record.repeated:,} repeated" if record.repeated else ""
     skipped = f", {record.skipped:,} of other steps skipped" if record.skipped else ""
     blank = f"; {plural(counts.blank, 'blank line')} skipped" if counts.blank else ""
     groups = ", ".join(
@@ -212,8 +207,8 @@ def dump_lines(dump: Dump, manifest: BucketingManifest) -> list[str]:
     rollouts = plural(counts.bucketed + counts.unscored, "rollout")
     return [
         f"read {plural(lines, 'line')} ({size(read)}) from {plural(files, 'file')} as "
-        f"{dump.form.title} (--format {record.format}): {plural(record.lines, noun)}, "
-        f"{counts.malformed:,} malformed{skipped}{blank}",
+        f"{dump.form.title} (--format {record.format}): {plural(record.responses, noun)}, "
+        f"{counts.malformed:,} malformed{repeated}{skipped}{blank}",
         f"grouped {groups} into {rollouts} of {each} {unit}, scores from {record.score}: "
         f"{counts.bucketed:,} bucketed, {counts.unscored:,} unscored",
     ]

@@ -1,75 +1,125 @@
-"""The report of a bucketing run → warnings on stderr, each with a remedy."""
+"""The report of a bucketing run → warnings on stderr, each with a remedy, and what to decide."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from curriculum.dumps.detect import Dump
-from curriculum.dumps.formats import OWN, SAME_IDS, Format
+from curriculum.bucketing.report import BucketingReport
+from curriculum.dumps.formats import OWN
 from curriculum.errors import plural
-from curriculum.output.manifests import UNSCORED_FILE, BucketingManifest, BucketRecord, DumpRecord
-from curriculum.reports.bucketing_summary import BucketingReport, metric_label
-from curriculum.reports.text import number, set_aside_warning, share
+from curriculum.options import PASS_AT_K
+from curriculum.output.manifests import UNSCORED_FILE, BucketRecord
+from curriculum.reports.dump_warnings import dump_warnings, other_missing_scores
+from curriculum.reports.text import are, have, number, set_aside_warning, share, threshold
 
 # A bucket is lopsided if its share differs from an equal part by more than this factor.
 LOPSIDED = 1.5
+# Scores up to here are those of a verifier, with a bonus perhaps: a pass at 0.5 suits them.
+USUAL_SCORE = 1.5
+# From this share of missing scores on, the graders may say more than the prompts.
+MANY_MISSING = 0.1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A warning, empty if another one says it, and what to decide before the buckets are used."""
+
+    text: str
+    decide: str | None = None
 
 
 def bucketing_warnings(report: BucketingReport) -> list[str]:
     """What a person should know before using the buckets, each with a remedy."""
-    warnings = dump_warnings(report.dump, report.manifest) if report.dump else []
-    warnings += [*report.warnings, *_score_warnings(report), *_size_warnings(report)]
-    apart = report.manifest.method.solved_unsolved
-    first, last = report.facts[0], report.facts[-1]
-    first_name, last_name = report.manifest.buckets[0].name, report.manifest.buckets[-1].name
-    if report.manifest.metric.name == "variance":
-        without = (
-            "a prompt that is hardly ever solved has as little as one that nearly always is"
-            if apart
-            else "a prompt that nobody solves has none; "
-            f"{first.without_pass:,} of the {plural(first.count, 'rollout')} in {first_name} "
-            "are without a pass"
-        )
-        warnings.append(
-            f"variance is not an order of difficulty: {without}. For easy to hard, use mean_reward "
-            "or pass_at_k."
-        )
-    elif last.count and last.without_pass == last.count and not apart:
-        empties = ["passing_only"]
-        if last.all_equal == last.count:
-            empties.append("informative_only")
-        warnings.append(
-            f"{last_name} holds only prompts that nobody solved: --filter {' and '.join(empties)} "
-            "will leave it empty. Use fewer buckets, or sample more responses for these prompts."
-        )
-    return warnings
+    return [finding.text for finding in _findings(report) if finding.text]
 
 
-def _score_warnings(report: BucketingReport) -> list[str]:
-    warnings = []
-    if report.missing_scores:
-        missing = sum(report.missing_scores.values())
-        warnings.append(
-            f"{missing:,} of {plural(report.responses, 'score')} missing "
-            f"(null, NaN, infinite or absent) and left out of the metric: "
-            f"{_by_file(report.missing_scores)}. A failed grader is not a wrong answer; "
-            "grade these responses again if they are many."
+def decisions(report: BucketingReport) -> list[str]:
+    """What to decide before the buckets are used; nothing if they are ready to preprocess."""
+    return [finding.decide for finding in _findings(report) if finding.decide]
+
+
+def _findings(report: BucketingReport) -> Iterator[Finding]:
+    if report.dump:
+        yield from map(Finding, dump_warnings(report.dump, report.manifest))
+    yield from map(Finding, report.warnings)
+    for text in report.would_refuse:
+        yield Finding(text, "what to do about rollouts that preprocessing would refuse")
+    yield from _prompt_findings(report)
+    yield from _score_findings(report)
+    yield from _pass_findings(report)
+    yield from _size_findings(report)
+    yield from _order_findings(report)
+
+
+def _prompt_findings(report: BucketingReport) -> Iterator[Finding]:
+    """Prompts that repeat, or are not there."""
+    repeats, bucketed = report.repeats, plural(report.manifest.counts.bucketed, "rollout")
+    if repeats.absent:
+        name = report.likely_prompt
+        remedy = (
+            f"If it is in {name}, give that script --prompt-field {name}."
+            if name
+            else "Name the field that has it with --prompt-field, or add the prompts."
+        )
+        told_of_dump = report.dump is not None and report.dump.form.name != OWN
+        yield Finding(
+            ""
+            if told_of_dump
+            else f"{repeats.absent:,} of {bucketed} {have(repeats.absent)} no prompt, neither in "
+            "prompt nor in messages, and preprocess_bucketed_rollouts.py would refuse them. "
+            f"{remedy}",
+            "where the prompts are: preprocessing needs them",
+        )
+    if repeats.later and not (report.dump and report.dump.by_prompt):
+        apart = (
+            f", and {plural(report.in_several, 'prompt')} lie in more than one bucket"
+            if report.in_several > 1
+            else ", and one prompt lies in more than one bucket"
+            if report.in_several
+            else ""
+        )
+        yield Finding(
+            f"{repeats.later:,} of {bucketed} {have(repeats.later)} the prompt of an earlier one "
+            f"(as {' and '.join(repeats.example)} do){apart}. To make one rollout of each prompt, "
+            "with all its responses, add --group-by prompt; or leave out what was read twice.",
+            f"whether rollouts of one prompt belong together (--group-by prompt): "
+            f"{repeats.later:,} repeat one",
+        )
+
+
+def _score_findings(report: BucketingReport) -> Iterator[Finding]:
+    """Missing scores, unscored rollouts and malformed lines."""
+    by_file = other_missing_scores(report.manifest, report.missing_scores)
+    if by_file:
+        missing = sum(by_file.values())
+        many = missing > MANY_MISSING * report.responses
+        yield Finding(
+            f"{missing:,} of {plural(report.responses, 'score')} {are(missing)} missing (null, "
+            "NaN, infinite or absent) and left out of the metric: "
+            f"{_by_file(by_file)}. A failed grader is not a wrong answer; if there "
+            "are many, grade these responses again.",
+            f"whether to grade again: {share(missing, report.responses)} of the scores are missing"
+            if many
+            else None,
         )
     if report.unscored:
         counts = report.manifest.counts
         rollouts = counts.read - (counts.malformed if report.dump else 0)
-        warnings.append(
-            f"{counts.unscored:,} of {plural(rollouts, 'rollout')} unscored and in no bucket: "
+        yield Finding(
+            f"{counts.unscored:,} of {plural(rollouts, 'rollout')} "
+            f"{are(counts.unscored)} unscored and in no bucket: "
             f"{_by_file(report.unscored)}. They {'would be' if report.dry_run else 'are'} in "
-            f"{report.output / UNSCORED_FILE}, the reasons beside "
-            "them."
+            f"{report.output / UNSCORED_FILE}, with the reasons beside them.",
+            f"whether to grade again: {share(counts.unscored, rollouts)} of rollouts are unscored"
+            if counts.unscored > MANY_MISSING * rollouts and not by_file
+            else None,
         )
     if report.malformed:
-        warnings.append(
+        yield Finding(
             set_aside_warning(report.malformed_kinds, report.output, report.dry_run)
             + f" By file: {_by_file(report.malformed)}."
         )
-    return warnings
 
 
 def _by_file(counts: dict[str, int]) -> str:
@@ -79,114 +129,142 @@ def _by_file(counts: dict[str, int]) -> str:
     return shown + (f", {len(ranked) - 5} more files {rest:,}" if rest else "")
 
 
-def _size_warnings(report: BucketingReport) -> list[str]:
+def _pass_findings(report: BucketingReport) -> Iterator[Finding]:
+    """What is a pass, where the scores speak against it."""
+    options, metric = report.options, report.manifest.metric
+    low, high, passing = number(report.lowest), number(report.highest), metric.pass_threshold
+    rates = metric.name in ("success_rate", PASS_AT_K)
+    decide = "which score is a pass (--pass-threshold)"
+    if passing > report.highest:
+        yield Finding(
+            f"no response passes: scores run from {low} to {high}, and a pass is a score of "
+            f"{passing:g} or more. Say with --pass-threshold which score is a pass.",
+            decide,
+        )
+    elif passing <= report.lowest and options.pass_threshold is not None:
+        yield Finding(
+            f"every response passes: scores run from {low} to {high}, and a pass is a score of "
+            f"{passing:g} or more. Say with --pass-threshold which score is a pass.",
+            decide,
+        )
+    elif report.highest > USUAL_SCORE and options.pass_threshold is None:
+        yield Finding(
+            f"scores run from {low} to {high}, but a response passes from {passing:g} on. If that "
+            "is too low, say with --pass-threshold which score is a pass. "
+            + ("The metric" if rates else "The filters of preprocessing")
+            + " and --solved-unsolved go by it.",
+            decide if rates or report.options.solved_unsolved else None,
+        )
+    if metric.name == PASS_AT_K and options.k is None:
+        yield Finding(
+            "pass_at_k without --k is pass@1, which is the success rate. For the chance that one "
+            "of several responses passes, add --k, such as --k 4."
+        )
+
+
+def _size_findings(report: BucketingReport) -> Iterator[Finding]:
+    """Buckets that are empty or lopsided."""
     manifest = report.manifest
-    empty = [bucket for bucket in manifest.buckets[manifest.method.inner] if not bucket.count]
-    if manifest.method.thresholds is not None:
-        return [_empty_by_thresholds(report, bucket) for bucket in empty]
-    if empty:
-        return [_empty(report, [bucket.name for bucket in empty])]
-    return _lopsided(report) if manifest.method.ties == "together" else []
+    inner = manifest.buckets[manifest.method.inner]
+    empty = [bucket for bucket in inner if not bucket.count]
+    if not empty:
+        if manifest.method.thresholds is None and manifest.method.ties == "together":
+            yield from _lopsided(report)
+        return
+    names = ", ".join(bucket.name for bucket in empty[:10])
+    more = f" and {len(empty) - 10:,} more" if len(empty) > 10 else ""
+    are = f"{names}{more} {'is' if len(empty) == 1 else 'are'} empty"
+    decide = (
+        f"whether {'this bucket' if len(empty) == 1 else 'these buckets'} may be empty: {names}"
+    )
+    if manifest.method.thresholds is not None and len(empty) < len(inner):
+        yield Finding(f"{are}: {_why_no_value_is_there(report, empty)}", decide + more)
+    else:
+        yield Finding(f"{are}: {_why_too_few(report)}", decide + more)
 
 
-def _empty(report: BucketingReport, names: Sequence[str]) -> str:
+def _why_too_few(report: BucketingReport) -> str:
     facts = report.facts[report.manifest.method.inner]
     parts, total = len(facts), sum(fact.count for fact in facts)
-    shown = ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")
-    are = f"{shown} {'is' if len(names) == 1 else 'are'} empty"
     if not total:
-        return f"{are}: every rollout is in solved or unsolved. Leave out --solved-unsolved."
-    if total < parts:
-        return f"{are}: only {plural(total, 'rollout')} for {parts:,} buckets. Use -n {total}."
+        return "every rollout is in solved or unsolved. Leave out --solved-unsolved."
+    if total < parts and report.distinct > 1:
+        return f"there are only {total:,} rollouts for {parts:,} buckets. Use -n {total}."
+    if report.distinct == 1:
+        value = number(max(facts, key=lambda fact: fact.count).highest)
+        return (
+            f"every rollout has {report.metric_label} {value}. Use a metric with more values, or "
+            "check the scores."
+        )
     return (
-        f"{are}: only {plural(report.distinct, 'distinct value')} of {metric_label(report)} for "
+        f"there are only {report.distinct:,} distinct values of {report.metric_label} for "
         f"{parts:,} buckets. Use -n {report.distinct}, a metric with more values, more responses "
         "per prompt, or --ties split."
     )
 
 
-def _lopsided(report: BucketingReport) -> list[str]:
-    """A warning if the parts are unequal and a tie is large enough to be the cause."""
+def _why_no_value_is_there(report: BucketingReport, empty: Sequence[BucketRecord]) -> str:
+    held = [facts for facts in report.facts[report.manifest.method.inner] if facts.count]
+    low = min(facts.lowest for facts in held if facts.lowest is not None)
+    high = max(facts.highest for facts in held if facts.highest is not None)
+    cuts = report.manifest.method.thresholds or ()
+    outside = [threshold(cut) for cut in cuts if not low <= cut < high]
+    spread = f"{report.metric_label} runs from {number(low)} to {number(high)}"
+    if outside:
+        why = f"{spread}, so the threshold{'s' * (len(outside) > 1)} {' and '.join(outside)} "
+        why += "cut nothing off"
+    else:
+        why = f"{spread}, but no value lies there"
+    return f"{why}. Move --thresholds, or use -n for equal parts."
+
+
+def _lopsided(report: BucketingReport) -> Iterator[Finding]:
+    """A finding if the parts are unequal and a tie is large enough to be the cause."""
     facts = report.facts[report.manifest.method.inner]
     parts, total = len(facts), sum(fact.count for fact in facts)
     tied = max(facts, key=lambda fact: fact.commonest_count)
     if tied.commonest_count < 2 or 2 * parts * tied.commonest_count < total:
-        return []
+        return
     shares = [
         f"{bucket.name} {share(bucket.count, total)}"
         for bucket in report.manifest.buckets[report.manifest.method.inner]
         if not 1 / LOPSIDED <= bucket.count * parts / total <= LOPSIDED
     ]
-    if not shares:
-        return []
-    of = "of the rollouts between solved and unsolved" if len(facts) < len(report.facts) else ""
-    return [
-        f"{', '.join(shares)} {of or 'of the rollouts'} instead of {100 / parts:.1f}%: rollouts "
-        f"with one value stay together, and {tied.commonest_count:,} have {metric_label(report)} "
-        f"{number(tied.commonest)}. For equal parts use --ties split; for fewer ties, more "
-        "responses per prompt."
-    ]
+    if shares:
+        of = " between solved and unsolved" if len(facts) < len(report.facts) else ""
+        yield Finding(
+            f"the buckets are unequal: {', '.join(shares)} of the rollouts{of}, instead of "
+            f"{100 / parts:.1f}%. Rollouts with the same value stay together, and "
+            f"{tied.commonest_count:,} have {report.metric_label} {number(tied.commonest)}. For "
+            "equal parts use --ties split; for fewer ties, sample more responses per prompt."
+        )
 
 
-def _empty_by_thresholds(report: BucketingReport, bucket: BucketRecord) -> str:
-    held = [facts for facts in report.facts[report.manifest.method.inner] if facts.count]
-    low = min(facts.lowest for facts in held if facts.lowest is not None)
-    high = max(facts.highest for facts in held if facts.highest is not None)
-    return (
-        f"{bucket.name} is empty: {metric_label(report)} runs from {number(low)} to "
-        f"{number(high)} and no rollout lies between these thresholds. Move --thresholds, or "
-        "use -n for equal parts."
-    )
-
-
-def dump_warnings(dump: Dump, manifest: BucketingManifest) -> list[str]:
-    """What a person should know about the rollouts of a dump, for stderr."""
-    form, record = dump.form, manifest.dump
-    if record is None:
-        return []
-    rollouts = manifest.counts.bucketed + manifest.counts.unscored
-    warnings = [f"{form.title}: {form.warning}."] if form.warning else []
-    if record.better_scores:
-        warnings.append(
-            f"{plural(record.better_scores, 'response')} with a score in {form.better_score}, "
-            f"which would be taken if all had one: that of {record.score} is taken."
+def _order_findings(report: BucketingReport) -> Iterator[Finding]:
+    """What the order of the buckets does not say, or leaves nothing to train on."""
+    apart = report.manifest.method.solved_unsolved
+    first, last = report.facts[0], report.facts[-1]
+    first_name, last_name = report.manifest.buckets[0].name, report.manifest.buckets[-1].name
+    if report.manifest.metric.name == "variance":
+        without = (
+            "a prompt that is hardly ever solved has as little as one that nearly always is"
+            if apart
+            else "a prompt that nobody solves has none"
         )
-    if record.unread_prompts:
-        warnings.append(
-            f"the prompts of {plural(record.unread_prompts, 'rollout')} {form.unread}. Make "
-            "messages of them, from the data set that they came from, before training on them."
+        if first.without_pass and not apart:
+            without += (
+                f", and {first.without_pass:,} of the {plural(first.count, 'rollout')} in "
+                f"{first_name} {'has' if first.without_pass == 1 else 'have'} no pass"
+            )
+        yield Finding(
+            f"variance is not an order of difficulty: {without}. For easy to hard, use mean_reward "
+            "or pass_at_k."
         )
-    if record.several_prompts:
-        warnings.append(
-            f"{plural(record.several_prompts, 'rollout')} with responses to different prompts; the "
-            f"first prompt is taken. {SAME_IDS}"
+    elif last.count and last.without_pass == last.count and not apart:
+        empties = ["passing_only"]
+        if last.all_equal == last.count:
+            empties.append("informative_only")
+        yield Finding(
+            f"{last_name} holds only prompts that nobody solved: --filter {' and '.join(empties)} "
+            "will leave it empty. Use fewer buckets, or sample more responses for these prompts."
         )
-    if 2 * record.single_lines > rollouts and form.name != OWN:
-        warnings.append(
-            f"only one response in {record.single_lines:,} of {plural(rollouts, 'rollout')}. If "
-            "more were sampled, they were not found to belong together: say what they have in "
-            "common with --group-field."
-        )
-    return warnings if dump.by_prompt else [*warnings, *_group_warnings(form, record)]
-
-
-def _group_warnings(form: Format, record: DumpRecord) -> list[str]:
-    """Warnings about how the responses were grouped."""
-    warnings = []
-    if record.steps and record.steps[0] != record.steps[1]:
-        first, last = (f"{step:.12g}" for step in record.steps)
-        warnings.append(
-            f"several policies wrote these responses, those of steps {first} to {last}, and what "
-            "was hard for the first may be easy for the last: choose some with --steps."
-        )
-    if record.steps is None and record.several_files:
-        warnings.append(
-            f"{plural(record.several_files, 'rollout')} with responses of several files: if these "
-            "are of several models, or steps of a training run, bucket them apart."
-        )
-    if form.prompt in record.grouped_by:
-        warnings.append(
-            "nothing but the prompt says which of these responses belong together: a prompt that a "
-            "dataset has twice is one rollout."
-        )
-    return warnings

@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
+from enum import Enum
 
 from curriculum.errors import plural
 from curriculum.output.manifests import MALFORMED_FILE
 from curriculum.reading.ledger import count_by_kind
+from curriculum.reading.prompts import PromptNote
 from curriculum.storage.paths import AnyPath
+
+WIDTH = 100  # columns of what is printed
+MOST_SHOWN = 3  # names of a list
+# What both scripts say of prompts that are not what they seem. `who` counts the rollouts, `have` is
+# the verb for as many.
+PROMPT_WARNINGS: dict[Enum, str] = {
+    PromptNote.ANSWER: "{who} {have} a prompt that ends with an answer. Trailing assistant turns "
+    "are no part of a prompt and were left out.",
+    PromptNote.PREFILL: "{who} {have} a prompt that ends with the opening of an answer, such as "
+    "<think>. It is kept, but verl's chat template ends that turn and starts another: take it out "
+    "of the prompts if the chat template of your model writes it anyway.",
+    PromptNote.OPENED: "{who} {have} the text of a chat template for a prompt, and at its end an "
+    "opening of the answer, such as <think>. That was left out: check that the chat template of "
+    "your model writes it.",
+    PromptNote.UNREAD: "{who} {have} the text of a chat template in the prompt, in a form that is "
+    "not known. It stays, and verl will put a template around it once more: before training, make "
+    "messages of these prompts, from the data set that they came from.",
+}
 
 
 def number(value: float | None) -> str:
     """A metric value with four significant digits; - for None."""
     return "-" if value is None else f"{value:.4g}"
+
+
+def threshold(value: float) -> str:
+    """A threshold as it is written: `0.3-` is the highest number below 0.3."""
+    above = math.nextafter(value, math.inf) + 0.0
+    if float(f"{above:.12g}") == above and len(repr(above)) < len(repr(value)):
+        return f"{above:.12g}-"
+    return f"{value:g}"
 
 
 def share(part: int, whole: int) -> str:
@@ -29,6 +59,21 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
+def few(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    if len(names) <= MOST_SHOWN + 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:MOST_SHOWN])} and {len(names) - MOST_SHOWN:,} more"
+
+
+def wrapped(text: str, indent: int = 0) -> list[str]:
+    """A text in lines of at most WIDTH columns; those after the first are indented. No word is
+    broken, so paths and commands stay whole."""
+    return textwrap.wrap(
+        text, WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
 def table(rows: Sequence[Sequence[str]], left: int) -> list[str]:
     """Rows as aligned lines; the first `left` columns are flush left, the others flush right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -41,11 +86,21 @@ def table(rows: Sequence[Sequence[str]], left: int) -> list[str]:
     ]
 
 
+def have(count: int) -> str:
+    """The verb of a count: 1 has, 2 have."""
+    return "has" if count == 1 else "have"
+
+
+def are(count: int) -> str:
+    """The verb of a count: 1 is, 2 are."""
+    return "is" if count == 1 else "are"
+
+
 def set_aside_warning(kinds: Counter[str], output: AnyPath, dry_run: bool) -> str:
     """The warning about malformed lines that were set aside, or would be."""
     aside = "would be set aside" if dry_run else "set aside"
     return (
         f"{plural(kinds.total(), 'malformed line')} {aside} ({count_by_kind(kinds)}): in "
-        f"{output / MALFORMED_FILE}, the reasons beside them. Fix them and run "
-        "again if they should count."
+        f"{output / MALFORMED_FILE}, with the reasons beside them. If they should count, fix them "
+        "and run again."
     )

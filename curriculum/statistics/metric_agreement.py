@@ -21,6 +21,7 @@ class MetricAgreement:
 
     `correlation` is Spearman's, of the difficulties, with mean ranks for ties; it is None if one
     metric is constant. `same_bucket` is the share of rollouts that both put into the same bucket.
+    `identical` metrics give every rollout the same difficulty, and some rollout has one.
     """
 
     one: str
@@ -28,6 +29,7 @@ class MetricAgreement:
     rollouts: int
     correlation: float | None
     same_bucket: float | None
+    identical: bool = False
 
 
 def compare(
@@ -66,8 +68,9 @@ def _compare(
     count = int(both.sum())
     if not count:
         return MetricAgreement(*names, 0, None, None)
+    identical = np.array_equal(*values, equal_nan=True)
     one, other = (pd.Series(some[both]).rank() for some in values)
     differ = one.nunique() > 1 and other.nunique() > 1
     correlation = float(one.corr(other)) if differ else None
     same = float((buckets[0][both] == buckets[1][both]).mean())
-    return MetricAgreement(*names, count, correlation, same)
+    return MetricAgreement(*names, count, correlation, same, identical)

@@ -62,7 +62,7 @@ def to_path(text: str) -> AnyPath:
     )
 
 
-def any_in_store(paths: Iterable[AnyPath]) -> bool:
+def any_in_store(paths: Iterable[AnyPath | None]) -> bool:
     """Whether any of the paths is in an object store."""
     return any(isinstance(path, StorePath) for path in paths)
 
@@ -280,8 +280,9 @@ def names_in(directory: AnyPath) -> set[str]:
         return set()
 
 
-def make_directory(directory: AnyPath, prefix: str) -> AnyPath:
-    """A new directory in `directory`, with a unique name that starts with `prefix`."""
+def make_directory(directory: AnyPath | None, prefix: str) -> AnyPath:
+    """A new directory in `directory` (None: where this machine keeps temporary files), with a
+    unique name that starts with `prefix`."""
     if isinstance(directory, StorePath):
         return directory / (prefix + os.urandom(4).hex())
     return Path(tempfile.mkdtemp(prefix=prefix, dir=directory))

@@ -12,8 +12,49 @@ from collections import Counter
 from typing import Any
 
 from curriculum.reading.lines import SurrogateReplacer
+from curriculum.verl.row_batch import Notes, Topic
 
 IDS, OTHER_IDS, KWARGS = "instruction_id_list", "instruction_id", "kwargs"
+
+
+def read_ground_truths(values: list[Any], how: str, notes: Notes) -> list[Any]:
+    """The ground truths of some rollouts, as --ground-truth-format says: `auto`, `typed` or
+    `string`. What is absent, left out or written as text is counted in `notes`."""
+    absent = values.count(None)
+    if absent:
+        notes[Topic.NO_TRUTH, ""] += absent
+    if how == "string":
+        return [as_string(value) for value in values]
+    if how == "auto":
+        values = _numbers_as_text(values, notes)
+    if set(map(type, values)) == {str} and OTHER_IDS not in "\0".join(values):
+        return values
+    replace_surrogates = SurrogateReplacer()
+    keys: Counter[str] = Counter()
+    read = []
+    for value in values:
+        if type(value) is str and OTHER_IDS not in value:
+            read.append(value)
+        else:
+            replace_surrogates.happened = False
+            read.append(read_ground_truth(value, replace_surrogates, keys))
+            if replace_surrogates.happened:
+                notes[Topic.SURROGATES, ""] += 1
+    for key, count in keys.items():
+        notes[Topic.TRUTH_KEY, key] += count
+    return read
+
+
+def _numbers_as_text(values: list[Any], notes: Notes) -> list[Any]:
+    """The ground truths with numbers as their JSON text: verl's scorers compare strings."""
+    numbers = [value for value in values if type(value) in (int, float)]
+    if not numbers:
+        return values
+    notes[Topic.NUMBER_TRUTH, ""] += len(numbers)
+    whole = sum(type(value) is float and value.is_integer() for value in numbers)
+    if whole:
+        notes[Topic.POINT_ZERO, ""] += whole
+    return [as_string(value) if type(value) in (int, float) else value for value in values]
 
 
 def read_ground_truth(

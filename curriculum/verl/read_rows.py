@@ -15,27 +15,50 @@ import msgspec
 import numpy as np
 
 from curriculum.reading.blocks import Block
+from curriculum.reading.chat_templates import may_hold_template
 from curriculum.reading.lines import (
     REFUSALS,
     Line,
     Malformed,
     Reason,
-    SurrogateReplacer,
     decode_block,
     describe,
+    load_object,
 )
-from curriculum.reading.prompts import Message, has_text, read_prompt, strip_answers
-from curriculum.reading.rollouts import ScoreReader, best_indexes, key_text, read_rollout
-from curriculum.verl.ground_truth import OTHER_IDS, as_string, read_ground_truth
+from curriculum.reading.prompts import (
+    Message,
+    PromptNotes,
+    has_text,
+    read_prompt,
+    settle_messages,
+)
+from curriculum.reading.rollouts import (
+    NULL,
+    Rollout,
+    ScoreReader,
+    best_indexes,
+    key_text,
+    read_rollout,
+)
+from curriculum.verl.ground_truth import read_ground_truths
+from curriculum.verl.line_fields import (
+    LIKELY_TRUTHS,
+    Choice,
+    LineFields,
+    Places,
+    likely_places,
+    own_truth,
+)
 from curriculum.verl.row_batch import Notes, RowBatch, Topic
 
-NULL = msgspec.Raw(b"null")
+LOOKED_AT = 20  # rows without a ground truth, per shard
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Which fields go into a row, and the values of fields that a rollout lacks."""
+    """Which fields go into a row, where they are, and the values of those that a rollout lacks."""
 
+    places: Places
     score_field: str
     best_response: bool
     ground_truth_format: str
@@ -44,48 +67,18 @@ class ReadOptions:
     ability: str
 
 
-class _Text(msgspec.Struct, gc=False):
-    content: str | None = None
-
-
-class _Choice(msgspec.Struct, gc=False):
-    message: _Text | None = None
-    text: str | None = None
-
-
-class _Choices(msgspec.Struct, gc=False):
-    choices: list[msgspec.Raw] | None = None
-
-
-def _line_type(options: ReadOptions) -> type[Any]:
-    """The type of a usual line. Fields that are not asked for are skipped."""
-    names: list[Any] = [
-        ("reward", list[msgspec.Raw]),
-        ("prompt", list[Message] | str | None, None),
-        ("messages", msgspec.Raw, NULL),
-        ("ground_truth", Any, None),
-        ("key", Any, None),
-        ("ability", str | None, None),
-        ("extra_info", dict[str, Any] | None, None),
-    ]
-    if options.keep_data_source:
-        names.append(("data_source", str | None, None))
-    if options.best_response:
-        names.append(("response", _Choices | None, None))
-        names.append(("responses", list[msgspec.Raw] | None, None))
-    return msgspec.defstruct("Line", names, gc=False)
-
-
 class RowReader:
     """Reads rows; `notes` counts by topic what was left out or replaced."""
 
     def __init__(self, options: ReadOptions) -> None:
         self._options = options
         self._scores = ScoreReader(options.score_field)
-        self._lines: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_line_type(options))
+        self._fields = LineFields(options.places, options.keep_data_source, options.best_response)
+        self._lines: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self._fields.type)
         self._decode_messages = msgspec.json.Decoder(list[Message] | None).decode
-        self._decode_choices = msgspec.json.Decoder(list[_Choice | None]).decode
+        self._decode_choices = msgspec.json.Decoder(list[Choice | None]).decode
         self._decode_texts = msgspec.json.Decoder(list[str | None]).decode
+        self._looked_at = 0
         self.notes: Notes = Counter()
 
     def read_block(self, block: Block) -> tuple[RowBatch, list[tuple[int, Reason]]]:
@@ -140,7 +133,7 @@ class RowReader:
             rows = [self._decode(line) for line in block.lines()]
         positions, unusual = list(range(len(rows))), []
         if prompts is None:
-            prompts = [self._usual_prompt(row) for row in rows]
+            prompts = self._usual_prompts(rows)
             unusual = [position for position in positions if not prompts[position]]
             positions = [position for position in positions if prompts[position]]
             rows = [rows[position] for position in positions]
@@ -152,13 +145,14 @@ class RowReader:
             scores=scores,
             counts=counts,
             prompts=prompts,
-            ground_truths=self._ground_truths([row.ground_truth for row in rows]),
+            ground_truths=self._ground_truths(self._fields.ground_truths(rows)),
             keys=_key_texts([row.key for row in rows]),
             abilities=[row.ability or self._options.ability for row in rows],
             data_sources=self._data_sources(rows),
             extra_infos=[row.extra_info or {} for row in rows],
         )
         self._add_best_responses(rows, columns)
+        self._look_for_truths(block, columns)
         return columns, unusual
 
     def _decode(self, line: Line) -> Any:
@@ -170,28 +164,50 @@ class RowReader:
     def _plain_prompts(self, rows: Sequence[Any]) -> list[list[Message]] | None:
         """The messages of each row; None if any row needs a closer look.
 
-        No row does if each prompt is a list whose last message has text and no source is kept.
+        No row does if each prompt is a list whose last message has text and is not the assistant's,
+        none can be a chat template, and no source is kept.
         """
-        prompts = [row.prompt for row in rows]
-        if self._options.keep_data_source or set(map(type, prompts)) != {list} or not all(prompts):
+        if self._options.keep_data_source or not self._fields.any_usual:
             return None
-        last = [prompt[-1].content for prompt in prompts]
-        return None if any(not text or text.isspace() for text in last) else prompts
+        prompts = self._fields.prompts(rows)
+        if set(map(type, prompts)) != {list} or not all(prompts):
+            return None
+        if type(prompts[0][-1]) is not Message:
+            return None
+        last = [prompt[-1] for prompt in prompts]
+        if any(not m.content or m.content.isspace() or m.role == "assistant" for m in last):
+            return None
+        texts = "\0".join([message.content for prompt in prompts for message in prompt])
+        return None if may_hold_template(texts) else prompts
 
-    def _usual_prompt(self, row: Any) -> list[Message]:
-        """The messages of a usual line; an empty list for any other line."""
-        if row is None or not self._has_usual_source(row):
-            return []
-        prompt = row.prompt
-        try:
-            if not prompt:
+    def _usual_prompts(self, rows: Sequence[Any]) -> list[list[Message]]:
+        """The messages of each usual line; an empty list for any other line."""
+        if not self._fields.any_usual:
+            return [[] for _ in rows]
+        usual = [row is not None and self._has_usual_source(row) for row in rows]
+        given = iter(self._fields.prompts([row for row in rows if row is not None]))
+        prompts = [None if row is None else next(given) for row in rows]
+        return [
+            self._usual_prompt(row, prompt) if good else []
+            for row, prompt, good in zip(rows, prompts, usual, strict=True)
+        ]
+
+    def _usual_prompt(self, row: Any, prompt: Any) -> list[Message]:
+        if not prompt and self._options.places.prompt in (None, "messages"):
+            try:
                 prompt = self._decode_messages(row.messages) or []
-                strip_answers(prompt)
-        except REFUSALS:
-            return []
+            except REFUSALS:
+                return []
         if type(prompt) is str:
             prompt = [Message("user", prompt)]
-        return prompt if has_text(prompt) else []
+        if type(prompt) is not list or not all(type(message) is Message for message in prompt):
+            return []
+        found: PromptNotes = Counter()
+        asked = settle_messages(prompt, found)
+        if not has_text(asked):
+            return []
+        self.notes.update(found)
+        return asked
 
     def _has_usual_source(self, row: Any) -> bool:
         if not self._options.keep_data_source or row.data_source or not row.extra_info:
@@ -199,15 +215,19 @@ class RowReader:
         return isinstance(row.extra_info.get("data_source"), (str, type(None)))
 
     def _data_sources(self, rows: Sequence[Any]) -> list[str]:
-        if not self._options.keep_data_source:
-            return [self._options.data_source] * len(rows)
-        own = (row.data_source or (row.extra_info or {}).get("data_source") for row in rows)
-        return [self._or_default_source(source) for source in own]
+        own = [row.data_source or (row.extra_info or {}).get("data_source") for row in rows]
+        return self._keep_sources(own)
 
-    def _or_default_source(self, own: str | None) -> str:
-        if not own:
-            self.notes[Topic.NO_DATA_SOURCE, ""] += 1
-        return own or self._options.data_source
+    def _keep_sources(self, own: Sequence[Any]) -> list[str]:
+        """The data_source of each row. Those that rollouts have are counted, kept or not."""
+        for source, count in Counter(filter(_is_name, own)).items():
+            self.notes[Topic.OWN_DATA_SOURCE, source] += count
+        if not self._options.keep_data_source:
+            return [self._options.data_source] * len(own)
+        absent = len(own) - sum(map(bool, own))
+        if absent:
+            self.notes[Topic.NO_DATA_SOURCE, ""] += absent
+        return [source or self._options.data_source for source in own]
 
     def _add_best_responses(self, rows: Sequence[Any], columns: RowBatch) -> None:
         """Find the best response of each row; only its text is decoded."""
@@ -261,56 +281,55 @@ class RowReader:
         return (NULL, held[index]) if choices is None else (held[index], NULL)
 
     def _ground_truths(self, values: list[Any]) -> list[Any]:
-        absent = values.count(None)
-        if absent:
-            self.notes[Topic.NO_TRUTH, ""] += absent
-        if self._options.ground_truth_format == "string":
-            return [as_string(value) for value in values]
-        if set(map(type, values)) == {str} and OTHER_IDS not in "\0".join(values):
-            return values
-        replace_surrogates = SurrogateReplacer()
-        keys: Counter[str] = Counter()
-        read = []
-        for value in values:
-            if type(value) is str and OTHER_IDS not in value:
-                read.append(value)
-            else:
-                replace_surrogates.happened = False
-                read.append(read_ground_truth(value, replace_surrogates, keys))
-                if replace_surrogates.happened:
-                    self.notes[Topic.SURROGATES, ""] += 1
-        for key, count in keys.items():
-            self.notes[Topic.TRUTH_KEY, key] += count
-        return read
+        return read_ground_truths(values, self._options.ground_truth_format, self.notes)
+
+    def _look_for_truths(self, block: Block, rows: RowBatch) -> None:
+        """Count in the first rows without a ground truth the fields that may well hold it."""
+        if None not in rows.ground_truths:
+            return
+        for position, truth in zip(rows.positions, rows.ground_truths, strict=True):
+            if truth is None and self._looked_at < LOOKED_AT:
+                try:
+                    self._note_likely_truths(load_object(block.line(position)))
+                except Malformed:  # in a field that no row takes
+                    self._looked_at += 1
+
+    def _note_likely_truths(self, line: Any) -> None:
+        self._looked_at += 1
+        for place in likely_places(LIKELY_TRUTHS, line):
+            self.notes[Topic.LIKELY_TRUTH, place] += 1
 
     def _read_unusual(self, position: int, line: Line) -> RowBatch:
         """The row of one line, read in plain Python. Raises Malformed."""
         options = self._options
-        rollout = read_rollout(line, self._scores, options.best_response)
-        given, keys = rollout.fields, Counter[str]()
-        prompt = read_prompt(given, keys)
+        rollout = read_rollout(line, self._scores, options.best_response, self._where())
+        given = rollout.fields
+        found: PromptNotes = Counter()
+        prompt = self._read_prompt(rollout, found)
         extra_info = given["extra_info"]
         if extra_info is not None and not isinstance(extra_info, dict):
             raise Malformed("extra_info is not an object", f"it is {describe(extra_info)}")
         ability = _string("ability", given["ability"]) or options.ability
-        source = options.data_source
-        if options.keep_data_source:
-            source = self._or_default_source(_own_source(given))
-        for key, count in keys.items():
-            self.notes[Topic.MESSAGE_KEY, key] += count
+        (source,) = self._keep_sources([self._own_source(given)])
+        self.notes.update(found)
         if rollout.replaced:
             self.notes[Topic.SURROGATES, ""] += 1
         if rollout.best is not None and rollout.best.content is None:
             self.notes[Topic.NO_TEXT, ""] += 1
         if rollout.response_count not in (None, len(rollout.scores)):
             self.notes[Topic.OTHER_COUNT, ""] += 1
+        truth = given["ground_truth"]
+        if options.places.ground_truth is None:
+            truth = own_truth(truth, given["reward_model"])
+        if truth is None and self._looked_at < LOOKED_AT:
+            self._note_likely_truths(rollout.line)
         best = rollout.best
         return RowBatch(
             positions=[position],
             scores=np.array(rollout.scores, dtype=np.float64),
             counts=[len(rollout.scores)],
             prompts=[prompt],
-            ground_truths=self._ground_truths([given["ground_truth"]]),
+            ground_truths=self._ground_truths([truth]),
             keys=[key_text(given["key"])],
             abilities=[ability],
             data_sources=[source],
@@ -320,12 +339,32 @@ class RowReader:
             best_rewards=[best.reward if best else None],
         )
 
+    def _own_source(self, given: Mapping[str, Any]) -> Any:
+        """A rollout's own data_source, or else that of its extra_info. Raises Malformed if it is
+        to be kept and is no string."""
+        own, inner = given["data_source"], (given["extra_info"] or {}).get("data_source")
+        if not self._options.keep_data_source:
+            return own or inner
+        return _string("data_source", own) or _string("extra_info.data_source", inner)
 
-def _own_source(given: Mapping[str, Any]) -> str | None:
-    """A rollout's own data_source, or else that of its extra_info. Raises Malformed."""
-    own = _string("data_source", given["data_source"])
-    inner = (given["extra_info"] or {}).get("data_source")
-    return own or _string("extra_info.data_source", inner)
+    def _where(self) -> dict[str, str]:
+        """The fields that are not where their name says."""
+        places = self._options.places
+        where = {"prompt": places.prompt, "ground_truth": places.ground_truth}
+        return {name: place for name, place in where.items() if place is not None}
+
+    def _read_prompt(self, rollout: Rollout, notes: PromptNotes) -> list[Message]:
+        """The messages of a rollout's prompt. Raises Malformed."""
+        place, fields = self._options.places.prompt, rollout.fields
+        if place == "messages":
+            fields = {**fields, "prompt": None}
+        elif place is not None:
+            fields = {**fields, "messages": None}
+        return read_prompt(fields, notes)
+
+
+def _is_name(source: Any) -> bool:
+    return isinstance(source, str) and bool(source)
 
 
 def _string(name: str, value: object) -> str | None:

@@ -20,18 +20,22 @@ from curriculum.reading.prompts import Message
 
 
 class Topic(Enum):
-    """What is counted while rows are read: rollouts, unless the text says otherwise."""
+    """What is counted while rows are read, besides what `PromptNote` names: rollouts, unless the
+    text says otherwise."""
 
-    MESSAGE_KEY = "message keys other than role and content, by key"
     TRUTH_KEY = "ground truth keys beyond instruction ids and kwargs, by key"
     NO_TRUTH = "without a ground truth"
+    LIKELY_TRUTH = "without a ground truth, by a field that may hold it; not all are looked at"
+    NUMBER_TRUTH = "whose ground truth is a number, written as text"
+    POINT_ZERO = "whose ground truth is a whole number with a decimal point"
+    OWN_DATA_SOURCE = "with a data_source of their own, by data_source"
     NO_DATA_SOURCE = "without a data_source of their own"
     NO_TEXT = "whose best response has no text"
     OTHER_COUNT = "with another number of responses than of rewards"
     SURROGATES = "with a lone surrogate in a field that is read"
 
 
-Notes: TypeAlias = "Counter[tuple[Topic, str]]"
+Notes: TypeAlias = "Counter[tuple[Enum, str]]"  # by topic or PromptNote, and by key or ""
 
 
 @dataclass

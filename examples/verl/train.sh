@@ -7,6 +7,8 @@ usage() {
 usage: train.sh stages  [options] SET...  [-- OVERRIDE...]
        train.sh ordered [options] SET     [-- OVERRIDE...]
 
+A set is easy, for easy_train.parquet and easy_val.parquet in DIR, or cumulative/stage1_and_2.
+
 stages    one run of verl per set, in the order given; each starts from the merged checkpoint of
           the one before. To resume one run with other train_files instead does not work: it
           restores the data loader's place in the old file, and the old step count.
@@ -40,7 +42,8 @@ fail() {
 }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-python=${PYTHON:-$(command -v python || command -v python3)}
+python=${PYTHON:-$(command -v python || command -v python3 || true)}
+[[ $python ]] || fail "there is no python on the PATH; activate your environment, or set PYTHON"
 data=./preprocessed model='' output=./checkpoints batch=64 responses=8 epochs=1 gpus=8
 max_prompt=2048 max_response=4096 reward=$here/reward.py unknown=error
 sets=() overrides=() way=${1:-}
@@ -132,7 +135,7 @@ train() { # SET MODEL: one run of verl, with its checkpoints in OUTPUT/SET
         ${rewarding[@]+"${rewarding[@]}"} \
         trainer.n_gpus_per_node="$gpus" \
         trainer.project_name=curriculum \
-        trainer.experiment_name="'$1'" \
+        trainer.experiment_name="'${1##*/}'" \
         trainer.default_local_dir="'$output/$1'" \
         trainer.logger='["console"]' \
         trainer.total_epochs="$epochs" \

@@ -11,12 +11,18 @@ from tests.helpers.rollouts import lines
 
 Case = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # lines, rollouts
 
+UIDS = ["7f3c0d52-93a1-4c1e-8b0f-5d2a6c9e1b47", "9c41e6aa-0b7d-4f02-a3c5-1e8f7d6b5a90"]
 ASKED = "user\n2+2?\nassistant\n"
 ASKED_WITH_SYSTEM = "system\nBe brief.\nuser\n3+3?\nassistant\n<think>\n"
 
 
 def user(text: str) -> dict[str, str]:
     return {"role": "user", "content": text}
+
+
+def verl_uid(group: int, sample: int) -> str:
+    """A uid as verl writes it."""
+    return f"{UIDS[group]}_{sample}_0"
 
 
 def choices(*texts: str | None) -> dict[str, Any]:
@@ -69,16 +75,16 @@ def _verl_with_uid() -> Case:
         }  # fmt: skip
 
     lines = [
-        line("7f_x_0_0", 1, "4", 1.0),  # one prompt twice in a step, as a dataset may have it
-        line("9c_0_0", 1, "5", 0.0),
-        line("7f_x_1_0", 1, "4!", 1.0),
-        line("9c_1_0", 1, "4", 1.0),
+        line(verl_uid(0, 0), 1, "4", 1.0),  # one prompt twice in a step, as a dataset may have it
+        line(verl_uid(1, 0), 1, "5", 0.0),
+        line(verl_uid(0, 1), 1, "4!", 1.0),
+        line(verl_uid(1, 1), 1, "4", 1.0),
     ]
 
-    def rollout(key: str, texts: list[str], scores: list[float], uids: list[str]) -> dict[str, Any]:
-        pairs = zip(scores, uids, strict=True)
+    def rollout(group: int, texts: list[str], scores: list[float]) -> dict[str, Any]:
+        pairs = zip(scores, (verl_uid(group, i) for i in range(2)), strict=True)
         return {
-            "key": key,
+            "key": f'["{UIDS[group]}",1]',
             "prompt": [user("2+2?")],
             "response": choices(*texts),
             "reward": [{"score": score, "uid": uid} for score, uid in pairs],
@@ -88,8 +94,8 @@ def _verl_with_uid() -> Case:
         }
 
     return lines, [
-        rollout('["7f_x",1]', ["4", "4!"], [1.0, 1.0], ["7f_x_0_0", "7f_x_1_0"]),
-        rollout('["9c",1]', ["5", "4"], [0.0, 1.0], ["9c_0_0", "9c_1_0"]),
+        rollout(0, ["4", "4!"], [1.0, 1.0]),
+        rollout(1, ["5", "4"], [0.0, 1.0]),
     ]
 
 
@@ -150,7 +156,7 @@ def _verifiers() -> Case:
         "response": {"choices": [message("1"), message("cut")]},
         "reward": [
             {"score": 1.0, "is_truncated": False, "metrics": {"correct": 1.0}},
-            {"score": None, "reward": 0.0, "is_truncated": True, "metrics": {"correct": 0.0}},
+            {"score": 0.0, "is_truncated": True, "metrics": {"correct": 0.0}},
         ],
         "ground_truth": "1",
         "example_id": 0,
@@ -175,9 +181,9 @@ def _traces() -> Case:
             "agent": {"trainable": trained},
         }
 
-    def line(number: int, *traces: dict[str, Any], **more: Any) -> dict[str, Any]:
+    def line(id: str, number: int, *traces: dict[str, Any], **more: Any) -> dict[str, Any]:
         return {
-            "id": f"e{number}",
+            "id": id,
             "task": {"data": {"idx": number, "prompt": f"{number}?"}, "key": f"t/{number}"},
             "ok": True,
             "errors": [],
@@ -186,21 +192,28 @@ def _traces() -> Case:
         }
 
     lines = [
-        line(0, trace("judge", (0.0, 1.0), trained=False), trace("a", (1.0, 0.5), (2.0, 0.25))),
-        line(1, trace("b", (1.0, 1.0))),
-        line(0, trace("c", (0.0, 1.0)), ok=False, errors=["lost"]),
-        line(1, trace("d", (0.0, 1.0))),
+        line(
+            "a", 0, trace("judge", (0.0, 1.0), trained=False), trace("a", (1.0, 0.5), (2.0, 0.25))
+        ),
+        line("b", 1, trace("b", (1.0, 1.0))),
+        line("c", 0, trace("c", (0.0, 1.0)), ok=False, errors=["lost"]),
+        line("d", 1, trace("d", (0.0, 1.0))),
     ]
     first = {
         "key": "t/0",
         "prompt": "0?",
         "response": choices("a", "c"),
         "reward": [
-            {"score": 1.0, "ok": True, "errors": [], "traces": lines[0]["traces"]},
-            {"score": None, "ok": False, "errors": ["lost"], "traces": lines[2]["traces"]},
+            {"score": 1.0, "id": "a", "ok": True, "errors": [], "traces": lines[0]["traces"]},
+            {
+                "score": None,
+                "id": "c",
+                "ok": False,
+                "errors": ["lost"],
+                "traces": lines[2]["traces"],
+            },
         ],
         "ground_truth": None,
-        "id": "e0",
         "task": lines[0]["task"],
     }
     second = {
@@ -208,11 +221,10 @@ def _traces() -> Case:
         "prompt": "1?",
         "response": choices("b", "d"),
         "reward": [
-            {"score": 1.0, "traces": lines[1]["traces"]},
-            {"score": 0.0, "traces": lines[3]["traces"]},
+            {"score": 1.0, "id": "b", "traces": lines[1]["traces"]},
+            {"score": 0.0, "id": "d", "traces": lines[3]["traces"]},
         ],
         "ground_truth": None,
-        "id": "e1",
         "task": lines[1]["task"],
         "ok": True,
         "errors": [],
@@ -244,7 +256,9 @@ def _nemo_gym() -> Case:
         line(0, 1, cut_off, 0.0),
     ]
 
-    def rollout(number: int, texts: tuple[str, str | None], of: tuple[int, int]) -> dict[str, Any]:
+    def rollout(
+        number: int, texts: tuple[str, str | None], of: tuple[int, int], second: dict[str, Any]
+    ) -> dict[str, Any]:
         one, other = (lines[i] for i in of)
         return {
             "key": number,
@@ -252,19 +266,17 @@ def _nemo_gym() -> Case:
             "response": choices(*texts),
             "reward": [
                 {"score": 1.0, "_ng_rollout_index": 0, "response": one["response"]},
-                {
-                    "score": None,
-                    "reward": 0.0,
-                    "_ng_rollout_index": 1,
-                    "response": other["response"],
-                },
+                {**second, "_ng_rollout_index": 1, "response": other["response"]},
             ],
             "ground_truth": None,
             "_ng_task_index": number,
             "responses_create_params": one["responses_create_params"],
         }
 
-    return lines, [rollout(0, ("2", "I think"), (0, 3)), rollout(1, ("3", None), (1, 2))]
+    return lines, [
+        rollout(0, ("2", "I think"), (0, 3), {"score": 0.0}),
+        rollout(1, ("3", None), (1, 2), {"score": None, "reward": 0.0}),
+    ]
 
 
 def _areal() -> Case:

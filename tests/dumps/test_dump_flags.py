@@ -16,7 +16,7 @@ from tests.dumps.dump_lines import (
     step_dump,
     user,
 )
-from tests.helpers.rollouts import Script, lines, rollout, write_jsonl
+from tests.helpers.rollouts import Script, lines, rollout, words, write_jsonl
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,8 @@ def test_flags_of_dumps_are_not_ignored_for_rollouts(
         (("--format", "verl2"), "--format: there is no 'verl2', expected one of auto, rollouts, v"),
         (("--steps", "7:3"), "--steps: the steps are '7:3'"),
         (("--steps", "a"), "--steps: the steps are 'a'"),
-        (("--group-by", "id"), "--group-by: there is no 'id', expected one of prompt"),
+        (("--truncated", "no"), "--truncated: there is no 'no', expected one of graded, missing"),
+        (("--group-by", "id"), "--group-by: the value is 'id', expected prompt, the only choice"),
         (("--group-by", "prompt", "--group-field", "id"), "--group-field: --group-by prompt"),
         (("--response-field", ""), "--response-field: the place is ''"),
         (("--group-field", ""), "--group-field: the place is ''"),
@@ -72,7 +73,7 @@ def test_only_the_steps_asked_for(
     source = write_jsonl(tmp_path / "d.jsonl", step_dump(5))
     code, out, err = bucket("-i", source, "-o", tmp_path / "b", "--steps", wanted)
     skipped = 10 - 2 * len(expected)
-    assert (code, f"{skipped} of other steps skipped" in out) == (0, True)
+    assert (code, f"{skipped} of other steps skipped" in words(out)) == (0, True)
     assert ("several policies" in err) == (len(expected) > 1)
     assert sorted(r["step"] for r in held(tmp_path / "b")) == expected
 
@@ -159,16 +160,21 @@ def test_an_empty_prompt_says_of_no_responses_that_they_belong_together(
     dump = [{"prompt": empty, "response": "x", "score": 1}] * 2
     source = write_jsonl(tmp_path / "d.jsonl", dump)
     code, _, err = bucket("-i", source, "-o", tmp_path / "b", "--format", "custom")
-    told = f"{source}:2: nothing says which responses belong together: expected prompt"
+    told = f"{source}:1: nothing says which responses belong together: expected prompt"
     assert (code, told in err) == (1, True)
 
 
-def test_a_prompt_with_the_answer_in_it_is_malformed(tmp_path: Path, bucket: Script) -> None:
-    talk = [user("2+2?"), {"role": "assistant", "content": "4"}]
-    source = write_jsonl(tmp_path / "d.jsonl", [{"talk": talk, "score": 1, "response": "4"}])
+def test_an_answer_at_the_end_of_a_prompt_is_no_part_of_it(tmp_path: Path, bucket: Script) -> None:
+    talks = [[user("2+2?"), {"role": "assistant", "content": text}] for text in ("4", "5")]
+    dump = [{"talk": talk, "score": 1, "response": talk[1]["content"]} for talk in talks]
+    source = write_jsonl(tmp_path / "d.jsonl", dump)
     flags = ("-i", source, "-o", tmp_path / "b", "--format", "custom", "--prompt-field", "talk")
-    code, _, err = bucket(*flags)
-    assert (code, f"{source}:1: the prompt has the answer in it: talk ends" in err) == (1, True)
+    code, _, err = bucket(*flags, "-n", 1)
+    assert (code, "1 of 1 rollout has a prompt that ends with an answer." in err) == (0, True)
+    (found,) = map(json.loads, lines(tmp_path / "b/level_1.jsonl"))
+    assert found["prompt"] == [user("2+2?")]
+    assert found["response"] == choices("4", "5")
+    assert [entry["talk"] for entry in found["reward"]] == talks
 
 
 def test_steps_and_what_is_wrong_with_the_rest_are_told_apart(
@@ -202,10 +208,10 @@ def test_a_mistyped_place_is_not_taken(tmp_path: Path, bucket: Script, flag: str
     assert (code, f"{source}:1: no nope: expected in every line" in err) == (1, True)
 
 
-def test_responses_one_a_line_of_no_known_format_get_a_hint(tmp_path: Path, bucket: Script) -> None:
-    source = write_jsonl(tmp_path / "d.jsonl", [{"prompt": "q", "completion": "a", "reward": 1.0}])
+def test_responses_one_a_line_without_a_score_get_a_hint(tmp_path: Path, bucket: Script) -> None:
+    source = write_jsonl(tmp_path / "d.jsonl", [{"prompt": "q", "completion": "a"}])
     code, _, err = bucket("-i", source, "-o", tmp_path / "b")
-    assert (code, "say with --format custom what it has where" in err) == (1, True)
+    assert (code, "--format custom what it has where" in err) == (1, True)
 
 
 @pytest.mark.parametrize("flags", [(), ("--group-by", "prompt")])

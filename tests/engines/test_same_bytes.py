@@ -115,7 +115,7 @@ def run_both(
         preprocess("-i", b, "-o", p, "--combine", "--order", "easy-to-hard", *flags),
     ]
     assert [code for code, _, _ in printed] == [0, 0, 0], printed
-    texts = ["\n".join(text) for _, *text in printed]
+    texts = [re.sub(r"-\*-of-\d+", "", "\n".join(text)) for _, *text in printed]
     return [" ".join(re.sub(r"\S*/\S+|-+", "", text).split()) for text in texts]
 
 

@@ -1,4 +1,4 @@
-"""The package as a wheel: every room is in it, and Ray is sent all of it."""
+"""The package as a wheel: every room and both commands are in it, and Ray is sent all of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,83 @@ def test_every_module_is_in_the_wheel(wheel: Path, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "in/a.jsonl", [rollout(i, 1) for i in range(3)])
     run(tmp_path / "installed", tmp_path, "-i", "in", "-o", "out")
     assert (tmp_path / "out/bucketing.json").is_file()
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new environment with the wheel; the packages it requires are those of this one."""
+    directory = tmp_path_factory.mktemp("environment")
+    venv.create(directory, with_pip=True)
+    python = directory / "bin/python"
+    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
+    subprocess.run(install, check=True, capture_output=True)
+    (packages,) = directory.glob("lib/*/site-packages")
+    (packages / "required.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return directory
+
+
+def call(environment: Path, cwd: Path, *command: str) -> tuple[int, str, str]:
+    """Type a command in a directory, with the environment activated."""
+    variables = {"PATH": f"{environment / 'bin'}:/usr/bin:/bin", "COLUMNS": "100"}
+    done = subprocess.run(
+        command, cwd=cwd, env=variables, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_both_commands_work_in_any_directory(environment: Path, tmp_path: Path) -> None:
+    rollouts = [rollout(i % 3, 1, prompt=f"prompt {i}") for i in range(30)]
+    write_jsonl(tmp_path / "rollouts/a.jsonl", rollouts)
+    bucket, preprocess = "bucket_rollouts_by_difficulty", "preprocess_bucketed_rollouts"
+    code, out, _ = call(environment, tmp_path, bucket, "-i", "rollouts", "-o", "bucketed")
+    assert (code, out.startswith("30 rollouts in 3 buckets")) == (0, True)
+    code, _, err = call(environment, tmp_path, preprocess, "-i", "bucketed", "-o", "preprocessed")
+    assert code == 0, err
+    assert (tmp_path / "preprocessed/hard_train.parquet").is_file()
+
+
+@pytest.mark.parametrize(
+    ("typed", "prog"),
+    [
+        ("bucket_rollouts_by_difficulty", "bucket_rollouts_by_difficulty"),
+        ("preprocess_bucketed_rollouts", "preprocess_bucketed_rollouts"),
+        ("python -m bucket_rollouts_by_difficulty", "python -m bucket_rollouts_by_difficulty"),
+    ],
+)
+def test_a_command_calls_itself_as_it_was_typed(
+    environment: Path, tmp_path: Path, typed: str, prog: str
+) -> None:
+    code, out, _ = call(environment, tmp_path, *typed.split(), "--help")
+    assert (code, out.startswith(f"usage: {prog} -i ")) == (0, True)
+    assert f"\nexamples:\n  {typed} -i ./" in out
+    code, _, err = call(environment, tmp_path, *typed.split(), "--dryrun")
+    assert (code, err.splitlines()) == (
+        2,
+        [
+            "error: --dryrun: there is no such flag;",
+            f"did you mean --dry-run? All flags: {typed} --help",
+        ],
+    )
+
+
+def test_the_package_lists_its_commands(environment: Path, tmp_path: Path) -> None:
+    code, out, _ = call(environment, tmp_path, "python", "-m", "curriculum")
+    assert (code, out.splitlines()[1:]) == (
+        0,
+        [
+            "",
+            "  bucket_rollouts_by_difficulty  Sort rollouts into buckets by difficulty",
+            "  preprocess_bucketed_rollouts   Turn bucketed rollouts into parquet files that verl "
+            "trains on",
+            "",
+            "A first run, one after the other:",
+            "",
+            "  bucket_rollouts_by_difficulty -i ./rollouts -o ./bucketed",
+            "  preprocess_bucketed_rollouts -i ./bucketed -o ./preprocessed",
+            "",
+            "--help after either lists its flags. In Python: help('curriculum')",
+        ],
+    )
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="`make engines` installs Ray")

@@ -11,9 +11,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from examples import generate_rollouts
+from examples.verl import check_stages
 from examples.verl.reward import CHECKERS, checker, compute_score
 from tests.helpers.rollouts import DATA, PYTHON, ROOT, Script, needs_data, rollout, write_jsonl
 
@@ -297,8 +300,8 @@ def test_stages_that_verl_cannot_train_are_told_before(stages: Path) -> None:
     out = train(stages, "stages", "-m", "m", "-b", "15", "easy", "hard", "unheard", code=1)
     assert notes(stages) == []
     assert "easy_train.parquet has 14 rows, expected a batch of 15 at least; lower the" in out
-    assert "hard_val.parquet is not there; the sets there are easy, hard, medium" in out
-    assert "unheard_train.parquet is not there" in out
+    assert "hard_val.parquet is not there; verl needs train and val rows" in out
+    assert f"there is no set unheard in {stages}/preprocessed; did you mean hard?" in out
     assert "easy_val" not in out
 
 
@@ -313,8 +316,8 @@ def test_rows_without_a_reward_are_told_before(stages: Path) -> None:
     assert "warning: easy: in 20 rows no instruction is known, so that every response" in out
     out = train(stages, *flags[:-3], "--reward", "", "easy", code=1)
     assert "verl has no reward function for data_source bucketed_curriculum" in out
-    out = train(stages, *flags[:-3], "--reward", "nowhere.py", "easy", code=2)
-    assert "nowhere.py is not there, expected a reward function" in out
+    out = train(stages, *flags[:-3], "--reward", "nowhere.py", "easy", code=1)
+    assert "nowhere.py: no such file, expected a reward function" in out
     assert len(notes(stages)) == 1
 
 
@@ -336,3 +339,77 @@ def test_rows_without_a_reward_are_told_before(stages: Path) -> None:
 )
 def test_flags_that_are_wrong(tmp_path: Path, flags: tuple[str, ...], said: str) -> None:
     assert said in train(tmp_path, *flags, code=2)
+
+
+def test_cumulative_sets_are_trained_on_by_their_path(stages: Path, preprocess: Script) -> None:
+    flags = ("--val-ratio", 0.2, "--cumulative")
+    preprocess("-i", stages / "bucketed", "-o", stages / "preprocessed", *flags)
+    train(stages, "stages", *FLAGS, "easy", "cumulative/stage1_and_2")
+    assert trained(stages) == [("easy", "org/model"), ("stage1_and_2", CHAIN[1][1])]
+    (_, run) = notes(stages)
+    sets = f"{stages}/preprocessed/cumulative/stage1_and_2"
+    assert run["data.val_files"] == f"'{sets}_val.parquet'"
+    assert (stages / "checkpoints/cumulative/stage1_and_2/merged").is_dir()
+
+
+@pytest.fixture
+def check(capsys: pytest.CaptureFixture[str]) -> Script:
+    return Script(check_stages.main, capsys)
+
+
+def test_sets_that_can_be_trained_on_are_counted(
+    stages: Path, preprocess: Script, check: Script
+) -> None:
+    flags = ("--val-ratio", 0.2, "--cumulative", "--order", "easy-to-hard", "--data-source", "x")
+    preprocess("-i", stages / "bucketed", "-o", stages / "preprocessed", *flags)
+    sets = ("easy", "cumulative/stage1_and_2")
+    assert check("-d", stages / "preprocessed", "--batch-size", 8, "--ordered", *sets) == (
+        0,
+        "set                     train rows  steps an epoch  val rows  longest prompt\n"
+        "easy                            14               1         6         4 chars\n"
+        "cumulative/stage1_and_2         32               4         8         6 chars\n",
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "told"),
+    [
+        (("-d", "nowhere", "easy"), 1, "nowhere: no such directory, expected the output directory"),
+        (
+            ("-d", "bucketed", "easy"),
+            1,
+            "bucketed: this directory holds no sets, expected the outp",
+        ),
+        (("-d", "in.jsonl", "easy"), 1, "in.jsonl: this is a file, expected the output directory"),
+        (("easy_train",), 1, "there is no set easy_train in preprocessed; did you mean easy?\n"),
+        (("stage1_and_2",), 1, "there is no set stage1_and_2 in preprocessed; did you mean "
+         "cumulative/stage1_and_2?\n"),
+        (("broken",), 1, "preprocessed/broken_train.parquet cannot be read as parquet ("),
+        (("other",), 1, "preprocessed/other_train.parquet has no data_source, prompt, reward_mo"),
+        (("--reward", "nowhere.py", "easy"), 1, "nowhere.py: no such file, expected a reward"),
+        (("--reward", "broken.py", "easy"), 1, "broken.py: SyntaxError: "),
+        (("--reward", "empty.py", "easy"), 1, "empty.py: there is no compute_score, expected"),
+        ((), 2, "the following arguments are required: SET;\n"),
+        (("--batch-size", "0", "easy"), 2, "--batch-size: '0' is no whole number from 1 up;\n"),
+        (("--orderd", "easy"), 2, "unrecognized arguments: --orderd;\n"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_checked_is_told_in_a_line(
+    stages: Path, preprocess: Script, check: Script, monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...], code: int, told: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(stages)
+    preprocess("-i", "bucketed", "-o", "preprocessed", "--cumulative", "--data-source", "x")
+    for split in ("train", "val"):
+        (stages / f"preprocessed/broken_{split}.parquet").write_text("no parquet")
+        pq.write_table(pa.table({"n": [1]}), stages / f"preprocessed/other_{split}.parquet")
+    (stages / "broken.py").write_text("x = (")
+    (stages / "empty.py").write_text("")
+    found, _, err = check(*flags)
+    assert (found, err.count("error: "), f"error: {told}" in err) == (code, 1, True), err
+
+
+def test_check_explains_itself(check: Script) -> None:
+    code, out, _ = check("--help")
+    assert (code, "--batch-size ROWS" in out, "cumulative/stage1_and_2" in out) == (0, True, True)

@@ -11,9 +11,7 @@ SCRIPTS = ("bucket_rollouts_by_difficulty", "preprocess_bucketed_rollouts")
 
 def help_text(script: str) -> str:
     """What `--help` prints; $COLUMNS says how wide the terminal is."""
-    parser = import_module(script).build_parser()
-    parser.prog = f"{script}.py"
-    text: str = parser.format_help()
+    text: str = import_module(script).build_parser().format_help()
     return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -62,7 +63,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 class Script:
-    """A script called in this process: its exit code, stdout and stderr."""
+    """A script called in this process: its exit code, stdout and stderr, warnings unwrapped."""
 
     def __init__(
         self, main: Callable[[Sequence[str]], int], capture: pytest.CaptureFixture[str]
@@ -76,4 +77,16 @@ class Script:
         except SystemExit as stop:
             code = int(stop.code or 0)
         out, err = self._capture.readouterr()
-        return code, out, err
+        return code, out, unwrapped(err)
+
+
+def unwrapped(err: str) -> str:
+    """What was printed on stderr, with each warning in one line."""
+    return re.sub(
+        r"^warning: .*(\n  .*)*", lambda warning: warning[0].replace("\n  ", " "), err, flags=re.M
+    )
+
+
+def words(text: str) -> str:
+    """A text without its line breaks and runs of blanks."""
+    return " ".join(text.split())

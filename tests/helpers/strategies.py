@@ -57,6 +57,9 @@ ROLLOUT = st.fixed_dictionaries(
         "ability": TEXT | st.none(),
         "data_source": TEXT | st.none() | JSON,
         "extra_info": st.dictionaries(st.sampled_from(["a", "data_source"]), JSON) | st.none(),
+        "reward_model": st.fixed_dictionaries({}, optional={"ground_truth": TEXT | JSON}) | JSON,
+        "question": MESSAGES | TEXT | JSON,
+        "meta": st.fixed_dictionaries({}, optional={"a": TEXT | MESSAGES, "b": JSON}) | JSON,
     },
 )
 

@@ -23,7 +23,8 @@ from curriculum.output.journal import JOURNAL, Journal, recover_to_read
 from curriculum.output.lock import LOCK, DirectoryLock
 from curriculum.output.manifests import PreprocessingManifest, load_manifest
 from curriculum.output.output_directory import OutputDirectory
-from curriculum.reading.input_files import cut_shards, find_file
+from curriculum.reading.find_files import find_file
+from curriculum.reading.input_files import cut_shards
 from tests.helpers.rollouts import ROOT, Script, rollout, tree, write_jsonl
 
 MANIFEST = PreprocessingManifest("0", {}, ())
@@ -124,6 +125,7 @@ def test_lock_of_a_dead_run_is_waited_for_while_a_process_of_it_lives(tmp_path: 
             assert time.monotonic() - began > 0.2
 
 
+@pytest.mark.usefixtures("foreground")
 def test_signal_during_a_commit_is_answered_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,13 +136,13 @@ def test_row_groups_follow_from_the_lines_that_are_kept(
 def test_place_of_a_conflict_in_a_later_block_of_a_batch(
     tmp_path: Path, preprocess: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    truths = ["a"] * 31 + [3] + ["a"] * 9
+    truths = ["a"] * 31 + [["a"]] + ["a"] * 9
     rollouts = [rollout(1, prompt=f"{i}", ground_truth=truth) for i, truth in enumerate(truths)]
     write_jsonl(tmp_path / "b/only.jsonl", rollouts)
     monkeypatch.setattr("curriculum.reading.blocks.BLOCK_BYTES", 700)
     code, _, err = preprocess("-i", tmp_path / "b", "-o", tmp_path / "out")
     assert code == 1
-    assert f"string at {tmp_path}/b/only.jsonl:1, integer at {tmp_path}/b/only.jsonl:32" in err
+    assert f"string at {tmp_path}/b/only.jsonl:1, list at {tmp_path}/b/only.jsonl:32" in err
 
 
 FILTERS = {
@@ -166,7 +166,18 @@ def test_rows_have_their_own_values_whatever_the_batches(
     source = tmp_path / "b/only.jsonl"
     source.parent.mkdir()
     source.write_bytes(b"\n".join(hostile_lines(random.Random(7), 160)))
-    flags = ("-i", source.parent, "--filter", filter_name, "--workers", 1, "--val-ratio", 0.2)
+    typed = ("--ground-truth-format", "typed")
+    flags = (
+        "-i",
+        source.parent,
+        "--filter",
+        filter_name,
+        "--workers",
+        1,
+        "--val-ratio",
+        0.2,
+        *typed,
+    )
     aside = ("--on-malformed", "set-aside")
     told = [preprocess(*flags, "-o", tmp_path / "one")]
     assert preprocess(*flags, "-o", tmp_path / "one", *aside)[0] == 0

@@ -29,7 +29,8 @@ def test_mixed_ground_truths_name_the_way_out(
 ) -> None:
     rollouts = [rollout(1, prompt=p, ground_truth=t) for p, t in zip(TRAIN, truths, strict=False)]
     source = bucketed(tmp_path, bucket, rollouts, "-n", 1)
-    code, out, err = preprocess("-i", source, "-o", tmp_path / "out")
+    typed = ("--ground-truth-format", "typed")
+    code, out, err = preprocess("-i", source, "-o", tmp_path / "out", *typed)
     assert (code, out) == (1, "")
     assert message.format(source / "level_1.jsonl") in err
     assert "--ground-truth-format string" in err
@@ -63,14 +64,52 @@ def test_what_is_left_out_or_replaced_is_told(
         for line in err.splitlines()
     ]
     assert told == [
-        "message keys other than role and content left out: name 1.",
-        "have no text for their best response",
-        "have another number of responses than of rewards",
-        "hold lone surrogates",
-        "1 of 6 scores missing (null",
+        "message keys other than role and content were left out: name 1.",
+        "has no text for the best response",
+        "has another number of responses than of rewards",
+        "has lone surrogates",
+        "1 of 6 scores is missing (null",
     ]
     found = rows(tmp_path / "out/level_1_train.parquet")
     assert [row["prompt"][0]["content"] for row in found] == [*TRAIN[:2], f"{TRAIN[2]}\ufffd"]
+
+
+CHATML = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected", "told"),
+    [
+        ([("user", "{}"), ("assistant", "<think>\n")], [("user", "{}"), ("assistant", "<think>\n")],
+         ["ends with the opening of an answer, such as <think>. It is kept"]),
+        ([("user", "{}"), ("assistant", "It is 4.")], [("user", "{}")],
+         ["ends with an answer. Trailing assistant turns"]),
+        (CHATML, [("user", "{}")], ["It was taken apart into messages"]),
+        (f"{CHATML}<think>\n", [("user", "{}")],
+         ["It was taken apart into messages", "at its end an opening of the answer"]),
+        ("[INST] {} [/INST]", [("user", "[INST] {} [/INST]")], ["in a form that is not known"]),
+        ("{}", [("user", "{}")], []),
+    ],
+)  # fmt: skip
+def test_prompts_that_are_not_what_they_seem_are_told(
+    tmp_path: Path, bucket: Script, preprocess: Script, prompt: Any, expected: Any, told: list[str]
+) -> None:
+    def messages(turns: Any, text: str) -> Any:
+        if isinstance(turns, str):
+            return turns.format(text)
+        return [{"role": role, "content": said.format(text)} for role, said in turns]
+
+    rollouts = [rollout(1, 0) | {"prompt": messages(prompt, text)} for text in TRAIN[:2]]
+    source = bucketed(tmp_path, bucket, [*rollouts, rollout(1, 1, prompt=TRAIN[2])], "-n", 1)
+    code, _, err = preprocess("-i", source, "-o", tmp_path / "p", "--val-ratio", 0)
+    assert code == 0
+    found = rows(tmp_path / "p/level_1_train.parquet")
+    assert [row["prompt"] for row in found[:2]] == [messages(expected, t) for t in TRAIN[:2]]
+    warnings = [line for line in err.splitlines() if "prompt" in line]
+    assert len(warnings) == len(told)
+    for words in told:
+        assert f"2 of 3 rollouts in {source} have " in err
+        assert words in err
 
 
 def test_rollouts_without_a_score_are_set_aside(
@@ -86,7 +125,7 @@ def test_rollouts_without_a_score_are_set_aside(
     reason = json.loads((tmp_path / "out/rejected/reasons.jsonl").read_text())
     assert (reason["file"], reason["line"]) == (str(source / "hard.jsonl"), 1)
     assert "1 rollout without any score became no row" in err
-    assert "hard has no train rows" in err
+    assert "hard_train.parquet would have no rows" in err
 
 
 def test_without_a_manifest_the_order_is_guessed(tmp_path: Path, preprocess: Script) -> None:
@@ -173,7 +212,7 @@ def test_what_the_disk_says_exits_1(tmp_path: Path, bucket: Script, preprocess: 
 
     source = bucketed(tmp_path, bucket, three_stages())
     refused(f"{tmp_path}/gone: no such directory", "-i", tmp_path / "gone", "-o", out)
-    refused("this is not a directory", "-i", source / "easy.jsonl", "-o", out)
+    refused("easy.jsonl: this is a file", "-i", source / "easy.jsonl", "-o", out)
     (tmp_path / "none").mkdir()
     refused("there are no bucket files here", "-i", tmp_path / "none", "-o", out)
     refused("there is no bucket 'esy', expected one of easy, medium, hard",
@@ -205,11 +244,11 @@ def test_places_are_right_in_later_shards(
     tmp_path: Path, bucket: Script, preprocess: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rollouts = [rollout(1, prompt=p, ground_truth="4") for p in TRAIN[:9]]
-    rollouts[7]["ground_truth"] = 4
+    rollouts[7]["ground_truth"] = ["4"]
     source = bucketed(tmp_path, bucket, rollouts, "-n", 1)
     monkeypatch.setattr("curriculum.reading.input_files.SHARD_BYTES", 300)
     _, _, err = preprocess("-i", source, "-o", tmp_path / "out")
-    assert f"string at {source}/level_1.jsonl:1, integer at {source}/level_1.jsonl:8" in err
+    assert f"string at {source}/level_1.jsonl:1, list at {source}/level_1.jsonl:8" in err
 
 
 def test_own_files_under_rejected_are_not_touched(
@@ -282,7 +321,7 @@ def test_kept_data_sources_are_counted_from_the_rows(
     del rollouts[0]["data_source"]
     bucketed(tmp_path, bucket, rollouts, "-n", 1)
     _, out, _ = preprocess("-i", source, "-o", tmp_path / "out", "--keep-data-source")
-    assert "1 row with data_source bucketed_curriculum: verl has no reward function" in out
+    assert "no reward function for data_source bucketed_curriculum (1 of 3 rows)" in out
 
 
 @pytest.mark.parametrize(

@@ -66,11 +66,36 @@ def test_ground_truths_are_not_changed(
 ) -> None:
     rollouts = [rollout(1, prompt=p, ground_truth=t) for p, t in zip(TRAIN, truths, strict=False)]
     source = bucketed(tmp_path, bucket, rollouts, "-n", 1)
-    assert preprocess("-i", source, "-o", tmp_path / "out", "--val-ratio", 0)[0] == 0
+    flags = ("--val-ratio", 0, "--ground-truth-format", "typed")
+    assert preprocess("-i", source, "-o", tmp_path / "out", *flags)[0] == 0
     found = [
         r["reward_model"]["ground_truth"] for r in rows(tmp_path / "out/level_1_train.parquet")
     ]
     assert repr(found) == repr(truths)
+
+
+@pytest.mark.parametrize(
+    ("truths", "told"),
+    [
+        ([56, -1, 2**70], "3 of 3 rollouts"),
+        (["56", 56, None], "1 of 3 rollouts"),
+        ([5.0, 0.5, -0.0], "2 of them are whole numbers with a decimal point"),
+        ([[1], [2]], None),
+        ([True, False], None),
+    ],
+)
+def test_numbers_are_written_as_text_and_told(
+    tmp_path: Path, bucket: Script, preprocess: Script, truths: list[Any], told: str | None
+) -> None:
+    rollouts = [rollout(1, prompt=p, ground_truth=t) for p, t in zip(TRAIN, truths, strict=False)]
+    source = bucketed(tmp_path, bucket, rollouts, "-n", 1)
+    code, _, err = preprocess("-i", source, "-o", tmp_path / "out", "--val-ratio", 0)
+    found = [
+        r["reward_model"]["ground_truth"] for r in rows(tmp_path / "out/level_1_train.parquet")
+    ]
+    assert found == [json.dumps(t) if type(t) in (int, float) else t for t in truths]
+    assert (code, "--ground-truth-format typed" in err) == (0, told is not None)
+    assert told is None or told in err
 
 
 def test_absent_ground_truth_is_null_and_told(
@@ -80,7 +105,8 @@ def test_absent_ground_truth_is_null_and_told(
     _, _, err = preprocess("-i", source, "-o", tmp_path / "out")
     (row,) = rows(tmp_path / "out/level_1_train.parquet")
     assert row["reward_model"] == {"style": "rule", "ground_truth": None}
-    assert "have no ground truth" in err
+    assert "1 of 1 rollout" in err
+    assert "has no ground truth" in err
 
 
 def test_extra_info_of_differing_types_is_json_text_and_told(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import os
+import resource
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +16,9 @@ from hypothesis import strategies as st
 
 from curriculum.errors import InputError
 from curriculum.reading.blocks import read_blocks
-from curriculum.reading.input_files import check_unchanged, cut_shards, find_file, find_files
+from curriculum.reading.file_kinds import PARQUET
+from curriculum.reading.find_files import OtherInput, find_file, find_files, similar_path
+from curriculum.reading.input_files import check_unchanged, cut_shards, unreadable
 
 
 def names(files: list) -> list[str]:
@@ -44,7 +48,7 @@ def test_directories_files_and_globs_sorted_each_once(tmp_path: Path) -> None:
 def test_what_holds_no_rollouts(tmp_path: Path, given: str) -> None:
     make(tmp_path, "notes.txt")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"expected .*\.jsonl") as caught:
+    with pytest.raises(InputError, match=r"(?s)expected JSON lines;.*\.jsonl or \.nd") as caught:
         find_files({str(tmp_path / given): tmp_path / given})
     assert str(tmp_path / given) in str(caught.value)
 
@@ -54,6 +58,67 @@ def test_git_lfs_pointer_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     with pytest.raises(InputError, match="Git LFS pointer"):
         find_files({str(path): path})
+
+
+def test_a_file_of_another_kind_is_told_once_with_the_others(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.jsonl").write_bytes(b"PAR1")
+    (tmp_path / "d.jsonl").write_bytes(b"{}")
+    with pytest.raises(OtherInput, match=r"a\.jsonl: this is a parquet file \(one of 3") as caught:
+        find_files({str(tmp_path): tmp_path})
+    assert [path.name for path in caught.value.files] == ["a.jsonl", "b.jsonl", "c.jsonl"]
+    assert (caught.value.kind, caught.value.others) == (PARQUET, 1)
+
+
+def test_a_name_that_says_another_compression(tmp_path: Path) -> None:
+    text = gzip.compress(b"{}")
+    for name in ("a.json.gz", "b.jsonl", "c.jsonl.zst"):
+        (tmp_path / name).write_bytes(text if name != "c.jsonl.zst" else b"{}")
+        with pytest.raises(OtherInput) as caught:
+            find_files({name: tmp_path / name})
+        assert caught.value.names == [f"{name[0]}.jsonl" + (".gz" if name[0] != "c" else "")]
+
+
+def test_a_pattern_is_not_corrected_nor_a_name_unlike_all(tmp_path: Path) -> None:
+    make(tmp_path, "rollouts.jsonl", "rollouts2.jsonl")
+    for name, similar in (("rolouts.jsonl", "rollouts.jsonl"), ("xyz", None)):
+        assert similar_path(f"in/{name}", tmp_path / name) == (similar and f"in/{similar}")
+
+
+@pytest.mark.parametrize(
+    ("number", "fix"),
+    [
+        (errno.EMFILE, "raise the limit of open files (ulimit -n 65536)"),
+        (errno.EACCES, "allow it to be read"),
+        (errno.EIO, "check the disk"),
+        (None, "fix or remove the file"),
+    ],
+)
+def test_what_to_do_about_a_file_that_cannot_be_read(number: int | None, fix: str) -> None:
+    error = OSError(number, "No") if number else OSError("No")
+    text = str(unreadable(Path("a.jsonl"), error))
+    assert text.startswith(
+        f"a.jsonl: cannot be read (No), expected a complete, readable file;\n{fix}"
+    )
+
+
+def test_too_few_file_handles_are_no_fault_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"reward": [1]}\n')
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, limit[1]))
+        while True:
+            try:
+                held.append(os.open(tmp_path / "a.jsonl", os.O_RDONLY))
+            except OSError:  # noqa: PERF203
+                break
+        with pytest.raises(InputError, match="raise the limit of open files"):
+            find_file(tmp_path / "a.jsonl")
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
 
 
 def test_broken_link_is_an_error(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from curriculum.output.rejected import reason_lines, rejected_lines
 from curriculum.reading.blocks import read_blocks
-from curriculum.reading.input_files import cut_shards, find_files
+from curriculum.reading.find_files import find_files
+from curriculum.reading.input_files import cut_shards
 from curriculum.reading.ledger import BLANK, MALFORMED, NO_SCORE, TAKEN, Ledger, LineRecorder
 from curriculum.reading.lines import Reason
 

@@ -19,12 +19,16 @@ from curriculum.reading.prompts import (
     WIDE_SPACE,
     Message,
     Messages,
+    PromptNote,
+    PromptNotes,
     distinct_prompts,
     hash_prompts,
     read_prompt,
     repeated_prompts,
+    settle,
     shared_prompts,
 )
+from curriculum.verl.line_fields import Places
 from curriculum.verl.read_rows import ReadOptions, RowReader
 from tests.helpers.bucket_directories import hash_prompt
 from tests.helpers.rollouts import rollout
@@ -34,24 +38,33 @@ USER = {"role": "user", "content": "2+2?"}
 ANSWER = {"role": "assistant", "content": "4"}
 
 
-READ = ReadOptions("score", False, "auto", "source", False, "ability")
+READ = ReadOptions(Places(), "score", False, "auto", "source", False, "ability")
 
 
 def pairs(messages: list[Message]) -> list[tuple[str, str]]:
     return [(message.role, message.content) for message in messages]
 
 
-def prompt_of(**fields: object) -> list[tuple[str, str]]:
-    line = json.dumps({"reward": [1], **fields}).encode()
-    columns, refused = RowReader(READ).read_block(block(line))
+def settled(**fields: object) -> tuple[list[tuple[str, str]], dict[PromptNote, int]]:
+    """The prompt of a line, and what was noted of it."""
+    line = json.dumps({"reward": [1], "ground_truth": "4", **fields}).encode()
+    reader = RowReader(READ)
+    found: PromptNotes = Counter()
+    columns, refused = reader.read_block(block(line))
     plain = {"prompt": None, "messages": None, **fields}
     if refused:
         with pytest.raises(Malformed) as caught:
             read_prompt(plain, Counter())
         assert str(caught.value) == refused[0][1].text
+        assert not reader.notes
         raise caught.value
-    assert columns.prompts == [read_prompt(plain, Counter())]
-    return pairs(columns.prompts[0])
+    assert columns.prompts == [read_prompt(plain, found)]
+    assert found == reader.notes
+    return pairs(columns.prompts[0]), {note: count for (note, _), count in found.items()}
+
+
+def prompt_of(**fields: object) -> list[tuple[str, str]]:
+    return settled(**fields)[0]
 
 
 @pytest.mark.parametrize(
@@ -82,10 +95,105 @@ def test_prompt_is_passed_on_unchanged() -> None:
     assert prompt_of(prompt=[{"role": "user", "content": text}, ANSWER])[0] == ("user", text)
 
 
+def said(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+PREFILLS = (
+    "<think>", "<think>\n", " <think> ", "<reasoning>\n", "<answer>", "<think>\n\n</think>\n\n",
+    "Let me solve this step by step.\n<think>",
+)  # fmt: skip
+ANSWERS = (
+    "4", "", "It is <b>", "a < b", "<think>\nWell.\n</think>\n4", "<think>Well</think>", "<a></b>",
+    "The answer is", "<think", "< think >", "<think> 4", "</think>",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["prompt", "messages"])
+@pytest.mark.parametrize("text", PREFILLS)
+def test_a_prefill_is_kept_and_noted(name: str, text: str) -> None:
+    found = settled(**{name: [USER, said(text)]})
+    assert found == ([("user", "2+2?"), ("assistant", text)], {PromptNote.PREFILL: 1})
+
+
+@pytest.mark.parametrize("name", ["prompt", "messages"])
+@pytest.mark.parametrize("text", ANSWERS)
+def test_an_answer_is_no_part_of_the_prompt(name: str, text: str) -> None:
+    found = settled(**{name: [USER, said(text)]})
+    assert found == ([("user", "2+2?")], {PromptNote.ANSWER: 1})
+    assert settled(**{name: [USER, said("<think>"), said(text)]}) == found
+
+
+def test_a_prefill_needs_a_question() -> None:
+    with pytest.raises(Malformed, match="no prompt"):
+        prompt_of(prompt=[said("<think>")])
+
+
+def test_what_an_answer_holds_is_no_matter() -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{}]}
+    parts = {"role": "assistant", "content": [{"type": "text", "text": "4"}], "name": "n"}
+    for answer in (call, parts):
+        assert settled(prompt=[USER, answer]) == ([("user", "2+2?")], {PromptNote.ANSWER: 1})
+
+
+CHATML = "<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected", "notes"),
+    [
+        (CHATML, [("user", "2+2?")], {PromptNote.TEMPLATE: 1}),
+        ([{"role": "user", "content": CHATML}], [("user", "2+2?")], {PromptNote.TEMPLATE: 1}),
+        ("user\n2+2?\nassistant\n", [("user", "2+2?")], {PromptNote.TEMPLATE: 1}),
+        (f"{CHATML}<think>\n", [("user", "2+2?")],
+         {PromptNote.TEMPLATE: 1, PromptNote.OPENED: 1}),
+        (f"{CHATML}4<|im_end|>\n", [("user", "2+2?")],
+         {PromptNote.TEMPLATE: 1, PromptNote.ANSWER: 1}),
+        (f"{CHATML}So\n<think>", [("user", "2+2?"), ("assistant", "So\n<think>")],
+         {PromptNote.TEMPLATE: 1, PromptNote.PREFILL: 1}),
+        ("[INST] 2+2? [/INST]", [("user", "[INST] 2+2? [/INST]")], {PromptNote.UNREAD: 1}),
+        ([{"role": "system", "content": CHATML}, USER], [("system", CHATML), ("user", "2+2?")],
+         {PromptNote.UNREAD: 1}),
+        ("2 <| 3 |> 4", [("user", "2 <| 3 |> 4")], {}),
+    ],
+)  # fmt: skip
+def test_chat_templates_are_taken_apart_or_noted(
+    prompt: object, expected: list, notes: dict
+) -> None:
+    assert settled(prompt=prompt) == (expected, notes)
+
+
+ROLES = st.sampled_from(["system", "user", "assistant"])
+TEXTS = st.sampled_from([*PREFILLS, *ANSWERS, "2+2?", CHATML])
+
+
+@given(st.lists(st.tuples(ROLES, TEXTS), min_size=1, max_size=4))
+def test_trailing_assistant_turns_by_the_plain_rule(turns: list[tuple[str, str]]) -> None:
+    asked = list(turns)
+    while asked and asked[-1][0] == "assistant":
+        asked.pop()
+    if asked != turns and asked and turns[-1][1] in PREFILLS:
+        asked = list(turns)
+    messages = [{"role": role, "content": content} for role, content in turns]
+    if turns == [("user", CHATML)]:
+        asked = [("user", "2+2?")]
+    if not "".join(content for _, content in asked).strip():
+        with pytest.raises(Malformed, match="no prompt"):
+            prompt_of(prompt=messages)
+    else:
+        assert prompt_of(prompt=messages) == asked
+
+
+def test_a_prompt_of_another_form_stays() -> None:
+    for prompt in (None, 3, [], [3], [["assistant", "4"]], {"role": "assistant"}, ""):
+        found: PromptNotes = Counter()
+        assert (settle(prompt, found), found) == (prompt, {})
+
+
 def test_other_message_keys_are_counted() -> None:
-    left_out: Counter[str] = Counter()
-    read_prompt({"prompt": [{"role": "user", "content": "x", "name": "b", "id": 1}]}, left_out)
-    assert left_out == {"name": 1, "id": 1}
+    found: PromptNotes = Counter()
+    read_prompt({"prompt": [{"role": "user", "content": "x", "name": "b", "id": 1}]}, found)
+    assert found == {(PromptNote.LEFT_OUT, "name"): 1, (PromptNote.LEFT_OUT, "id"): 1}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import combinations
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from curriculum.reading.lines import Malformed, decode_block, is_blank, load_object
 from curriculum.reading.rollouts import ScoreReader
-from tests.helpers.strategies import LINE, block
+from tests.helpers.strategies import LINE, ROLLOUT, block
 
 
 def read_scores(line: bytes, field: str = "score") -> list:
@@ -106,6 +108,39 @@ def test_blank_lines(line: bytes, blank: bool) -> None:
     assert is_blank(line) == blank
 
 
+def plain_prompt(line: dict[str, Any]) -> Any:
+    """What a rollout asks, so that two that ask the same are equal; None without a prompt."""
+    prompt = line.get("prompt")
+    if prompt in (None, "", []):
+        prompt = line.get("messages")
+        while isinstance(prompt, list) and prompt and prompt[-1].get("role") == "assistant":
+            prompt = prompt[:-1]
+    if isinstance(prompt, str) and prompt:
+        prompt = [{"role": "user", "content": prompt}]
+    turns = [(m.get("role"), m.get("content")) for m in prompt or []]
+    return None if turns in ([], [("user", "")]) else turns
+
+
+@given(lines=st.lists(ROLLOUT, min_size=2, max_size=6))
+def test_prompts_that_read_alike_have_one_hash(lines: list[dict[str, Any]]) -> None:
+    lines = [{**line, "reward": [1]} for line in lines]
+    texts = [json.dumps(line).encode() for line in lines]
+    hashes = ScoreReader("score").read_block(block(*texts)).prompts.tolist()
+    asked = [plain_prompt(line) for line in lines]
+    for (one, first), (other, second) in combinations(zip(asked, hashes, strict=True), 2):
+        assert (one == other) == (first == second)
+    assert [prompt is None for prompt in asked] == [number == 0 for number in hashes]
+
+
+@given(lines=st.lists(LINE | ROLLOUT, min_size=1, max_size=5))
+def test_the_hash_of_a_prompt_depends_on_its_line_alone(lines: list[Any]) -> None:
+    texts = [json.dumps(line).encode() for line in lines]
+    reader = ScoreReader("score")
+    together = reader.read_block(block(*texts)).prompts.tolist()
+    apart = [reader.read_block(block(text)).prompts.tolist() for text in texts]
+    assert together == [number for numbers in apart for number in numbers]
+
+
 # Pieces of lines that decoding many at once might put together wrongly.
 PIECES = st.sampled_from([
     b'{"reward": [1]}', b'{"reward": [0, 1]}', b'{"reward"', b": [5]}", b'{"a": {}', b'{"a": "}',
@@ -119,6 +154,7 @@ def test_a_block_is_read_as_its_lines_are(lines: list[bytes]) -> None:
     together, apart = reader.read_block(whole), reader._read_apart(whole.lines())
     assert together.flat.tolist() == apart.flat.tolist()
     assert together.counts == apart.counts
+    assert together.prompts.tolist() == apart.prompts.tolist()
     assert list(map(str, together.refused)) == list(map(str, apart.refused))
 
 

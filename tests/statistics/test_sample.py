@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from curriculum.bucketing.scan import Scanned, ScanTask, scan_shard
 from curriculum.metrics import METRICS, MetricParameters, Scores
-from curriculum.reading.input_files import cut_shards, find_files
+from curriculum.reading.find_files import find_files
+from curriculum.reading.input_files import cut_shards
 from curriculum.reading.ledger import Ledger
 from curriculum.statistics import sample as sampling
 from tests.helpers.rollouts import Script, rollout, write_jsonl

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from curriculum.bucketers import cut_at, difficulty, percentile_edges
 from curriculum.metrics import METRICS, LongRun, Metric, MetricParameters, Scores, measure
+from curriculum.statistics.cuts import CutRule, Cuts, meet
 from curriculum.statistics.prior import Spread, fit_prior
-from curriculum.statistics.uncertainty import Cuts, Uncertainty, estimate_uncertainty, meet
+from curriculum.statistics.uncertainty import Uncertainty, estimate_uncertainty
 
 pytestmark = pytest.mark.slow
 
@@ -280,9 +281,11 @@ def test_shares_are_shares_whatever_the_scores(
     scores, values = scores.take(np.flatnonzero(values == values)), values[values == values]
     assume(len(values))
     places, cuts = cut_percentiles(values, metric, 3)
-    found = estimate_uncertainty(scores, places, cuts, metric, PARAMETERS)
-    assert found is not None
-    assert found.share is None or 0 <= found.share <= 1
+    for rule in (CutRule(3), CutRule(3, split_ties=True), CutRule(None)):
+        found = estimate_uncertainty(scores, places, cuts, metric, PARAMETERS, rule)
+        assert found is not None
+        assert found.share is None or 0 <= (found.far or 0) <= found.share <= 1
+        assert found.factor is None or found.factor > 1
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -379,6 +380,7 @@ def test_killed_run_is_told_by_the_next_one(store: Store, bucket: Script) -> Non
     assert f"{STAGING}-0123abcd/owner" in names(store, "out")
 
 
+@pytest.mark.usefixtures("foreground")
 def test_interrupted_run_leaves_nothing(store: Store) -> None:
     put_rollouts(store, count=3)
     slow = (
@@ -561,7 +563,51 @@ def test_bucket_name_with_a_dot(store: Store, bucket: Script, preprocess: Script
     flags = ("-n", 2, "--bucket-names", "v1.5", "v2")
     code, out, _ = bucket("-i", store / "in", "-o", store / "out", *flags)
     assert code == 0
-    assert f"{store / 'out'}/v1.5-*-of-00001.jsonl " in out
+    assert "wrote v1.5-*-of-00001.jsonl, " in out
     assert "v1.5-00000-of-00001.jsonl" in names(store, "out")
     assert preprocess("-i", store / "out", "-o", store / "p")[0] == 0
     assert "v1.5_train.parquet" in names(store, "p")
+
+
+CUMULATIVE = ("cumulative/stage1_and_2", "cumulative/stage1_to_3", "easy", "hard", "medium")
+
+
+def test_cumulative_sets_are_written_as_on_a_disk(
+    store: Store, tmp_path: Path, bucket: Script, preprocess: Script
+) -> None:
+    put_rollouts(store, count=60)
+    assert bucket("-i", store / "in", "-o", store / "b")[0] == 0
+    combined = ("--combine", "--output-name", "stage1_and_2", "--buckets", "hard")
+    for p in (store / "p", tmp_path / "p"):
+        assert preprocess("-i", store / "b", "-o", f"{p}/cumulative", *combined)[0] == 0
+        flags = ("--cumulative", "--val-ratio", 0)
+        assert preprocess("-i", store / "b", "-o", p, *flags)[0] == 0
+    found = store_tree(store / "p")
+    assert found == tree(tmp_path / "p")
+    manifests = {"preprocessing.json", "cumulative/preprocessing.json"}
+    assert set(found) == manifests | {f"{name}_train.parquet" for name in CUMULATIVE}
+    store.remove("p/cumulative/preprocessing.json")
+    code, _, err = preprocess("-i", store / "b", "-o", store / "p", "--cumulative")
+    assert code == 1
+    there = "cumulative/stage1_and_2_train.parquet: this file is there already, and no manifest"
+    assert err.startswith(f"error: {store / 'p'}/{there}")
+
+
+def test_another_run_in_cumulative_is_noticed(
+    store: Store, bucket: Script, preprocess: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_rollouts(store, count=60)
+    assert bucket("-i", store / "in", "-o", store / "b")[0] == 0
+    pipeline = import_module("curriculum.preprocess")
+    check = pipeline.check_unchanged
+
+    def meanwhile(files: Any) -> None:
+        monkeypatch.setattr(pipeline, "check_unchanged", check)
+        flags = ("--combine", "--output-name", "other")
+        assert preprocess("-i", store / "b", "-o", store / "p/cumulative", *flags)[0] == 0
+        check(files)
+
+    monkeypatch.setattr(pipeline, "check_unchanged", meanwhile)
+    code, _, err = preprocess("-i", store / "b", "-o", store / "p", "--cumulative")
+    assert code == 1
+    assert err.startswith(f"error: {store / 'p'}: another run wrote into this directory while")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.helpers.rollouts import tree
+from tests.helpers.signals import as_in_the_foreground
 from tests.torture.runs import Change, call, wait_for_silence
 
 # Audit events of whatever changes a disk; "open" only for writing.
@@ -21,6 +22,11 @@ STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate"
 def kill_at_random(change: Change, times: int, seed: int = 0) -> int:
     """Start the script for real and end it at random moments, the driver alone or all of its
     processes: by kill -9, as a memory killer does, by Ctrl-C, or as a job scheduler does."""
+    with as_in_the_foreground():
+        return _kill_at_random(change, times, seed)
+
+
+def _kill_at_random(change: Change, times: int, seed: int) -> int:
     chosen = random.Random(seed)
     change.restore()
     began = time.monotonic()

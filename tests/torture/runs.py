@@ -76,7 +76,9 @@ class Change:
         """The outputs are the old ones or the new ones; the next run succeeds and nothing is left
         of the dead one."""
         if self.output.is_dir():  # else it never came to be
-            recover_to_read(self.output)
+            for directory in (self.output, self.output / "cumulative"):
+                if directory.is_dir():
+                    recover_to_read(directory)
             assert tree(self.output) in (self.before, self.after)
         code, message = call(self.script, self.flags)
         assert code == 0, message
@@ -107,7 +109,13 @@ def make_changes(directory: Path, files: int = 6, rollouts: int = 60) -> list[Ch
     preprocessing = ["-i", str(bucketed), *common, "-o"]
     return [
         _change(BUCKET, directory / "b", bucketing, ["-n", "5"], ["-n", "2", "-m", "max_reward"]),
-        _change(PREPROCESS, directory / "p", preprocessing, [], ["--val-ratio", "0"]),
+        _change(
+            PREPROCESS,
+            directory / "p",
+            preprocessing,
+            ["--cumulative"],
+            ["--cumulative", "--val-ratio", "0"],
+        ),
     ]
 
 

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curriculum.reading.lines import Malformed
+from curriculum.reading.prompts import PromptNote
 from curriculum.reading.rollouts import best_index, best_indexes
+from curriculum.verl.line_fields import Places
 from curriculum.verl.read_rows import ReadOptions, RowReader
 from curriculum.verl.row_batch import RowBatch, Topic
 from tests.helpers.strategies import LINE, ROLLOUT, block
@@ -21,10 +23,14 @@ from tests.helpers.strategies import LINE, ROLLOUT, block
 
 def options(**changes: Any) -> ReadOptions:
     given = {
-        "score_field": "score", "best_response": True, "ground_truth_format": "auto",
+        "places": Places(), "score_field": "score", "best_response": True,
+        "ground_truth_format": "auto",
         "data_source": "default", "keep_data_source": False, "ability": "any", **changes,
     }  # fmt: skip
     return ReadOptions(**given)
+
+
+ANSWER = {"role": "assistant", "content": "4"}
 
 
 def read(*lines: bytes, **changes: Any) -> tuple[RowBatch, list[str], dict[Topic, int]]:
@@ -62,11 +68,16 @@ def plain_values(columns: RowBatch) -> dict[str, Any]:
     lines=st.lists(LINE | ROLLOUT, min_size=1, max_size=4),
     best=st.booleans(),
     keep=st.booleans(),
-    form=st.sampled_from(["auto", "string"]),
+    form=st.sampled_from(["auto", "string", "typed"]),
+    prompt=st.sampled_from([None, "messages", "question", "meta.a", "extra_info.a", "key"]),
+    truth=st.sampled_from([None, "question", "meta.b", "extra_info.a", "reward_model", "messages"]),
 )
-def test_rows_equal_their_plain_version(lines, best, keep, form) -> None:
+def test_rows_equal_their_plain_version(lines, best, keep, form, prompt, truth) -> None:
     texts = [json.dumps(line).encode() for line in lines]
-    changes = {"best_response": best, "keep_data_source": keep, "ground_truth_format": form}
+    changes = {
+        "best_response": best, "keep_data_source": keep, "ground_truth_format": form,
+        "places": Places(prompt, truth),
+    }  # fmt: skip
     columns, refused, notes = read(*texts, **changes)
     expected, also_refused, also_notes = read_plainly(*texts, **changes)
     assert plain_values(columns) == plain_values(expected)
@@ -89,6 +100,75 @@ def test_what_a_line_becomes_depends_on_that_line_alone(lines, best) -> None:
     assert Counter(notes) == sum((Counter(some) for _, _, some in apart), Counter())
 
 
+def plain_place(line: dict[str, Any], place: str) -> Any:
+    found: Any = line
+    for name in place.split("."):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
+
+
+@given(
+    line=ROLLOUT,
+    place=st.sampled_from([None, "question", "meta.b", "meta", "extra_info.a", "key", "messages"]),
+)
+def test_the_ground_truth_is_taken_from_its_place(line: dict[str, Any], place: str | None) -> None:
+    expected = plain_place(line, place or "ground_truth")
+    if place is None and expected is None:
+        expected = plain_place(line, "reward_model.ground_truth")
+    columns, _, _ = read(
+        json.dumps({**line, "prompt": "x", "extra_info": line.get("extra_info")}).encode(),
+        places=Places(None, place),
+        ground_truth_format="string",
+    )
+    for truth in columns.ground_truths:
+        assert truth == (
+            expected
+            if expected is None or isinstance(expected, str)
+            else json.dumps(expected, ensure_ascii=False)
+        )
+
+
+@pytest.mark.parametrize(
+    ("place", "fields", "text"),
+    [
+        ("question", {"question": "q"}, "q"),
+        ("question", {"question": [{"role": "user", "content": "q"}]}, "q"),
+        ("meta.q", {"meta": {"q": "q"}}, "q"),
+        ("meta.q", {"meta": {"q": [{"role": "user", "content": "q"}]}}, "q"),
+        ("extra_info.question", {"extra_info": {"question": "q"}}, "q"),
+        ("messages", {"messages": [{"role": "user", "content": "q"}, ANSWER]}, "q"),
+        ("question", {"messages": [{"role": "user", "content": "q"}]}, None),
+        ("messages", {"question": "q"}, None),
+    ],
+)
+def test_the_prompt_is_taken_from_its_place_and_no_other(place, fields, text) -> None:
+    line = json.dumps({"prompt": "an id", "reward": [1], **fields}).encode()
+    columns, refused, _ = read(line, places=Places(place, None))
+    assert [p[0].content for p in columns.prompts] == ([text] if text else [])
+    assert [r for r in refused if "no prompt" in r] == ([] if text else refused)
+    assert bool(refused) == (text is None)
+
+
+def test_fields_that_may_hold_the_ground_truth_are_counted() -> None:
+    reader = RowReader(options())
+    lines = [{"answer": "4"}, {"answer": None, "extra_info": {"solution": "5"}}, {"gts": ""}, {}]
+    texts = [json.dumps({"prompt": "x", "reward": [1], **fields}).encode() for fields in lines]
+    reader.read_block(block(*texts))
+    likely = {key: n for (topic, key), n in reader.notes.items() if topic is Topic.LIKELY_TRUTH}
+    assert likely == {"answer": 1, "extra_info.solution": 1}
+
+
+def test_own_data_sources_are_counted_kept_or_not() -> None:
+    lines = [{"data_source": "a"}, {"extra_info": {"data_source": "b"}}, {"data_source": "a"}, {}]
+    texts = [json.dumps({"prompt": "x", "reward": [1], **fields}).encode() for fields in lines]
+    for keep, sources in ((True, ["a", "b", "a", "default"]), (False, ["default"] * 4)):
+        reader = RowReader(options(keep_data_source=keep))
+        columns, _ = reader.read_block(block(*texts))
+        assert columns.data_sources == sources
+        own = {key: n for (at, key), n in reader.notes.items() if at is Topic.OWN_DATA_SOURCE}
+        assert own == {"a": 2, "b": 1}
+
+
 def test_text_of_a_reward_entry_does_not_depend_on_the_lines_beside_it() -> None:
     entry = b'{"score":1,  "n":1e2}'
     good = b'{"prompt": "x", "reward": [' + entry + b'], "responses": ["a"]}'
@@ -106,7 +186,7 @@ def test_unusual_lines_keep_their_place() -> None:
     assert columns.positions == [0, 1, 3]
     assert [p[0].content for p in columns.prompts] == ["x", "y", "x"]
     assert refused == ["2: not a JSON object: the line is a list"]
-    assert notes == {Topic.MESSAGE_KEY: 1, Topic.NO_TRUTH: 3}
+    assert notes == {PromptNote.LEFT_OUT: 1, Topic.NO_TRUTH: 3}
 
 
 def test_bad_score_is_named_and_the_others_stand() -> None:

@@ -13,8 +13,8 @@ import msgspec
 
 from curriculum.dumps.formats import SEVERAL_TRUTHS, Disagreement
 from curriculum.dumps.values import Fields
-from curriculum.reading.blocks import Block
-from curriculum.reading.json_values import (
+from curriculum.grouping.groups import DumpNote, DumpNotes
+from curriculum.grouping.json_values import (
     NULL,
     Raw,
     Text,
@@ -27,6 +27,7 @@ from curriculum.reading.json_values import (
     starts_with,
     two_that_differ,
 )
+from curriculum.reading.blocks import Block
 from curriculum.reading.lines import REFUSALS, Line, Malformed, load_object
 from curriculum.reading.prompts import read_prompt
 from curriculum.reading.rollouts import check_reward
@@ -60,6 +61,22 @@ class RolloutReader:
         messages = read_prompt(rollout, Counter())
         prompt = [[message.role, " ".join(message.content.split())] for message in messages]
         return {"prompt": prompt}
+
+
+class Merger:
+    """Merges rollouts with one prompt. `notes` counts those that repeat another one."""
+
+    def __init__(self, score_field: str) -> None:
+        self.notes: DumpNotes = Counter()
+        self._score_field = score_field
+
+    def __call__(self, lines: Sequence[bytes]) -> tuple[bytes, int]:
+        """Merge lines as `merge` does; return the rollout and how many lines it has."""
+        merged = merge(lines, self._score_field)
+        same = len(lines) - len(set(lines))
+        if same:
+            self.notes[DumpNote.SAME_LINES, ""] += same
+        return merged, len(lines)
 
 
 def merge(lines: Sequence[bytes], score_field: str) -> bytes:

@@ -67,10 +67,6 @@ class Responses:
         )
         return found
 
-    def sizes(self, left_out: CompactIntArray) -> IntArray:
-        """The number of responses of each group except those `left_out`."""
-        return np.delete(np.bincount(self.groups), left_out.astype(np.int64))
-
     def first_of_groups(self, left_out: CompactIntArray) -> IntArray:
         """The first response of each group except those `left_out`, in order."""
         first: IntArray = self.order[_starts(self.groups[self.order])].astype(np.int64)

@@ -1,24 +1,26 @@
 """Second pass over a dump: the lines of each rollout, read again by offset → files of rollouts.
 
-Groups whose lines disagree are left out.
+Groups whose lines disagree, or are nested too deep to be put together, are left out.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
+from typing import TypeAlias
 
 import numpy as np
 
 from curriculum.arrays import CompactIntArray, IntArray, LengthArray
-from curriculum.dumps.assemble import Assembler
 from curriculum.dumps.formats import OWN, Disagreement, Format
-from curriculum.dumps.merge import merge
 from curriculum.errors import InternalError
+from curriculum.grouping.assemble import Assembler
+from curriculum.grouping.groups import DumpNotes
+from curriculum.grouping.merge import Merger
 from curriculum.reading.input_files import InputFile, changed, check_unchanged
-from curriculum.reading.lines import REFUSALS
+from curriculum.reading.lines import REFUSALS, TOO_DEEP
 from curriculum.storage.paths import AnyPath, StorePath
 from curriculum.storage.requests import ahead
 
@@ -49,40 +51,66 @@ class GatherTask:
 class GatheredBatch:
     """What a task wrote, in bytes, and what it found.
 
-    `refused` has the kind of each disagreement and two lines that differ, by the first line of the
-    group; all are numbers in the dump. The counts are of prompts left unread, and of rollouts with
-    several prompts in a format that allows them.
+    `refused` has the kind of each disagreement and two lines that differ (one line twice if it is
+    wrong by itself), by the first line of the group; all are numbers in the dump. `responses` is
+    how many each rollout has. `notes` counts what was found in these rollouts.
     """
 
     bytes: int
     refused: dict[int, tuple[str, int, int]]
-    unread_prompts: int
-    several_prompts: int
+    responses: IntArray
+    notes: DumpNotes
+
+
+Assemble: TypeAlias = Callable[[Sequence[bytes]], "tuple[bytes, int]"]  # rollout, its responses
 
 
 def gather_rollouts(task: GatherTask) -> GatheredBatch:
     """Write the rollouts of a task in order, one per line, except those whose lines disagree.
     Raises InputError if a file changed."""
-    lines, assembler = iter(_read_lines(task)), Assembler(task.form)
-    assemble: Callable[[Sequence[bytes]], bytes] = assembler
-    if task.form.name == OWN:
-        assemble = partial(merge, score_field=task.form.score)
+    lines, own = iter(_read_lines(task)), task.form.name == OWN
+    assembler: Merger | Assembler = Merger(task.form.score) if own else Assembler(task.form)
     refused: dict[int, tuple[str, int, int]] = {}
+    responses: list[int] = []
     first = size = 0
     with task.output.open("wb") as output:
         for count in task.counts.tolist():
-            some = list(islice(lines, count))
             try:
-                size += output.write(assemble(some))
+                rollout, kept = _assemble(task, assembler, list(islice(lines, count)))
             except Disagreement as error:
                 numbers = task.responses[first : first + count].tolist()
                 one, other = error.pair
                 refused[numbers[0]] = (error.kind, numbers[one], numbers[other])
-            except (*REFUSALS, ValueError, InternalError):
-                check_unchanged(task.files)  # every line was readable the first time
-                raise
+            else:
+                size += output.write(rollout)
+                responses.append(kept)
             first += count
-    return GatheredBatch(size, refused, assembler.unread, assembler.several_prompts)
+    return GatheredBatch(size, refused, np.array(responses, np.int64), assembler.notes)
+
+
+def _assemble(task: GatherTask, assemble: Assemble, lines: Sequence[bytes]) -> tuple[bytes, int]:
+    """The rollout of a group. Raises Disagreement, and InputError if a file changed: every line
+    was readable the first time. Only a deeply nested line may have been just about readable."""
+    try:
+        return assemble(lines)
+    except Disagreement:
+        raise
+    except (*REFUSALS, ValueError, InternalError) as error:
+        check_unchanged(task.files)
+        if not isinstance(error, RecursionError) and str(error) != TOO_DEEP:
+            raise
+        deep = next((i for i, line in enumerate(lines) if _too_deep(line)), 0)
+        raise Disagreement(TOO_DEEP, (deep, deep)) from error
+
+
+def _too_deep(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except RecursionError:
+        return True
+    except ValueError:
+        return False
+    return False
 
 
 def _read_lines(task: GatherTask) -> list[bytes]:

@@ -5,21 +5,35 @@ A value that goes into the rollout unchanged keeps its bytes.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 from curriculum.dumps.formats import (
     EMPTY,
     SEVERAL_PROMPTS,
     SEVERAL_TRUTHS,
     Disagreement,
+    End,
     Format,
+    end_of,
     read_group,
     score_of,
 )
-from curriculum.dumps.values import Fields, Reader, top, tops, within
+from curriculum.dumps.values import Reader, top, tops, within
 from curriculum.errors import InternalError
-from curriculum.reading.json_values import (
+from curriculum.grouping.groups import (
+    Column,
+    DumpNote,
+    DumpNotes,
+    GroupFields,
+    by_field,
+    decoded,
+    decoded_line,
+    distinct,
+)
+from curriculum.grouping.json_values import (
     NULL,
     Raw,
     Text,
@@ -34,57 +48,68 @@ from curriculum.reading.json_values import (
     starts_with,
     two_that_differ,
 )
+from curriculum.grouping.repeats import without_repeats
+from curriculum.reading.lines import find
+from curriculum.reading.prompts import PromptNote, settle
 
-Column: TypeAlias = list[Raw | None]
-GroupFields: TypeAlias = dict[str, Column]  # by field, its value in each line of a group
+_ENDS = {End.FAILED: DumpNote.FAILED, End.CUT_OFF: DumpNote.CUT_OFF}
 
 
 class Assembler:
-    """Assembles the lines of a group into a rollout.
-
-    `unread` counts the prompts that stayed text, and `several_prompts` the rollouts with several
-    prompts in a format that allows them.
-    """
+    """Assembles the lines of a group into a rollout. `notes` counts what was found in those that
+    became one."""
 
     def __init__(self, form: Format) -> None:
-        self._form, self.unread, self.several_prompts = form, 0, 0
+        self.notes: DumpNotes = Counter()
+        self._form = form
+        self._found: DumpNotes = Counter()  # in the group at hand
+        self._status = tops(form.status)
         self._of_score = tops([form.score, *form.status])
 
-    def __call__(self, lines: Sequence[bytes]) -> bytes:
-        """Return the rollout of a group's lines, given in input order, as a line with its newline.
+    def __call__(self, lines: Sequence[bytes]) -> tuple[bytes, int]:
+        """Return the rollout of a group's lines, given in input order, as a line with its newline,
+        and the number of its responses.
 
-        The rollout keeps every field. A value that all lines share goes beside `reward`, any other
-        into the reward entry of its response; a field named score becomes `source_score`. Values
-        that our form holds unchanged are not repeated. Prompt and ground truth come from the first
-        line that has them. Raises Disagreement if the lines differ in these.
+        A line that repeats a response is left out. The rollout keeps every field of the others. A
+        value that all lines share goes beside `reward`, any other into the reward entry of its
+        response; a field named score becomes `source_score`. Values that our form holds unchanged
+        are not repeated. Prompt and ground truth come from the first line that has them. Raises
+        Disagreement if the lines differ in these, or if lines with the id of one response differ.
         """
-        form, columns = self._form, _columns([raw_fields(line) for line in lines])
+        self._found.clear()
+        form, columns = self._form, by_field([raw_fields(line) for line in lines])
         key = self._key(columns)
         self._check(columns)
-        prompt = _first(columns, form.prompt, form.read_prompt)
-        if form.system:
-            prompt = _with_system(_first(columns, form.system, None), prompt)
-        self.unread += form.unread is not None and starts_with(prompt, b'"')
+        columns, count = without_repeats(form, columns, len(lines))
+        if count < len(lines):
+            self._found[DumpNote.REPEATED, ""] = len(lines) - count
+        prompt = self._prompt(columns)
         truth = _first(columns, form.ground_truth, None)
-        scores = self._scores(columns, len(lines))
-        messages = _messages(form, columns, len(lines))
-        shared, own = _sorted_out(columns, len(lines))
+        tools = self._tools(columns)
+        scores = self._scores(columns, count)
+        messages = _messages(form, columns, count)
+        shared, own = _sorted_out(columns, count)
+        if tools:
+            shared["extra_info"] = _with_tools(shared.get("extra_info", NULL), tools)
         own = {"score": scores} | own
         choices = [part for text in messages for part in (b',{"message":', text, b"}")]
         choices[:1] = [b'{"message":']
-        return b"".join((
+        if self._found:
+            self.notes.update(self._found)
+        rollout = b"".join((
             b'{"key":', key, b',"prompt":', prompt, b',"response":{"choices":[', *choices,
-            b']},"reward":', json_list(_entries(own, len(lines))), b',"ground_truth":', truth,
+            b']},"reward":', json_list(_entries(own, count)), b',"ground_truth":', truth,
             *(part for name, raw in shared.items() for part in (b",", json_name(name), raw)),
             b"}\n",
         ))  # fmt: skip
+        return rollout, count
 
     def _key(self, columns: GroupFields) -> Raw:
         """The id of the group, as JSON text if it has several parts; null if the prompt is one of
         them. Raises InternalError if the lines are not of one group."""
         form = self._form
         for places in form.alternatives:
-            parts = [read_group(form, place, _distinct(columns, place)) for place in places]
+            parts = [read_group(form, place, distinct(columns, place)) for place in places]
             if any(part[0] is None or part[0] in EMPTY for part in parts):
                 continue
             if any(part.count(part[0]) != len(part) for part in parts):
@@ -102,21 +127,55 @@ class Assembler:
             column = columns.get(top(place), []) if place else []
             if not place or not column or column.count(column[0]) == len(column):
                 continue  # the usual case
-            pair = two_that_differ(_distinct(columns, place))
+            pair = two_that_differ(read_group(form, place, distinct(columns, place)))
             if pair and kind == SEVERAL_PROMPTS and form.prompts_vary:
-                self.several_prompts += 1
+                self._found[DumpNote.SEVERAL_PROMPTS, ""] += 1
             elif pair:
                 raise Disagreement(kind, pair)
+
+    def _prompt(self, columns: GroupFields) -> Raw:
+        """The prompt of the rollout; null if there is none."""
+        form, found, asked = self._form, self._found, []
+
+        def read(given: Any) -> Any:
+            asked.append(settle(form.read_prompt(given) if form.read_prompt else given, found))
+            return asked[-1]
+
+        prompt = _first(columns, form.prompt, read)
+        if form.templates and asked and isinstance(asked[0], str):
+            found[PromptNote.UNREAD, ""] = 1
+        if form.prompt and not (asked and _has_text(asked[0])):
+            names = (name for name in _LIKELY if _may_be_prompt(columns.get(name, [None])[0]))
+            found[DumpNote.NO_PROMPT, next(names, "")] = 1
+        return _with_system(_first(columns, form.system, None), prompt) if form.system else prompt
+
+    def _tools(self, columns: GroupFields) -> Any:
+        """The first tools that the lines have; None if there are none."""
+        form, place = self._form, self._form.tools or ""
+        column = columns.get(top(place), [None])
+        for raw in column[:1] if column.count(column[0]) == len(column) else column:
+            if raw is None or (raw != NULL and "." in place and not _SOME_TOOLS.search(raw)):
+                continue
+            tools = within(from_json(raw), place)
+            tools = form.read_tools(tools) if form.read_tools else tools
+            if tools:
+                self._found[DumpNote.TOOLS, ""] = 1
+                return tools
+        return None
 
     def _scores(self, columns: GroupFields, count: int) -> Column:
         """The score of each line. Scores that keep their bytes are removed from `columns`."""
         form, given = self._form, columns.get(self._form.score, [None])
-        if form.failed is None and all(raw and starts_with(raw, _PLAIN) for raw in given):
+        silent = form.failed is None and columns.keys().isdisjoint(self._status)
+        if silent and all(raw and starts_with(raw, _PLAIN) for raw in given):
             return columns.pop(form.score)
         scores: Column = []
         for i in range(count):
-            line = _decoded(columns, i, self._of_score)
-            score, raw = score_of(form, line), columns.get(form.score, [None] * count)[i]
+            line = decoded_line(columns, i, self._of_score)
+            end = end_of(form, line)
+            if end:
+                self._found[_ENDS[end], ""] += 1
+            score, raw = score_of(form, line, end), columns.get(form.score, [None] * count)[i]
             if raw and score is line[form.score]:
                 scores.append(raw)
                 columns[form.score][i] = None
@@ -125,6 +184,9 @@ class Assembler:
         return scores
 
 
+# Where else a prompt may be.
+_LIKELY = ("prompt", "question", "problem", "instruction", "query", "messages")
+_SOME_TOOLS = re.compile(rb'"tools"\s*:\s*\[\s*[^\]\s]')
 _PLAIN = b"-0123456789tfnNI"  # what numbers, true, false and null begin with
 
 # Fields of our own form. A dump's field with such a name goes into the reward entries.
@@ -165,25 +227,25 @@ def _with_system(system: Raw, prompt: Raw) -> Raw:
     return as_json([{"role": "system", "content": text}, *messages])
 
 
-def _columns(raws: Sequence[dict[str, Raw]]) -> GroupFields:
-    """For each field, its value in each line; None if a line lacks it."""
-    names = raws[0]
-    if any(raw.keys() != names.keys() for raw in raws):
-        names = {name: value for raw in raws for name, value in raw.items()}
-    return {name: [raw.get(name) for raw in raws] for name in names}
+def _with_tools(extra_info: Raw, tools: Any) -> Raw:
+    """The extra_info with the tools as JSON text, unless it has a field of that name already."""
+    given = from_json(extra_info)
+    if not isinstance(given, dict | None) or "tools" in (given or {}):
+        return extra_info
+    fields: dict[str, Text] = dict(raw_fields(extra_info)) if given else {}
+    return Raw(json_object((fields | {"tools": as_json(as_text(tools))}).items()))
 
 
-def _distinct(columns: GroupFields, place: str) -> list[Any]:
-    """The value at a place in each line; only one value if all lines share the field."""
-    column = columns.get(top(place), [None])
-    if column.count(column[0]) == len(column):
-        column = column[:1]
-    return [None if raw is None else within(from_json(raw), place) for raw in column]
+def _has_text(prompt: Any) -> bool:
+    """Whether a prompt says anything; one that is not a text always does."""
+    parts = [find(m, "content") for m in prompt] if isinstance(prompt, list) else [prompt]
+    return any(part.strip() if isinstance(part, str) else part for part in parts)
 
 
-def _decoded(columns: GroupFields, line: int, names: Sequence[str]) -> Fields:
-    found = {name: columns[name][line] for name in names if name in columns}
-    return {name: from_json(raw) for name, raw in found.items() if raw}
+def _may_be_prompt(raw: Raw | None) -> bool:
+    """Whether a value is a text or a list of messages."""
+    given = decoded(raw)
+    return isinstance(given, str | list) and _has_text(given)
 
 
 def _first(columns: GroupFields, place: str | None, read: Reader | None) -> Raw:

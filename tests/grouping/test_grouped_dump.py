@@ -12,21 +12,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import curriculum.dumps.grouped_dump
-import curriculum.dumps.grouping
+import curriculum.grouping.grouped_dump
+import curriculum.grouping.responses
 import curriculum.reading.blocks
 import curriculum.reading.input_files
 from curriculum import BucketOptions, bucket_rollouts
-from curriculum.dumps.assemble import Assembler
-from curriculum.reading.json_values import NOTHING, hash_column, hash_value, mix
+from curriculum.grouping.assemble import Assembler
+from curriculum.grouping.json_values import NOTHING, hash_column, hash_value, mix
 from tests.dumps.dump_lines import (
     CASES,
     GOOD,
+    UIDS,
     check_nothing_lost,
     held,
     step_dump,
 )
-from tests.helpers.rollouts import Script, lines, tree, write_jsonl
+from tests.helpers.rollouts import Script, lines, tree, words, write_jsonl
 
 
 def test_groups_that_disagree_are_malformed_and_both_lines_named(
@@ -105,7 +106,7 @@ def test_where_prompts_may_vary_they_are_only_told(tmp_path: Path, bucket: Scrip
     dump[1]["responses_create_params"]["input"] = "another hand of cards"
     source = write_jsonl(tmp_path / "d.jsonl", dump)
     code, _, err = bucket("-i", source, "-o", tmp_path / "b")
-    assert (code, "1 rollout with responses to different prompts" in err) == (0, True)
+    assert (code, "1 of 2 rollouts has responses to different prompts" in err) == (0, True)
     assert sorted(str(r["prompt"]) for r in held(tmp_path / "b"))[-1] == "another hand of cards"
 
 
@@ -113,7 +114,7 @@ def test_an_unscored_rollout_is_told_at_its_first_line(tmp_path: Path, bucket: S
     dump = [*CASES["verifiers"][1][0], {**CASES["verifiers"][1][0][2], "example_id": 5}]
     source = write_jsonl(tmp_path / "d.jsonl", dump)
     code, out, err = bucket("-i", source, "-o", tmp_path / "b")
-    assert (code, "1 unscored" in out, f"{source} 1" in err) == (0, True, True)
+    assert (code, "1 unscored" in words(out), f"{source} 1" in err) == (0, True, True)
     (reason,) = map(json.loads, lines(tmp_path / "b/rejected/reasons.jsonl"))
     assert reason == {
         "file": str(source),
@@ -173,7 +174,8 @@ LINE = st.fixed_dictionaries(
     },
     optional={
         "step": st.integers(0, 2),
-        "uid": st.builds("{}_{}_0".format, st.sampled_from("xyz"), st.integers(0, 3)),
+        "uid": st.builds("{}_{}_0".format, st.sampled_from([*UIDS, "set"]), st.integers(0, 2)),
+        "request_id": st.sampled_from(["r", "s"]),
         "gts": st.sampled_from(["4", None]),
         "note": st.sampled_from([{"k": 1}, {"k": 2}]),
         "key": st.integers(0, 1),
@@ -181,18 +183,47 @@ LINE = st.fixed_dictionaries(
 )
 
 
+# Some lines again, as they were.
+DUMP = st.lists(LINE, min_size=1, max_size=9).flatmap(
+    lambda lines: st.lists(st.sampled_from(lines), max_size=3).map(lambda again: lines + again)
+)
+
+
+def as_text(line: dict[str, Any]) -> str:
+    return json.dumps(line, sort_keys=True)
+
+
 def plain_groups(dump: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """The rule, line by line: by uid and step, by uid, by step and prompt, by prompt."""
     groups: dict[Any, list[dict[str, Any]]] = {}
     for line in dump:
-        uid = line["uid"][:-4] if "uid" in line else None
+        uid = line.get("uid")
+        if uid and uid.split("_")[0] in UIDS:
+            uid = uid.split("_")[0]
         mark = (uid, line.get("step"), line["input"] if uid is None else None)
         groups.setdefault(mark, []).append(line)
     return list(groups.values())
 
 
-@settings(max_examples=60)
-@given(dump=st.lists(LINE, min_size=1, max_size=12), parts=st.integers(1, 3))
+def plain_id(line: dict[str, Any]) -> str | None:
+    """The id of a response: verl's own uid, else the id of its request."""
+    uid = line.get("uid", "")
+    return uid if uid.split("_")[0] in UIDS else line.get("request_id")
+
+
+def plain_responses(group: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """The lines of a group without repeats; None if they disagree."""
+    kept: list[dict[str, Any]] = []
+    for line in group:
+        same = [other for other in kept if plain_id(line) and plain_id(other) == plain_id(line)]
+        if same and as_text(same[0]) != as_text(line):
+            return None
+        kept += [] if same else [line]
+    return kept if len({line["input"] for line in group}) == 1 else None
+
+
+@settings(max_examples=100)
+@given(dump=DUMP, parts=st.integers(1, 3))
 def test_grouping_is_the_plain_rule_and_keeps_every_field(
     tmp_path_factory: pytest.TempPathFactory, dump: list[dict[str, Any]], parts: int
 ) -> None:
@@ -201,8 +232,8 @@ def test_grouping_is_the_plain_rule_and_keeps_every_field(
         write_jsonl(tmp_path / f"in/{part}.jsonl", dump[part * len(dump) // parts :][
             : (part + 1) * len(dump) // parts - part * len(dump) // parts
         ])  # fmt: skip
-    groups = plain_groups(dump)
-    wrong = [g for g in groups if len({line["input"] for line in g}) > 1]
+    wrong = [group for group in plain_groups(dump) if plain_responses(group) is None]
+    groups = [kept for group in plain_groups(dump) if (kept := plain_responses(group))]
     options = BucketOptions(
         inputs=[str(tmp_path / "in")],
         output_dir=str(tmp_path / "b"),
@@ -211,7 +242,7 @@ def test_grouping_is_the_plain_rule_and_keeps_every_field(
         on_malformed="set-aside",
         sync=False,
     )
-    scored = [g for g in groups if g not in wrong and any(x["score"] is not None for x in g)]
+    scored = [group for group in groups if any(line["score"] is not None for line in group)]
     if not scored:
         return
     report = bucket_rollouts(options)
@@ -251,7 +282,7 @@ def test_bytes_do_not_depend_on_workers_shards_or_compression(
     expected = run(tmp_path / "plain", 1, "")
     monkeypatch.setattr(curriculum.reading.input_files, "SHARD_BYTES", 1000)
     monkeypatch.setattr(curriculum.reading.blocks, "BLOCK_BYTES", 300)
-    monkeypatch.setattr(curriculum.dumps.grouping, "BATCH_BYTES", 2000)
+    monkeypatch.setattr(curriculum.grouping.responses, "BATCH_BYTES", 2000)
     assert run(tmp_path / "cut", workers, codec) == expected
 
 
@@ -288,7 +319,8 @@ def test_a_dump_of_very_many_files(tmp_path: Path, bucket: Script) -> None:
     for i in range(150):
         write_jsonl(tmp_path / f"d/{i:03}.jsonl", [{"input": "p", "output": str(i), "score": i}])
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (100, before[1]))
+    here = len([*Path("/proc/self/fd").iterdir()])  # other tests leave some open
+    resource.setrlimit(resource.RLIMIT_NOFILE, (here + 90, before[1]))
     try:
         code, _, err = bucket("-i", tmp_path / "d", "-o", tmp_path / "b", "-n", 1, "--workers", 1)
     finally:
@@ -324,7 +356,7 @@ def test_two_groups_with_one_hash_are_not_put_together(
     tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write_jsonl(tmp_path / "d.jsonl", step_dump(2))
-    monkeypatch.setattr("curriculum.dumps.index.mix", lambda _, hashes: np.ones_like(hashes[0]))
+    monkeypatch.setattr("curriculum.grouping.index.mix", lambda _, hashes: np.ones_like(hashes[0]))
     code, _, err = bucket("-i", source, "-o", tmp_path / "b", "--workers", 1)
     assert (code, "internal error: two groups have one hash: " in err) == (1, True)
     assert not (tmp_path / "b/easy.jsonl").exists()
@@ -337,8 +369,9 @@ def test_a_rollout_that_was_put_together_wrongly_is_an_internal_error(
     source = write_jsonl(tmp_path / "d.jsonl", step_dump(3))
     assemble = Assembler.__call__
 
-    def break_one(self: Any, lines: list[bytes]) -> bytes:
-        return assemble(self, lines).replace(b'"reward"', b'"rewarb"')
+    def break_one(self: Any, lines: list[bytes]) -> tuple[bytes, int]:
+        rollout, count = assemble(self, lines)
+        return rollout.replace(b'"reward"', b'"rewarb"'), count
 
     monkeypatch.setattr(Assembler, "__call__", break_one)
     code, _, err = bucket("-i", source, "-o", tmp_path / "b", "--workers", 1, *flags)
@@ -346,17 +379,68 @@ def test_a_rollout_that_was_put_together_wrongly_is_an_internal_error(
     assert not (tmp_path / "b/easy.jsonl").exists()
 
 
+def deepest() -> int:
+    """How deep a list can be nested that Python still reads here, about."""
+    low, high = 100, 100_000
+    while high - low > 1:
+        depth = (low + high) // 2
+        try:
+            json.loads("[" * depth + "]" * depth)
+            low = depth
+        except RecursionError:
+            high = depth
+    return low
+
+
+@pytest.mark.parametrize("field", ["note", "input", "gts"])
+def test_lines_that_are_nearly_nested_too_deep(tmp_path: Path, bucket: Script, field: str) -> None:
+    line = {"input": "p", "output": "x", "score": 1, "step": 1}
+    others = "".join(json.dumps({**line, "step": step}) + "\n" for step in (2, 1))
+    limit, codes = deepest(), set()
+    for depth in (limit - 200, *range(limit - 50, limit + 3)):
+        text = json.dumps({**line, field: "deep"}).replace('"deep"', "[" * depth + "]" * depth)
+        source = tmp_path / "d.jsonl"
+        source.write_text(f"{others}{text}\n")
+        flags = ("-i", source, "-o", tmp_path / "b", "-n", 1, "--workers", 1, "--no-sync")
+        code, _, err = bucket(*flags)
+        codes.add(code)
+        assert code == 0 or f"  {source}:3: nested too deep" in err
+        if code:
+            assert bucket(*flags, "--on-malformed", "set-aside")[0] == 0
+            assert lines(tmp_path / "b/rejected/malformed.jsonl")[-1] == f"{text}\n".encode()
+    assert codes == {0, 1}
+
+
+def test_truths_that_differ_by_prompt_name_a_flag_that_helps(
+    tmp_path: Path, bucket: Script
+) -> None:
+    dump = step_dump(2)
+    dump[2]["gts"] = "5"
+    source = write_jsonl(tmp_path / "d.jsonl", dump)
+    code, _, err = bucket("-i", source, "-o", tmp_path / "b", "--group-by", "prompt")
+    assert (code, "--group-field" in err, "leave out --group-by prompt" in err) == (1, False, True)
+    _, _, err = bucket("-i", source, "-o", tmp_path / "b")
+    assert "name fields that tell them apart with --group-field" in words(err)
+
+
+def test_single_responses_by_prompt_name_a_flag_that_helps(tmp_path: Path, bucket: Script) -> None:
+    dump = [{"input": str(i), "output": "", "score": i, "step": 1} for i in range(2)]
+    source = write_jsonl(tmp_path / "d.jsonl", dump)
+    code, _, err = bucket("-i", source, "-o", tmp_path / "b", "-n", 1, "--group-by", "prompt")
+    assert (code, "with --group-field instead of --group-by prompt" in err) == (0, True)
+
+
 def test_a_dump_that_changes_meanwhile_is_told(
     tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write_jsonl(tmp_path / "d.jsonl", step_dump(3))
-    assemble = curriculum.dumps.grouped_dump.Gatherer._assemble
+    assemble = curriculum.grouping.grouped_dump.Gatherer._assemble
 
     def cut(*arguments: Any) -> None:
         source.write_bytes(source.read_bytes()[:-40])
         assemble(*arguments)
 
-    monkeypatch.setattr(curriculum.dumps.grouped_dump.Gatherer, "_assemble", cut)
+    monkeypatch.setattr(curriculum.grouping.grouped_dump.Gatherer, "_assemble", cut)
     code, _, err = bucket("-i", source, "-o", tmp_path / "b", "--workers", 1)
     assert (code, f"{source}: the file changed while it was read" in err) == (1, True)
     assert not (tmp_path / "b/easy.jsonl").exists()

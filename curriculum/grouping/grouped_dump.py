@@ -15,11 +15,13 @@ import numpy as np
 
 from curriculum.arrays import IntArray
 from curriculum.dumps.detect import Dump
-from curriculum.dumps.gather import GatherTask, gather_rollouts
-from curriculum.dumps.grouping import Responses
-from curriculum.dumps.index import Index, IndexTask, index_shard
+from curriculum.dumps.formats import End
 from curriculum.engines.progress import Progress
 from curriculum.engines.workers import Workers
+from curriculum.grouping.gather import GatherTask, gather_rollouts
+from curriculum.grouping.groups import DumpNote, DumpNotes
+from curriculum.grouping.index import Index, IndexTask, index_shard
+from curriculum.grouping.responses import Responses
 from curriculum.output.manifests import DumpRecord
 from curriculum.output.output_directory import OutputDirectory
 from curriculum.output.rejected import own_reasons
@@ -34,9 +36,9 @@ class GroupedDump:
     responses, and the `files` of the assembled rollouts.
 
     For each group that disagrees, `pairs` has the kind and two responses that differ, by the
-    group's first response, and `refused` has the reason, by the group's number. The counts are of
-    rollouts with lines from several files, with several prompts, and with a prompt that stayed a
-    chat template.
+    group's first response, and `refused` has the reason, by the group's number. `sizes` has how
+    many responses each rollout has, a batch after another, and `notes` counts what was found in
+    them. `several_files` counts rollouts with lines from several files.
     """
 
     dump: Dump
@@ -47,8 +49,8 @@ class GroupedDump:
     pairs: dict[int, tuple[str, int, int]] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
     several_files: int = 0
-    several_prompts: int = 0
-    unread_prompts: int = 0
+    sizes: list[IntArray] = field(default_factory=list)
+    notes: DumpNotes = field(default_factory=Counter)
 
     @property
     def better_scores(self) -> int:
@@ -97,7 +99,7 @@ class GroupedDump:
         """What the manifest says about the dump."""
         form = self.dump.form
         steps = [index.steps for index in self.indexes if index.steps]
-        sizes = self.responses.sizes(self.left_out) if self.responses else np.zeros(0, np.int64)
+        sizes = np.concatenate([np.zeros(0, np.int64), *self.sizes])
         return DumpRecord(
             format=form.name,
             score=form.score,
@@ -107,10 +109,18 @@ class GroupedDump:
             lines_per_rollout=(int(sizes.min()), int(sizes.max())) if len(sizes) else (0, 0),
             single_lines=int((sizes == 1).sum()),
             several_files=self.several_files,
-            several_prompts=self.several_prompts,
-            unread_prompts=self.unread_prompts,
+            repeated=self.notes[DumpNote.REPEATED, ""],
+            truncated="missing" if End.CUT_OFF in form.unscored else "graded",
+            notes=self._note_counts(),
             steps=(min(low for low, _ in steps), max(high for _, high in steps)) if steps else None,
         )
+
+    def _note_counts(self) -> dict[str, int]:
+        total = Counter[str]()
+        for (note, _), count in self.notes.items():
+            if note is not DumpNote.REPEATED:
+                total[note.value] += count
+        return dict(sorted(total.items()))
 
     def _grouped_by(self) -> dict[str, int]:
         """How many responses each set of places grouped, the most common first."""
@@ -171,8 +181,8 @@ class Gatherer:
         tasks = self._gather_tasks(grouped, responses, scratch)
         for task, batch in self.workers.map(gather_rollouts, tasks):
             grouped.pairs |= batch.refused
-            grouped.unread_prompts += batch.unread_prompts
-            grouped.several_prompts += batch.several_prompts
+            grouped.sizes.append(batch.responses)
+            grouped.notes.update(batch.notes)
             grouped.files.append(InputFile(task.output, batch.bytes, None, None, 0))
             self.progress.add(int(task.lengths.sum(dtype=np.int64)))
 
@@ -206,7 +216,8 @@ def _refuse(grouped: GroupedDump, responses: Responses) -> None:
     lines = grouped.file_lines(np.array([pair[1:] for pair in grouped.pairs.values()]).ravel())
     sizes, reasons, first = np.bincount(responses.groups), Counter[str](), []
     for response, (kind, one, other) in sorted(grouped.pairs.items()):
-        where = " and ".join("{}:{}".format(*lines[number]) for number in (one, other))
+        pair = dict.fromkeys((one, other))
+        where = " and ".join("{}:{}".format(*lines[number]) for number in pair)
         group = int(responses.groups[response])
         grouped.refused[group] = f"{kind}: {where}"
         first.append(f"{where}: {kind}")

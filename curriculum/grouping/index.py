@@ -6,7 +6,7 @@ Only numbers are kept of a response: where it starts, and a hash of what identif
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -15,23 +15,23 @@ import msgspec
 import numpy as np
 
 from curriculum.arrays import BoolArray, ByteArray, HashArray, IntArray
-from curriculum.dumps.formats import EMPTY, OWN, Format, Steps, read_group, score_of
-from curriculum.dumps.merge import RolloutReader
+from curriculum.dumps.formats import EMPTY, OWN, Format, Steps, end_of, read_group, score_of
 from curriculum.dumps.values import (
     Fields,
-    ends_with_answer,
     is_number,
     top,
     tops,
     within,
     written_number,
 )
+from curriculum.grouping.json_values import NOTHING, from_json, hash_column, hash_value, mix
+from curriculum.grouping.merge import RolloutReader
 from curriculum.reading.blocks import Block, is_utf8, read_blocks
 from curriculum.reading.input_files import Shard
-from curriculum.reading.json_values import NOTHING, from_json, hash_column, hash_value, mix
 from curriculum.reading.ledger import BLANK, MALFORMED, SKIPPED, TAKEN, LineRecorder, ShardLines
 from curriculum.reading.lines import (
     REFUSALS,
+    TOO_DEEP,
     Line,
     Malformed,
     Reason,
@@ -107,19 +107,26 @@ class _Indexer:
         self._better = 0
 
     def add_block(self, block: Block) -> None:
-        columns, kinds = self._reader.read_block(block), np.full(len(block.ends), TAKEN, "u1")
-        reasons: dict[int, Reason] = {}
+        try:
+            self._add_block(block, self._reader.read_block(block))
+        except RecursionError:  # a prompt is nested as deep as Python can read, or deeper
+            self._add_block(block, None, measure=True)
+
+    def _add_block(self, block: Block, columns: FieldColumns | None, measure: bool = False) -> None:
+        """Record a block, whose lines are read one by one without its `columns`."""
+        kinds, reasons = np.full(len(block.ends), TAKEN, "u1"), dict[int, Reason]()
         here = np.arange(len(kinds))
         if columns is None:
-            columns = self._read_apart(block, kinds, reasons)
+            columns = self._read_apart(block, kinds, reasons, measure)
             here = np.flatnonzero(kinds == TAKEN)
         kinds[here] = self._take(columns, here, reasons)
         self._recorder.add(block, kinds, reasons)
 
     def _read_apart(
-        self, block: Block, kinds: ByteArray, reasons: dict[int, Reason]
+        self, block: Block, kinds: ByteArray, reasons: dict[int, Reason], measure: bool
     ) -> FieldColumns:
-        """The fields of each valid line; the other lines go into `kinds` and `reasons`."""
+        """The fields of each valid line; the other lines go into `kinds` and `reasons`. With
+        `measure`, those nested too deep are among them."""
         columns: dict[str, list[Any]] = {name: [] for name in self._reader.names}
         for position, line in enumerate(block.lines()):
             if is_blank(line):
@@ -127,6 +134,8 @@ class _Indexer:
                 continue
             try:
                 fields = self._reader.read(line)
+                if measure:
+                    fields = {name: _measured(value) for name, value in fields.items()}
             except Malformed as error:
                 kinds[position], reasons[position] = MALFORMED, error.reason
             else:
@@ -141,7 +150,7 @@ class _Indexer:
         steps = column_at(columns, form.step, count)
         if not self._task.steps.all:
             kinds[[not self._task.steps.wanted(step) for step in steps]] = SKIPPED
-        wrong = dict(wrong_prompts(form, columns, count)) | dict(wrong_scores(form, columns))
+        wrong = dict(wrong_scores(form, columns))
         groups, marks = self._group(columns, count)
         no_group = _no_group(form)
         wrong |= {int(i): no_group for i in np.flatnonzero(groups == NOTHING) if i not in wrong}
@@ -164,11 +173,11 @@ class _Indexer:
         form = self._task.form
         groups, marks = np.full(count, NOTHING, np.uint64), np.zeros(count, np.uint8)
         for number, places in enumerate(form.alternatives):
-            found = [_without_empty(column_at(columns, place, count)) for place in places]
+            found = [column_at(columns, place, count) for place in places]
             if any(column.count(None) == count for column in found):
                 continue
             found = [read_group(form, *part) for part in zip(places, found, strict=True)]
-            hashes = [hash_column(column) for column in found]
+            hashes = [hash_column(_without_empty(column)) for column in found]
             has = np.all([column != NOTHING for column in hashes], axis=0) & (groups == NOTHING)
             groups[has] = mix(hash_value(places), hashes)[has]
             marks[has] = number
@@ -187,6 +196,19 @@ class _Indexer:
 
     def close(self) -> None:
         self._recorder.close()
+
+
+def _measured(value: Any, calls: int = 50) -> Any:
+    """A value, decoded. Raises Malformed if it is nested too deep to be decoded, or hashed, with
+    so many calls less than are left."""
+    try:
+        if calls:
+            return _measured(value, calls - 1)
+        value = from_json(value) if isinstance(value, msgspec.Raw) else value
+        hash_value(value)
+    except RecursionError as error:
+        raise Malformed(TOO_DEEP) from error
+    return value
 
 
 def _numbers(column: list[Any], taken: BoolArray) -> list[float]:
@@ -216,24 +238,13 @@ def wrong_scores(form: Format, columns: FieldColumns) -> list[tuple[int, Reason]
         if form.plain_scores and type(score) in _SCORES:
             continue
         try:
-            value = score_of(form, {name: column[i] for name, column in columns.items()})
+            line = {name: column[i] for name, column in columns.items()}
+            value = score_of(form, line, end_of(form, line))
             if type(value) not in _SCORES:
                 raise Malformed("a score is not a number", f"{form.score} is {describe(value)}")
         except Malformed as error:
             wrong.append((i, error.reason))
     return wrong
-
-
-def wrong_prompts(form: Format, columns: FieldColumns, count: int) -> Iterator[tuple[int, Reason]]:
-    """The lines whose prompt ends with the answer, for formats with `whole_prompts`."""
-    if form.whole_prompts:
-        error = Malformed(
-            "the prompt has the answer in it",
-            f"{form.prompt} ends with an assistant turn; write it to a field of its own",
-        )
-        for i, prompt in enumerate(column_at(columns, form.prompt, count)):
-            if ends_with_answer(prompt):
-                yield i, error.reason
 
 
 def _no_group(form: Format) -> Reason:

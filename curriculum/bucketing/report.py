@@ -1,0 +1,71 @@
+"""What a person wants to know of a bucketing run, beside its manifest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from curriculum.bucketing.assign_buckets import BucketFacts
+from curriculum.bucketing.repeats import Repeats
+from curriculum.dumps.detect import Dump
+from curriculum.options import PASS_AT_K, BucketOptions
+from curriculum.output.manifests import BucketingManifest
+from curriculum.statistics.bins import Bins
+from curriculum.statistics.cuts import Cuts
+from curriculum.statistics.metric_agreement import MetricAgreement
+from curriculum.statistics.uncertainty import Uncertainty
+from curriculum.storage.paths import AnyPath
+
+
+@dataclass(frozen=True)
+class BucketingReport:
+    """A bucketing run: its manifest and what else a person wants to know about it.
+
+    `distinct` counts the metric's distinct values outside `solved` and `unsolved`; `responses`
+    counts all reward entries, and their scores run from `lowest` to `highest`. `in_several` counts
+    the prompts that lie in several buckets. `dataset` is what to call the input. `missing_scores`,
+    `unscored` and `malformed` map file paths to counts, without files that have none.
+    `likely_prompt` is a field that may hold the prompt, where rollouts have none. `would_refuse`
+    says what preprocessing would refuse.
+    """
+
+    options: BucketOptions
+    manifest: BucketingManifest
+    facts: Sequence[BucketFacts]
+    distinct: int
+    responses: int
+    lowest: float
+    highest: float
+    repeats: Repeats
+    in_several: int
+    bins: Bins
+    cuts: Cuts
+    dataset: str
+    uncertainty: Uncertainty | None = None
+    comparison: Sequence[MetricAgreement] | None = None
+    missing_scores: dict[str, int] = field(default_factory=dict)
+    unscored: dict[str, int] = field(default_factory=dict)
+    malformed: dict[str, int] = field(default_factory=dict)
+    malformed_kinds: Counter[str] = field(default_factory=Counter)
+    dump: Dump | None = None
+    likely_prompt: str | None = None
+    would_refuse: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+
+    @property
+    def output(self) -> AnyPath:
+        """The directory of the buckets; the current one for a dry run without any."""
+        return self.options.output or Path()
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether no bucket was written."""
+        return self.options.dry_run
+
+    @property
+    def metric_label(self) -> str:
+        """The metric's name; pass_at_k becomes pass@ and its k."""
+        metric = self.manifest.metric
+        return f"pass@{metric.k}" if metric.name == PASS_AT_K else metric.name

@@ -1,0 +1,55 @@
+"""What a person wants to know of a preprocessing run, beside its manifest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from curriculum.options import PreprocessOptions
+from curriculum.output.manifests import PreprocessingManifest, SetRecord
+from curriculum.preprocessing.parquet_sets import SetFacts
+from curriculum.storage.paths import AnyPath
+from curriculum.verl.row_batch import Notes
+from curriculum.verl.rows import RowForm
+
+
+@dataclass(frozen=True)
+class PreprocessingReport:
+    """A preprocessing run: its manifest and what else a person wants to know about it.
+
+    `form` is that of all rows. `rows`, `unscored`, `malformed` (by kind), `responses`,
+    `missing_scores` and the prompts in several rollouts (`repeated_prompts`) and in several buckets
+    (`shared_prompts`) are counts over the whole bucket directory, and so are `notes`.
+    """
+
+    options: PreprocessOptions
+    manifest: PreprocessingManifest
+    sets: Sequence[SetFacts]
+    form: RowForm
+    moved: int
+    repeated_prompts: int
+    shared_prompts: int
+    notes: Notes
+    rows: int
+    unscored: int
+    malformed: Counter[str]
+    responses: int
+    missing_scores: int
+    warnings: Sequence[str]
+
+    @property
+    def output(self) -> AnyPath:
+        """The directory of the sets; the current one for a dry run without any."""
+        return self.options.output or Path()
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing was written."""
+        return self.options.dry_run
+
+    @property
+    def record(self) -> SetRecord:
+        """The record of this run's first set; all its sets have the same flags."""
+        return self.manifest.sets[self.sets[0].name]

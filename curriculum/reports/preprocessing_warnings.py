@@ -1,0 +1,207 @@
+"""The report of a preprocessing run → warnings on stderr, each with a remedy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import Enum
+
+from curriculum.errors import plural
+from curriculum.options import SOLVED_NAME, UNSOLVED_NAME
+from curriculum.output.manifests import UNSCORED_FILE, is_cumulative
+from curriculum.preprocessing.parquet_sets import SetFacts
+from curriculum.reading.prompts import PromptNote
+from curriculum.reports.preprocessing_report import PreprocessingReport
+from curriculum.reports.text import PROMPT_WARNINGS, are, few, have, set_aside_warning
+from curriculum.verl.row_batch import Topic
+
+
+def preprocessing_warnings(report: PreprocessingReport) -> list[str]:
+    """What a person should know before training on the files, each with a remedy."""
+    return [
+        *report.warnings,
+        *_truth_warnings(report),
+        *_note_warnings(report),
+        *_prompt_warnings(report),
+        *_stage_warnings(report),
+        *_score_warnings(report),
+        *_empty_warnings(report),
+        *_neighbour_warnings(report),
+    ]
+
+
+def _who(report: PreprocessingReport, count: int) -> str:
+    """How many of the rollouts of the directory, as the subject of a sentence."""
+    total = report.rows + report.unscored
+    return f"{count:,} of {plural(total, 'rollout')} in {report.record.input_dir}"
+
+
+def _truth_warnings(report: PreprocessingReport) -> list[str]:
+    notes, warnings = report.notes, []
+    if absent := notes[Topic.NO_TRUTH, ""]:
+        likely = Counter({n: count for (at, n), count in notes.items() if at is Topic.LIKELY_TRUTH})
+        found = [name for name, _ in sorted(likely.items(), key=lambda pair: (-pair[1], pair[0]))]
+        remedy = (
+            f" They do have {' and '.join(found[:3])}: if that is the ground truth, read it with "
+            f"--ground-truth-field {found[0]}."
+            if found
+            else " If it is in another field, name that with --ground-truth-field."
+        )
+        warnings.append(
+            f"{_who(report, absent)} {have(absent)} no ground truth; it is null in their rows, and "
+            f"a reward function that compares with it will fail on them.{remedy}"
+        )
+    if numbers := notes[Topic.NUMBER_TRUTH, ""]:
+        points = notes[Topic.POINT_ZERO, ""]
+        like = (
+            f" {points:,} of them are whole numbers with a decimal point, such as 5.0, which is "
+            "another text than 5."
+            if points
+            else ""
+        )
+        warnings.append(
+            f"{_who(report, numbers)} {have(numbers)} a number as ground truth. It is written as "
+            f"text, because verl's scorers compare strings.{like} To keep the type, use "
+            "--ground-truth-format typed."
+        )
+    return warnings
+
+
+def _note_warnings(report: PreprocessingReport) -> list[str]:
+    texts: dict[Enum, str] = {
+        PromptNote.LEFT_OUT: "message keys other than role and content were left out: {by_key}.",
+        PromptNote.TEMPLATE: "{who} {have} the text of a chat template for a prompt. It was taken "
+        "apart into messages, because verl puts a template around every prompt.",
+        **PROMPT_WARNINGS,
+        Topic.TRUTH_KEY: "ground truth keys beyond instruction ids and kwargs were left out: "
+        "{by_key}. To keep them, use --ground-truth-format string.",
+        Topic.NO_DATA_SOURCE: "{who} {have} no data_source of their own: their rows have that of "
+        "--data-source.",
+        Topic.NO_TEXT: "{who} {have} no text for the best response; it is null in their rows.",
+        Topic.OTHER_COUNT: "{who} {have} another number of responses than of rewards; they were "
+        "matched by position. Check what wrote them.",
+        Topic.SURROGATES: "{who} {have} lone surrogates, which parquet cannot hold; they were "
+        "replaced by U+FFFD.",
+    }
+    warnings = []
+    for topic, text in texts.items():
+        found = {key: count for (at, key), count in report.notes.items() if at is topic}
+        if found:
+            by_key = ", ".join(f"{key} {count:,}" for key, count in sorted(found.items()))
+            count = sum(found.values())
+            who = _who(report, count)
+            warnings.append(text.format(by_key=by_key, who=who, have=have(count)))
+    return warnings
+
+
+def _prompt_warnings(report: PreprocessingReport) -> list[str]:
+    """Prompts of several rollouts, or buckets: they train more than once, easy and hard."""
+    if not report.repeated_prompts:
+        return []
+    found, shared = report.repeated_prompts, report.shared_prompts
+    apart = f", {shared:,} of them in several buckets" if shared else ""
+    return [
+        f"{plural(found, 'prompt')} of {report.record.input_dir} {are(found)} in several rollouts"
+        f"{apart}. The rows of a prompt are all on one side of the split. To make one rollout of "
+        "each prompt, bucket again with --group-by prompt."
+    ]
+
+
+def _stage_warnings(report: PreprocessingReport) -> list[str]:
+    """Cumulative sets over prompts that every response passes, or none."""
+    if not report.options.cumulative:
+        return []
+    names = list(dict.fromkeys(name for facts in report.sets for name in facts.buckets))
+    ends = [name for name in (SOLVED_NAME, UNSOLVED_NAME) if name in names]
+    rest = [name for name in names if name not in ends]
+    if not ends or not rest:
+        return []
+    return [
+        f"the cumulative sets include {' and '.join(ends)}, the prompts that every response passes "
+        "or none does: most of them have no advantage in GRPO. To leave them out, add --buckets "
+        f"{' '.join(rest)}."
+    ]
+
+
+def _score_warnings(report: PreprocessingReport) -> list[str]:
+    warnings = []
+    if report.missing_scores:
+        warnings.append(
+            f"{report.missing_scores:,} of {plural(report.responses, 'score')} "
+            f"{are(report.missing_scores)} missing (null, NaN, infinite or "
+            "absent) and left out: a failed grader is not a wrong answer."
+        )
+    if report.unscored:
+        where = report.output / UNSCORED_FILE
+        warnings.append(
+            f"{plural(report.unscored, 'rollout')} without any score "
+            + (
+                f"would become no row, and be in {where}."
+                if report.dry_run
+                else f"became no row; see {where} and the reasons beside it."
+            )
+        )
+    if report.malformed:
+        warnings.append(set_aside_warning(report.malformed, report.output, report.dry_run))
+    return warnings
+
+
+def _empty_warnings(report: PreprocessingReport) -> list[str]:
+    files: dict[str, list[str]] = {}
+    for facts in report.sets:
+        for split, count in facts.rows.items():
+            if not count and (split == "train" or report.options.val_ratio):
+                name = f"{facts.name}_{split}.parquet"
+                files.setdefault(_why_empty(report, facts), []).append(name)
+    warnings = [
+        f"{few(names)} would have no rows, so {_it_was(len(names), report.dry_run)} not "
+        f"{'be ' if report.dry_run else ''}written: {reason}. verl cannot load an empty file: "
+        f"leave {'it' if len(names) == 1 else 'them'} out."
+        for reason, names in files.items()
+    ]
+    if report.moved:
+        warnings.append(
+            f"{plural(report.moved, 'prompt')} moved to the other side of the split, to give a "
+            "bucket rows on a side that had none; preprocessing.json "
+            f"{'would list' if report.dry_run else 'lists'} them."
+        )
+    return warnings
+
+
+def _it_was(count: int, dry_run: bool) -> str:
+    was = "would" if dry_run else "was" if count == 1 else "were"
+    return f"{'it' if count == 1 else 'they'} {was}"
+
+
+def _why_empty(report: PreprocessingReport, facts: SetFacts) -> str:
+    """Why a set has no rows on a side."""
+    if sum(facts.dropped.values()):
+        return f"--filter {report.options.filter} dropped all their rollouts"
+    if not any(facts.rows.values()):
+        return "the buckets are empty"
+    return "there are too few different prompts for both sides"
+
+
+def _neighbour_warnings(report: PreprocessingReport) -> list[str]:
+    """Warnings about sets of other runs in this directory that do not fit this run's."""
+    mine, new = report.record, {facts.name for facts in report.sets}
+    others = {name: r for name, r in report.manifest.sets.items() if name not in new}
+    stages = {name for name in new if is_cumulative(name)}
+    differing = {
+        "by an earlier --cumulative, over other buckets or more of them: no stage of this run's": [
+            name for name in others if stages and is_cumulative(name)
+        ],
+        "from another bucketing: their index is another, and prompts that were moved may be on the "
+        "other side": [n for n, r in others.items() if r.bucketing != mine.bucketing],
+        "with another --seed or --val-ratio: val prompts of one may train in the other": [
+            n for n, r in others.items() if (r.seed, r.val_ratio) != (mine.seed, mine.val_ratio)
+        ],
+        "with another --ground-truth-format: verl cannot load them together": [
+            n for n, r in others.items() if r.ground_truth_format != mine.ground_truth_format
+        ],
+    }
+    return [
+        f"{report.options.output_dir} also holds {', '.join(names)}, made {reason}. Remove them, "
+        "or write them again with the same flags, if their buckets are still there."
+        for reason, names in differing.items()
+        if names
+    ]

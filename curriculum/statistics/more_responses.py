@@ -1,0 +1,114 @@
+"""How many times as many responses would halve the share of misplaced rollouts: an experiment.
+
+The long-run scores of each prompt are drawn from the posterior, and then so many responses to it.
+The prompts are cut again as the run cuts them, and those that are not in their true bucket are
+counted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from curriculum.arrays import BoolArray, FloatArray, IntArray
+from curriculum.metrics import LongRun, Metric, MetricParameters, Scores
+from curriculum.statistics.cuts import CutRule, Cuts
+from curriculum.statistics.posterior import Posterior, in_parts
+
+MOST = 64  # times as many responses
+PROMPTS = 8_000  # to draw for each number of responses, or fewer if they need too many
+NUMBERS = 1_000_000  # about how many scores and weights to draw for each number of responses
+AT_ONCE = 1 << 18  # about how many of them to hold
+NEAR_HALF = 0.55
+SEED = 1
+
+
+def factor_to_halve(
+    posterior: Posterior,
+    cuts: Cuts,
+    rule: CutRule,
+    metric: Metric,
+    parameters: MetricParameters,
+) -> float | None:
+    """How many times as many responses per prompt would halve the share of rollouts whose true
+    bucket is another; infinite if MOST times would not. None if the share is too small to tell.
+
+    The share is found for 1, 2, 4 and so on times as many. Between the last two of these, it is
+    taken to be a power of the number. Ties may bend the curve: if the share at the number that
+    follows is not near half, the answer is the last of these numbers.
+    """
+    experiment = Experiment(posterior, cuts, rule, metric, parameters)
+    first = share = experiment.misplaced(1)
+    if not first > 0:
+        return None
+    factor = 1
+    while factor < MOST:
+        before, factor = share, 2 * factor
+        share = experiment.misplaced(factor)
+        if share <= first / 2:
+            least = max(share, first / 1_000)  # a share of 0 has no logarithm
+            part = math.log(2 * before / first) / math.log(before / least)
+            found = factor / 2 * 2**part
+            return found if experiment.misplaced(found) <= NEAR_HALF * first else float(factor)
+    return math.inf
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Prompts like those of a sample, with more responses each, cut again."""
+
+    posterior: Posterior
+    cuts: Cuts
+    rule: CutRule
+    metric: Metric
+    parameters: MetricParameters
+
+    def misplaced(self, factor: float) -> float:
+        """The share of prompts that are cut into a bucket other than their true one, if each has
+        `factor` times as many responses as now. Those with a fixed score are in no doubt."""
+        rng = np.random.Generator(np.random.PCG64(SEED))
+        chosen = self._choose(factor)
+        fixed = rng.random(len(chosen)) >= self.posterior.prior.open[chosen]
+        counts = np.rint(self.posterior.scores.counts[chosen] * factor).astype(np.int64)
+        values, rates = np.empty((2, len(chosen))), np.empty((2, len(chosen)))
+        for part in in_parts(counts, self.posterior.width, AT_ONCE):
+            run = self._draw(rng, chosen[part], fixed[part], counts[part])
+            values[:, part], rates[:, part] = self._observe(rng, run)
+        fine = np.isfinite(values).all(axis=0)  # not if scores are near the limits of a double
+        if not fine.any():
+            return 0.0
+        values, rates, counts, fixed = values[:, fine], rates[:, fine], counts[fine], fixed[fine]
+        observed, cuts = self.cuts.cut_again(values[0], rates[0], counts, self.rule)
+        true = cuts.bucket_of(values[1], rates[1], counts)
+        return float(((observed != true) & ~fixed).mean())
+
+    def _choose(self, factor: float) -> IntArray:
+        """The rollouts of the sample, repeated to PROMPTS of them, or as many as NUMBERS allow."""
+        counts = self.posterior.scores.counts
+        numbers = np.cumsum(np.resize(counts * (factor + 1) + 3 * self.posterior.width, PROMPTS))
+        most = max(int(np.searchsorted(numbers, NUMBERS)), 1)
+        return np.resize(np.arange(len(counts)), PROMPTS)[:most]
+
+    def _draw(
+        self, rng: np.random.Generator, rollouts: IntArray, fixed: BoolArray, counts: IntArray
+    ) -> LongRun:
+        """The long run of some rollouts, drawn from the posterior unless it is fixed, with new
+        counts."""
+        run = self.posterior.draw(rng, rollouts)
+        own = run.values == self.posterior.scores.lowest[rollouts][:, None]
+        weights = np.where(fixed[:, None], own / own.sum(axis=1, keepdims=True), run.weights)
+        return LongRun(run.values, weights, counts[:, None])
+
+    def _observe(self, rng: np.random.Generator, run: LongRun) -> tuple[FloatArray, FloatArray]:
+        """Metric values and pass rates: those of responses that are drawn, and the true ones."""
+        assert self.metric.expected is not None
+        counts, threshold = run.counts[:, 0], self.parameters.pass_threshold
+        times = rng.multinomial(counts, run.weights)
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        scores = Scores(np.repeat(run.values.reshape(-1), times.reshape(-1)), offsets)
+        values = self.metric.values(scores, self.parameters)
+        expected = self.metric.expected(run, self.parameters)
+        rates = scores.passes(threshold) / counts, run.pass_rate(threshold)
+        return np.stack((values, expected)), np.stack(rates)
