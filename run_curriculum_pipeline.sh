@@ -21,8 +21,11 @@ parse_flags() {
     local answer python_code='import sys
 sys.path[0] = sys.argv.pop(1)
 import bucket_rollouts_by_difficulty
-from curriculum.pipeline.plan import main
-sys.exit(main())'
+from curriculum.cli import run
+def ask():
+    from curriculum.pipeline.plan import answer
+    return answer(sys.argv[1:]), []
+sys.exit(run(ask, quiet=False, debug="--debug" in sys.argv))'
     bucket_flags=() preprocess_flags=() buckets=() stages=() sets=() reasons=()
     preprocessed='' checkpoints='' train='' dry_run=''
     answer=$("$python" -c "$python_code" "$scripts" "$@") || exit

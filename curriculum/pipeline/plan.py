@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from shlex import quote
 from typing import TypeAlias
 
-from curriculum.cli import run
 from curriculum.dumps.detect import AUTO, DumpFlags, find_dump, first_lines
 from curriculum.dumps.formats import OWN
 from curriculum.errors import UsageError
@@ -24,12 +22,6 @@ IN_MANIFEST = ("score_field", "pass_threshold")
 
 HandedOn: TypeAlias = Sequence[tuple[str, Sequence[str]]]  # flags by `dest`, each its words
 Variables: TypeAlias = dict[str, str | Sequence[str]]
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print the answer to these flags; the exit code."""
-    flags = sys.argv[1:] if argv is None else list(argv)
-    return run(lambda: (answer(flags), []), quiet=False, debug="--debug" in flags)
 
 
 def answer(argv: Sequence[str]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,13 @@ from hypothesis import strategies as st
 
 import bucket_rollouts_by_difficulty
 import preprocess_bucketed_rollouts
+from curriculum.cli import run
 from curriculum.errors import UsageError
 from curriculum.pipeline import flags as pipeline_flags
 from curriculum.pipeline.flags import ONE_SET, both_scripts, build_parser
-from curriculum.pipeline.plan import answer, main, plan, share
+from curriculum.pipeline.plan import answer, plan, share
 from curriculum.pipeline.stages import list_stages, split_names
-from tests.helpers.rollouts import Script, rollout, write_jsonl
+from tests.helpers.rollouts import ROOT, Script, rollout, write_jsonl
 
 
 def planned(*argv: str) -> dict[str, Any]:
@@ -312,3 +315,21 @@ def test_a_set_of_every_stage_is_written(
     assert preprocess(*found["preprocess_flags"])[0] == 0
     for name in found["sets"]:
         assert (tmp_path / f"preprocessed/{name}_train.parquet").is_file()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the answer, as the shell script asks for it; the exit code."""
+    return run(lambda: (answer(argv), []), quiet=False, debug=False)
+
+
+def test_without_its_packages_the_shell_script_says_what_to_install(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')  # -S: no packages
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["bash", ROOT / "run_curriculum_pipeline.sh", "--help"], env={"PATH": os.environ["PATH"],
+        "PYTHON": str(python)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: msgspec, numpy, pandas, pyarrow and tqdm are not inst")
+    assert "Traceback" not in done.stderr
