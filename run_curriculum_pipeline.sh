@@ -63,10 +63,16 @@ check_stages() {
     for ((i = 0; i < ${#stages[@]}; i++)); do
         [[ -f $(train_file "${sets[i]}") ]] || empty+=("stage $((i + 1)) (${stages[i]})")
     done
-    ((${#empty[@]})) || return 0
     for name in "${buckets[@]}"; do
-        [[ ! -f $(train_file "$name") ]] || full+=("$name")
+        if [[ -f $(train_file "$name") ]]; then
+            full+=("$name")
+        elif ((${#empty[@]} == 0)); then
+            printf 'warning: %s has no train rows, so the stage that adds it trains on the rows of the' \
+                "$name" >&2
+            printf ' one before again\n' >&2
+        fi
     done
+    ((${#empty[@]})) || return 0
     printf 'warning: %s has no train rows\n' "${empty[@]}" >&2
     printf 'Nothing was trained. Leave out buckets without rows (--buckets%s), cut fewer (-n), or' \
         "$(printf ' %q' ${full[@]+"${full[@]}"})" >&2

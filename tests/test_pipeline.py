@@ -307,6 +307,17 @@ def test_a_cumulative_stage_without_rows_ends_the_pipeline(scratch: Path) -> Non
     assert "warning: stage 2 (easy, medium) has no train rows" in err
 
 
+def test_an_empty_bucket_that_adds_nothing_to_its_stage_is_told(scratch: Path) -> None:
+    rollouts = [rollout(1, i % 2, prompt=f"p{i}") for i in range(60)]
+    write_jsonl(scratch / "rollouts/a.jsonl", rollouts)
+    _, err = run(scratch, "bash", "run_curriculum_pipeline.sh", "--quiet")
+    told = (
+        "warning: medium has no train rows, so the stage that adds it trains on the rows of the one"
+    )
+    assert told in err
+    assert len(trained(scratch)) == 3
+
+
 def test_dry_run_of_the_pipeline_writes_nothing_and_says_what_would_come(scratch: Path) -> None:
     run(scratch, "python", "generate_rollouts.py")
     before = tree(scratch)

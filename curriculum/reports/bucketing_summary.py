@@ -16,7 +16,16 @@ from curriculum.errors import plural
 from curriculum.options import PASS_AT_K, PreprocessOptions
 from curriculum.output.manifests import BucketingManifest, part_pattern
 from curriculum.reports.bucketing_warnings import decisions
-from curriculum.reports.text import number, share, size, table, threshold, wrapped
+from curriculum.reports.text import (
+    bullets,
+    number,
+    share,
+    size,
+    table,
+    threshold,
+    wrapped,
+    written_line,
+)
 from curriculum.reports.trust import comparison_lines, misplaced_sentence, trust_lines
 
 LABEL_WIDTH = 30  # of a metric in a picture
@@ -68,11 +77,8 @@ def _written(report: BucketingReport) -> str:
         part_pattern(bucket.file, bucket.parts) if bucket.parts else bucket.file
         for bucket in report.manifest.buckets
     ]
-    shown = files if len(files) <= 7 else [*files[:3], "…", files[-1]]
-    verb = "would write" if report.dry_run else "wrote"
-    names = f"{', '.join(shown)} and {report.manifest.file_name}"
-    directory = report.options.output_dir
-    return f"{verb} {names}" + (f" to {directory}" if directory else "")
+    names = [*files, report.manifest.file_name]
+    return written_line(names, report.options.output_dir, report.dry_run)
 
 
 def _verdict(report: BucketingReport) -> list[str]:
@@ -83,11 +89,7 @@ def _verdict(report: BucketingReport) -> list[str]:
             return ["Ready to bucket: run it again without --dry-run."]
         then = PreprocessOptions(report.options.output_dir or ".", "./preprocessed")
         return [f"Ready to preprocess: {one_line(command(then))}"]
-    lines = ["Decide first:"]
-    for question in open_questions:
-        first, *more = wrapped(question, indent=2)
-        lines += [f"- {first}", *more]
-    return lines
+    return ["Decide first:", *bullets(open_questions)]
 
 
 def _histogram(report: BucketingReport) -> list[str]:

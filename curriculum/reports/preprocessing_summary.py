@@ -6,7 +6,7 @@ from curriculum.display.histogram import shorten
 from curriculum.errors import plural
 from curriculum.preprocessing.parquet_sets import SetFacts
 from curriculum.reports.preprocessing_report import PreprocessingReport
-from curriculum.reports.text import share, size, table, wrapped
+from curriculum.reports.text import bullets, share, size, table, wrapped, written_line
 from curriculum.reports.verl_verdict import NOT_YET, READY, verl_verdict
 
 NAME_WIDTH = 26  # of a set
@@ -89,19 +89,12 @@ def _details(report: PreprocessingReport) -> list[str]:
 def _written(report: PreprocessingReport) -> str:
     """Which files there are now, and where."""
     files = [file for facts in report.sets for file in facts.files.values() if file]
-    shown = files if len(files) <= 7 else [*files[:3], "…", files[-1]]
-    verb = "would write" if report.dry_run else "wrote"
-    names = f"{', '.join(shown)} and {report.manifest.file_name}"
-    directory = report.options.output_dir
-    return f"{verb} {names}" + (f" to {directory}" if directory else "")
+    names = [*files, report.manifest.file_name]
+    return written_line(names, report.options.output_dir, report.dry_run)
 
 
 def _verdict(report: PreprocessingReport) -> list[str]:
     problems = verl_verdict(report)
     if not problems:
         return [READY]
-    lines = [NOT_YET]
-    for problem in problems:
-        first, *more = wrapped(problem, indent=2)
-        lines += [f"- {first}", *more]
-    return lines
+    return [NOT_YET, *bullets(problems)]

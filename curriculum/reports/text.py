@@ -66,6 +66,24 @@ def few(names: Sequence[str]) -> str:
     return f"{', '.join(names[:MOST_SHOWN])} and {len(names) - MOST_SHOWN:,} more"
 
 
+def written_line(files: Sequence[str], directory: str | None, dry_run: bool) -> str:
+    """Which files were written, or would be, and where; of many only the first and the last two."""
+    *most, last = files if len(files) <= 8 else [*files[:3], "…", *files[-2:]]
+    names = f"{', '.join(most)} and {last}"
+    return f"{'would write' if dry_run else 'wrote'} {names}" + (
+        f" to {directory}" if directory else ""
+    )
+
+
+def bullets(items: Sequence[str]) -> list[str]:
+    """Sentences as a list, wrapped."""
+    lines = []
+    for item in items:
+        first, *more = wrapped(item, indent=2)
+        lines += [f"- {first}", *more]
+    return lines
+
+
 def wrapped(text: str, indent: int = 0) -> list[str]:
     """A text in lines of at most WIDTH columns; those after the first are indented. No word is
     broken, so paths and commands stay whole."""
