@@ -54,6 +54,10 @@ class Processes:
         """How many tasks should be under way at a time."""
         return TASKS_PER_WORKER * self._count
 
+    def threads_each(self, tasks: int) -> int:
+        """How many threads each of `tasks` tasks may use when all run at once."""
+        return max(1, self._count // max(1, tasks))
+
     def takes(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> bool:
         """Whether the first tasks are worth a pool and can be pickled; a lambda, say, cannot."""
         if self._count == 1 or len(tasks) < 2:

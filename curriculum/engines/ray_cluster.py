@@ -79,6 +79,10 @@ class RayCluster:
             self._sized = time.monotonic()
         return TASKS_PER_WORKER * max(self._size, 1)
 
+    def threads_each(self, tasks: int) -> int:
+        """One: a task has one CPU."""
+        return 1
+
     def takes(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> bool:
         """Whether there are any tasks; a cluster takes every task."""
         return bool(tasks)

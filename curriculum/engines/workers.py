@@ -52,6 +52,10 @@ class Workers:
     def __exit__(self, *error: object) -> None:
         self._engine.stop()
 
+    def threads_each(self, tasks: int) -> int:
+        """How many threads each of `tasks` tasks may use when all run at once."""
+        return self._engine.threads_each(tasks)
+
     def map(
         self,
         function: Callable[[Task], Result],

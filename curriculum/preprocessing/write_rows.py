@@ -47,7 +47,8 @@ class WriteSetTask:
     `paths`, `groups` and `orders` have one entry per side: its file (None without rows), the number
     of rows in each row group, and the order of its rows, as positions among its staged rows (None:
     as staged). `data_source` is that of all rows (None: each has its own). Staged files are removed
-    once read, unless they `stay` because the task may be run again or another set needs them.
+    once read, unless they `stay` because the task may be run again or another set needs them. Each
+    side's row groups are encoded by `threads` threads.
     """
 
     shards: Sequence[StagedShard]
@@ -58,6 +59,7 @@ class WriteSetTask:
     data_source: str | None
     orders: Sequence[IntArray | None]
     stay: bool
+    threads: int
 
 
 @dataclass
@@ -76,10 +78,10 @@ def write_set(task: WriteSetTask) -> list[WrittenSide]:
     """Write the files of a set. Returns what was written to each side."""
     sides = [WrittenSide() for _ in SPLITS]
     digests = [hashlib.blake2b() for _ in SPLITS]
-    schema = task.form.schema()
+    open_writer = partial(GroupWriter, schema=task.form.schema(), threads=task.threads)
     with ExitStack() as stack:
         writers = [
-            None if path is None else stack.enter_context(GroupWriter(path, schema, groups))
+            None if path is None else stack.enter_context(open_writer(path, groups=groups))
             for path, groups in zip(task.paths, task.groups, strict=True)
         ]
         in_order = any(order is not None for order in task.orders)

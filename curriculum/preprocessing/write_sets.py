@@ -35,7 +35,9 @@ def write_sets(run: PreprocessingRun, plan: RowPlan, form: RowForm) -> list[SetF
     InternalError if the files differ from the plan."""
     run.progress.step("write")
     _check_sides(plan)
-    tasks = {name: _write_task(run, plan, form, name) for name in plan.sets if plan.rows(name)}
+    names = [name for name in plan.sets if plan.rows(name)]
+    threads = run.workers.threads_each(len(names))
+    tasks = {name: _write_task(run, plan, form, name, threads) for name in names}
     readers = Counter(path for task in tasks.values() for path in _staged(task))
     tick = _staged_progress(run, tasks.values())
     facts = {}
@@ -77,7 +79,9 @@ def _check_sides(plan: RowPlan) -> None:
         raise InternalError(f"{both:,} prompts are on both sides of the split")
 
 
-def _write_task(run: PreprocessingRun, plan: RowPlan, form: RowForm, name: str) -> WriteSetTask:
+def _write_task(
+    run: PreprocessingRun, plan: RowPlan, form: RowForm, name: str, threads: int
+) -> WriteSetTask:
     shards = [
         StagedShard(
             [part.path for part in plan.converted.shards[number].parts],
@@ -99,7 +103,7 @@ def _write_task(run: PreprocessingRun, plan: RowPlan, form: RowForm, name: str) 
     orders = [plan.order(name, side) for side in range(len(SPLITS))]
     # Staged files in a store are removed together at the end, others once no set needs them.
     stay = run.workers.on_nodes or run.output.in_store or options.cumulative
-    return WriteSetTask(shards, form, plan.split, paths, groups, source, orders, stay)
+    return WriteSetTask(shards, form, plan.split, paths, groups, source, orders, stay, threads)
 
 
 def _staged_progress(run: PreprocessingRun, tasks: Iterable[WriteSetTask]) -> Callable[[], None]:

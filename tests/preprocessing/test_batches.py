@@ -213,3 +213,34 @@ def test_refused_lines_leave_nothing_for_the_cycle_collector(
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("block_bytes", "batch_bytes", "shard_bytes", "workers"),
+    [(1 << 16, 1 << 18, 1 << 24, 1), (1 << 22, 1 << 23, 1 << 20, 2), (1 << 20, 1, 1 << 19, 3)],
+)
+@pytest.mark.parametrize("how", [(), ("--combine",), ("--combine", "--order", "easy-to-hard")])
+def test_pages_of_long_texts_do_not_depend_on_blocks_and_shards(
+    tmp_path: Path,
+    bucket: Script,
+    preprocess: Script,
+    monkeypatch: pytest.MonkeyPatch,
+    block_bytes: int,
+    batch_bytes: int,
+    shard_bytes: int,
+    workers: int,
+    how: tuple[str, ...],
+) -> None:
+    """Texts fill several pages of a row group, and there are several row groups."""
+    rollouts = [rollout(0, i % 7, prompt=f"{i} " * 999, key=f"{i} " * 50_000) for i in range(50)]
+    write_jsonl(tmp_path / "a.jsonl", rollouts)
+    source = tmp_path / "bucketed"
+    assert bucket("-i", tmp_path / "a.jsonl", "-o", source, "-n", 2)[0] == 0
+    monkeypatch.setattr("curriculum.storage.parquet_files.GROUP_ROWS", 15)
+    flags = ("-i", source, "--val-ratio", 0.2, *how)
+    assert preprocess(*flags, "-o", tmp_path / "one", "--workers", 1)[0] == 0
+    monkeypatch.setattr("curriculum.preprocessing.convert.BATCH_BYTES", batch_bytes)
+    monkeypatch.setattr("curriculum.reading.input_files.SHARD_BYTES", shard_bytes)
+    monkeypatch.setattr("curriculum.reading.blocks.BLOCK_BYTES", block_bytes)
+    assert preprocess(*flags, "-o", tmp_path / "two", "--workers", workers)[0] == 0
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")

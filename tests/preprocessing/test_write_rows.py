@@ -77,3 +77,25 @@ def test_staged_rows_are_gone_once_written(
     monkeypatch.setattr("curriculum.preprocessing.write_sets.write_set", look)
     assert preprocess("-i", source, "-o", tmp_path / "out", "--workers", 1)[0] == 0
     assert left == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "threads"), [((), 1), (("--workers", 7), 2), (("--workers", 2, "--combine"), 2)]
+)
+def test_sets_share_the_workers(
+    tmp_path: Path,
+    bucket: Script,
+    preprocess: Script,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[Any, ...],
+    threads: int,
+) -> None:
+    source, found = bucketed(tmp_path, bucket, three_stages()), []
+
+    def look(task: WriteSetTask) -> Any:
+        found.append(task.threads)
+        return write_set(task)
+
+    monkeypatch.setattr("curriculum.preprocessing.write_sets.write_set", look)
+    assert preprocess("-i", source, "-o", tmp_path / "out", "--workers", 1, *flags)[0] == 0
+    assert set(found) == {threads}
