@@ -3,8 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(CURDIR)/$(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+# What an installation is made of: an editable one compiles the scanner in place.
+BUILD = pyproject.toml setup.py curriculum/scanner/scanner.c
+# How long make fuzz takes.
+FUZZ_SECONDS ?= 60
 
-.PHONY: help demo quick test engines test-verl verl-environments check torture bench format golden clean
+.PHONY: help demo quick test engines test-verl verl-environments check torture fuzz bench format golden clean
 
 help:
 	@echo "make demo    the main job on sample rollouts, in ./demo"
@@ -14,6 +18,7 @@ help:
 	@echo "make test-verl  what the scripts write, read by the real verl (2 GB of packages)"
 	@echo "make check   format, lint, types, imports, the shell scripts, then all tests"
 	@echo "make torture  both scripts killed, out of disk and fed broken lines, many times"
+	@echo "make fuzz    the scanner fed what libFuzzer makes up, for a minute (FUZZ_SECONDS=60)"
 	@echo "make bench   ours beside what a user would write instead, on 1 GB that it makes"
 	@echo "make format  put the code into its format"
 	@echo "make golden  write the help texts in tests/golden anew"
@@ -22,27 +27,27 @@ help:
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.run: $(BUILD) | $(VENV)/bin/python
 	$(PIP) install --editable .
 	@touch $@
 
-$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.test: $(BUILD) | $(VENV)/bin/python
 	$(PIP) install --editable '.[test]'
 	@touch $@
 
-$(VENV)/.engines: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.engines: $(BUILD) | $(VENV)/bin/python
 	$(PIP) install --editable '.[engines]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.dev: $(BUILD) | $(VENV)/bin/python
 	$(PIP) install --editable '.[dev]'
 	@touch $@
 
-$(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.bench: $(BUILD) | $(VENV)/bin/python
 	$(PIP) install --editable '.[bench]'
 	@touch $@
 
-$(VENV)-verl/.made: pyproject.toml tests/real_verl/requirements.txt
+$(VENV)-verl/.made: $(BUILD) tests/real_verl/requirements.txt
 	$(PYTHON) -m venv $(VENV)-verl
 	$(CURDIR)/$(VENV)-verl/bin/python -m pip --disable-pip-version-check --quiet install --no-compile \
 		--editable '.[test]' -r tests/real_verl/requirements.txt
@@ -58,7 +63,7 @@ demo: $(VENV)/.run
 	@PYTHON=$(VENV)/bin/python bash examples/demo.sh
 
 quick: $(VENV)/.test
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow" $(TESTS)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q
@@ -84,6 +89,9 @@ check: $(VENV)/.dev
 torture: $(VENV)/.test
 	$(BIN)/python -m tests.torture
 
+fuzz: $(VENV)/.test
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/run.py
 
@@ -95,4 +103,5 @@ golden: $(VENV)/.test
 	$(BIN)/python -m tests.golden
 
 clean:
-	rm -rf $(VENV) $(VENV)-verl $(VENV)-datasets demo build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-verl $(VENV)-datasets demo build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache \
+		curriculum/scanner/*.so

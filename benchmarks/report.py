@@ -6,7 +6,7 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -81,6 +81,16 @@ def growth_table(title: str, results: Sequence[Result]) -> str:
     """One tool by size and number of workers."""
     rows = [[f"{result.size / 1e9:.2f}", result.name, *result.cells()] for result in results]
     return _section(title, results, [["GB", "", *COST_HEADS], *rows], "")
+
+
+def floor_table(title: str, floors: Mapping[str, tuple[int, float]]) -> str:
+    """Bytes and seconds of each thing that was measured alone, by what it is."""
+    rows = [
+        [name, f"{size / 1e9:.2f}", f"{seconds:.2f}", f"{size / 1e6 / seconds:,.0f}"]
+        for name, (size, seconds) in floors.items()
+    ]
+    table = _markdown([["in one process", "GB", "s", "MB/s"], *rows])
+    return f"### {title}\n\n{table}\n"
 
 
 def _section(title: str, results: Sequence[Result], table: list[list[str]], note: str) -> str:

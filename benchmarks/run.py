@@ -19,14 +19,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from floors import measure_floors
 from generate import SHAPES, flatten, generate, parse_size
 from measure import CommandError, Run, run
-from report import Result, growth_table, machine, say, tool_table
+from report import Result, floor_table, growth_table, machine, say, tool_table
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
 OURS = "ours"
 SYNCED = "ours-synced"
+PYTHON = "ours-python"  # without the compiled scanner
+ALL_OURS = (OURS, SYNCED, PYTHON)
 GROWTH = (0.25, 1, 4)  # times --size
 GROWTH_WORKERS = (1, 2)
 
@@ -44,10 +47,14 @@ class Tool:
         return [places.get(word, word) for word in self.command]
 
 
-def ours(script: str, *flags: str) -> Tool:
-    """A script of the toolkit."""
-    path = str(REPOSITORY / script)
-    return Tool((sys.executable, path, "-i", "SOURCE", "-o", "TARGET", *flags))
+def ours(script: str) -> dict[str, Tool]:
+    """A script of the toolkit, in the ways that it can run."""
+    command = (sys.executable, str(REPOSITORY / script), "-i", "SOURCE", "-o", "TARGET")
+    return {
+        OURS: Tool((*command, "--no-sync")),
+        SYNCED: Tool(command),
+        PYTHON: Tool(("env", "CURRICULUM_NO_SCANNER=1", *command, "--no-sync")),
+    }
 
 
 def peer(name: str, package: str) -> Tool:
@@ -59,8 +66,7 @@ def peer(name: str, package: str) -> Tool:
 TOOLS = {
     "bucketing": {
         "cat": Tool(("sh", "-c", 'cat "$0"/*.jsonl > "$1"/all.jsonl', "SOURCE", "TARGET")),
-        OURS: ours("bucket_rollouts_by_difficulty.py", "--no-sync"),
-        SYNCED: ours("bucket_rollouts_by_difficulty.py"),
+        **ours("bucket_rollouts_by_difficulty.py"),
         "polars": peer("bucket_polars_records", "polars"),
         "polars-reward": peer("bucket_polars_reward", "polars"),
         "msgspec": peer("bucket_msgspec", "msgspec"),
@@ -69,13 +75,11 @@ TOOLS = {
         "datasets": peer("bucket_datasets", "datasets"),
     },
     "gathering": {
-        OURS: ours("bucket_rollouts_by_difficulty.py", "--no-sync"),
-        SYNCED: ours("bucket_rollouts_by_difficulty.py"),
+        **ours("bucket_rollouts_by_difficulty.py"),
         "polars": peer("gather_polars", "polars"),
     },
     "preprocessing": {
-        OURS: ours("preprocess_bucketed_rollouts.py", "--no-sync"),
-        SYNCED: ours("preprocess_bucketed_rollouts.py"),
+        **ours("preprocess_bucketed_rollouts.py"),
         "polars": peer("preprocess_polars", "polars"),
         "duckdb": peer("preprocess_duckdb", "duckdb"),
         "datasets": peer("preprocess_datasets", "datasets"),
@@ -201,7 +205,7 @@ def choose(what: str, wanted: Sequence[str], workers: int | None) -> tuple[dict[
         if tool.package and importlib.util.find_spec(tool.package) is None:
             missing.append(name)
             continue
-        chosen[name] = with_workers(tool, workers) if name in (OURS, SYNCED) else tool
+        chosen[name] = with_workers(tool, workers) if name in ALL_OURS else tool
     return chosen, f"Not installed, so left out: {', '.join(missing)}." if missing else ""
 
 
@@ -210,10 +214,30 @@ def with_workers(tool: Tool, workers: int | None) -> Tool:
     return tool if workers is None else Tool((*tool.command, "--workers", str(workers)))
 
 
-def comparisons(flags: argparse.Namespace, shape: str, steps: Sequence[str]) -> Iterator[str]:
+def tables(flags: argparse.Namespace, shape: str) -> Iterator[str]:
+    """The tables that were asked for."""
+    if flags.what == "growth":
+        return growth(flags, shape)
+    if flags.what == "floors":
+        return floors(flags, shape)
+    return comparisons(flags, shape)
+
+
+def floors(flags: argparse.Namespace, shape: str) -> Iterator[str]:
+    """A table of what each step cannot do without."""
+    data, where = prepare(flags.dir, shape, flags.size), flags.output_dir or flags.dir
+    with scratch(where) as target:
+        tool = TOOLS["preprocessing"][OURS]
+        run(tool.words(data.buckets, target), target.with_suffix(".log"), with_memory=False)
+        warm(data.rollouts)
+        found = measure_floors(sorted(data.rollouts.glob("*.jsonl")), target, flags.rounds)
+    yield floor_table(f"What cannot be done without, {SHAPES[shape].line} lines", found)
+
+
+def comparisons(flags: argparse.Namespace, shape: str) -> Iterator[str]:
     """A table for each step."""
     data = prepare(flags.dir, shape, flags.size)
-    for what in steps:
+    for what in TOOLS if flags.what == "all" else [flags.what]:
         tools, note = choose(what, flags.tools, flags.workers)
         results = compare(what, tools, data, flags.output_dir or flags.dir, flags.rounds)
         yield tool_table(f"{what}, {SHAPES[shape].line} lines", results, OURS, note)
@@ -238,9 +262,9 @@ def build_parser() -> argparse.ArgumentParser:
     names = sorted({name for tools in TOOLS.values() for name in tools})
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--what", choices=(*TOOLS, "all", "growth"), default="all",
-        help="the steps to compare, or how ours grows with the size and the workers "
-        "(default: all)",
+        "--what", choices=(*TOOLS, "all", "growth", "floors"), default="all",
+        help="the steps to compare, how ours grows with the size and the workers, or what no tool "
+        "can do without: reading, writing, compressing (default: all)",
     )  # fmt: skip
     parser.add_argument(
         "--shape", choices=(*SHAPES, "both"), default="both",
@@ -276,14 +300,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"there is no tool {', '.join(unknown)}")
     if flags.rounds < 1:
         parser.error("--rounds: at least one")
-    steps = list(TOOLS) if flags.what == "all" else [flags.what]
     parts = []
     try:
         for shape in SHAPES if flags.shape == "both" else [flags.shape]:
-            tables = (
-                growth(flags, shape) if flags.what == "growth" else comparisons(flags, shape, steps)
-            )
-            for table in tables:
+            for table in tables(flags, shape):
                 print(table, flush=True)
                 parts.append(table)
     except CommandError as error:

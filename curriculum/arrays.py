@@ -36,3 +36,10 @@ def compact_lengths(lengths: LengthArray) -> LengthArray:
 def join_lengths(parts: Sequence[LengthArray]) -> LengthArray:
     """All lengths one after another, in as few bytes as they take."""
     return np.concatenate([np.zeros(0, np.uint32), *parts])
+
+
+def take_runs(values: Array, counts: IntArray, order: IntArray) -> Array:
+    """The runs of `values` in another order; `counts` is how many values each run has."""
+    starts, taken = np.cumsum(counts) - counts, counts[order]
+    within = np.arange(taken.sum()) - np.repeat(np.cumsum(taken) - taken, taken)
+    return np.asarray(values[np.repeat(starts[order], taken) + within])

@@ -7,13 +7,19 @@ written before all input has been read and checked.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 
 from curriculum.advice.first_lines import find_form
 from curriculum.advice.other_files import find_rollouts
-from curriculum.bucketing.assign_buckets import BucketAssignment, assign_buckets, compare_metrics
+from curriculum.bucketing.assign_buckets import (
+    BucketAssignment,
+    assign_buckets,
+    compare_metrics,
+    estimate_trust,
+)
 from curriculum.bucketing.manifest_record import record_bucketing
 from curriculum.bucketing.passes import (
     BucketingRun,
@@ -75,13 +81,20 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
         repeats = find_repeats(source, scanned)
         assigned = assign_buckets(options, scanned)
         write = measure_buckets if options.dry_run else copy_to_buckets
-        bucket_files = write(run, source, assigned.buckets)
+        with ThreadPoolExecutor(1) as aside:  # this process has little to do while others copy
+            trust = aside.submit(estimate_trust, options, scanned, assigned)
+            bucket_files = write(run, source, assigned.buckets)
         check_unchanged(files)
         manifest = record_bucketing(
             options, files, source, assigned.facts, bucket_files, output.rejected
         )
         report = _report(run, source, scanned, (repeats, assigned), manifest)
-        report = replace(report, likely_prompt=form.likely_prompt, would_refuse=form.warnings)
+        report = replace(
+            report,
+            uncertainty=trust.result(),
+            likely_prompt=form.likely_prompt,
+            would_refuse=form.warnings,
+        )
         _stage_report_files(run, source, scanned, assigned, report, report_files)
         with delay_signals():  # all of it, or none
             if not options.dry_run:
@@ -139,7 +152,6 @@ def _report(
         bins=assigned.bins,
         cuts=assigned.cuts,
         dataset=dataset_name(list(options.input_paths.values())),
-        uncertainty=assigned.uncertainty,
         comparison=compare_metrics(options, scanned) if options.compare_metrics else None,
         missing_scores=+source.label_by_input(scanned.missing_scores_by_file()),
         unscored=+source.label_by_input(rollouts.by_file(NO_SCORE, UNDEFINED)),

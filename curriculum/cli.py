@@ -18,6 +18,7 @@ from curriculum.engines.signals import interrupt_on_signals
 from curriculum.errors import CurriculumError, FinishedInterrupt
 from curriculum.flags import Parser, number, whole_number
 from curriculum.packages import REQUIRED, how_to_install, missing_packages
+from curriculum.scanner.compiled import which_reader
 from curriculum.version import __version__
 
 _FIX = "free space or fix permissions, then run again"
@@ -65,7 +66,12 @@ def add_common_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup
     group = parser.add_argument_group("messages")
     group.add_argument("--quiet", action="store_true", help="no progress and no summary")
     group.add_argument("--debug", action="store_true", help="show a traceback with an error")
-    group.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    group.add_argument(
+        "--version",
+        action="version",
+        version=f"%(prog)s {__version__}, {which_reader()}",
+        help="show the version and what reads the lines here, and exit",
+    )
     return group
 
 

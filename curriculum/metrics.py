@@ -38,14 +38,16 @@ class Scores:
         return Scores.of_flat([s for scores in lists for s in scores], [len(s) for s in lists])
 
     @staticmethod
-    def of_flat(flat: FloatArray | Sequence[float | bool | None], counts: Sequence[int]) -> Scores:
+    def of_flat(
+        flat: FloatArray | Sequence[float | bool | None], counts: IntArray | Sequence[int]
+    ) -> Scores:
         """Take scores one after another, `counts` of them for each rollout."""
         # + 0.0 turns -0.0 into 0.0: equal scores must be equal bytes.
         values = np.array(flat, dtype=np.float64) + 0.0
         present = np.isfinite(values)
-        if present.all() and len(set(counts)) == 1 and counts[0]:
-            offsets = np.arange(len(counts) + 1, dtype=np.int64) * counts[0]
-            return Scores(np.sort(values.reshape(-1, counts[0]), axis=1).reshape(-1), offsets)
+        if len(values) and present.all() and min(counts) == (most := max(counts)):
+            offsets = np.arange(len(counts) + 1, dtype=np.int64) * most
+            return Scores(np.sort(values.reshape(-1, most), axis=1).reshape(-1), offsets)
         rows = np.repeat(np.arange(len(counts)), counts)[present]
         values = values[present]
         offsets = np.zeros(len(counts) + 1, dtype=np.int64)

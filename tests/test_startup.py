@@ -26,9 +26,11 @@ print("loaded", code or 0, *slow)
     ("script", "flags", "code"),
     [
         ("bucket_rollouts_by_difficulty", ["--help"], 0),
+        ("bucket_rollouts_by_difficulty", ["--version"], 0),
         ("bucket_rollouts_by_difficulty", ["-i", "x", "-o", "y", "-n", "0"], 2),
         ("bucket_rollouts_by_difficulty", ["-i", "not there", "-o", "y"], 1),
         ("preprocess_bucketed_rollouts", ["--help"], 0),
+        ("preprocess_bucketed_rollouts", ["--version"], 0),
         ("curriculum.pipeline.plan", ["--help"], 0),
         ("curriculum.pipeline.plan", ["--buckets", "easy", "hard"], 0),
         ("preprocess_bucketed_rollouts", ["-i", "x", "-o", "y", "--val-ratio", "2"], 2),

@@ -36,8 +36,7 @@ from curriculum.statistics.uncertainty import Uncertainty, estimate_uncertainty
 class BucketAssignment:
     """The bucket of each scored rollout, shard by shard, and what a report says about the buckets.
 
-    `distinct` counts the metric's distinct values outside `solved` and `unsolved`. `uncertainty` is
-    None if it cannot be estimated.
+    `distinct` counts the metric's distinct values outside `solved` and `unsolved`.
     """
 
     buckets: Sequence[CompactIntArray]
@@ -45,7 +44,6 @@ class BucketAssignment:
     bins: Bins
     distinct: int
     cuts: Cuts
-    uncertainty: Uncertainty | None
 
 
 def assign_buckets(options: BucketOptions, scanned: Scanned) -> BucketAssignment:
@@ -64,8 +62,7 @@ def assign_buckets(options: BucketOptions, scanned: Scanned) -> BucketAssignment
     buckets = [_with_ends(part, end) for part, end in zip(buckets, ends, strict=True)]
     facts = [_facts(scanned, buckets, i, bins) for i in range(len(options.names))]
     cuts = _cuts(options, facts)
-    uncertainty = _uncertainty(options, scanned, buckets, cuts)
-    return BucketAssignment(buckets, facts, bins, distinct, cuts, uncertainty)
+    return BucketAssignment(buckets, facts, bins, distinct, cuts)
 
 
 def _some_values(ascending: FloatArray) -> FloatArray:
@@ -158,18 +155,19 @@ def _cuts(options: BucketOptions, facts: Sequence[BucketFacts]) -> Cuts:
     return Cuts(edges, buckets + (inner.start or 0), easier, ends)
 
 
-def _uncertainty(
-    options: BucketOptions, scanned: Scanned, buckets: Sequence[CompactIntArray], cuts: Cuts
+def estimate_trust(
+    options: BucketOptions, scanned: Scanned, assigned: BucketAssignment
 ) -> Uncertainty | None:
-    """How far the buckets can be trusted; None if all rollouts are in one bucket."""
-    every, sample = np.concatenate(list(buckets)), scanned.sample
+    """How far the buckets can be trusted; None if that cannot be estimated, or if all rollouts are
+    in one bucket."""
+    every, sample = np.concatenate(list(assigned.buckets)), scanned.sample
     if every.min() == every.max():
         return None
     own = every[sample.positions].astype(np.int64)
     parts = options.cut_into if options.thresholds is None else None
     rule = CutRule(parts, split_ties=options.ties == "split")
     metric, parameters = options.chosen_metric, options.parameters
-    return estimate_uncertainty(sample.scores, own, cuts, metric, parameters, rule)
+    return estimate_uncertainty(sample.scores, own, assigned.cuts, metric, parameters, rule)
 
 
 def compare_metrics(options: BucketOptions, scanned: Scanned) -> list[MetricAgreement]:

@@ -100,6 +100,7 @@ def _scan_tasks(run: BucketingRun, source: RolloutSource, scanned: Scanned) -> I
             every_metric=options.compare_metrics,
             bound=scanned.sample.bound,
             file=numbers[shard.file.path],
+            known=source.known(shard) if rows is None and options.ties != "split" else None,
         )
 
 

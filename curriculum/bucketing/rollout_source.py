@@ -20,8 +20,9 @@ from curriculum.grouping.groups import DumpNote
 from curriculum.options import DEFAULT_SCORE_FIELD
 from curriculum.output.manifests import DumpRecord
 from curriculum.output.rejected import reason_line, reason_lines
-from curriculum.reading.input_files import InputFile, cut_shards
+from curriculum.reading.input_files import InputFile, Shard, cut_shards
 from curriculum.reading.ledger import FIRST_RECORD, Ledger
+from curriculum.reading.rollouts import KnownRollouts
 from curriculum.storage.paths import AnyPath
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ class RolloutFiles:
         self.input_ledger = self.rollout_ledger
         self.score_field = score_field
         self.score_place = f"reward[i].{score_field}"
+
+    def known(self, shard: Shard) -> KnownRollouts | None:
+        """What is known of the rollouts of a shard already."""
+        return None
 
     def label_by_input(self, counts: Counter[str]) -> Counter[str]:
         """Counts of rollouts by the path of their file, as reports show them."""
@@ -105,6 +110,12 @@ class RolloutDump:
     def every_response_failed(self) -> bool:
         """Whether no response was fit to be graded."""
         return self.notes[DumpNote.FAILED, ""] == self.responses
+
+    def known(self, shard: Shard) -> KnownRollouts | None:
+        """What is known of the rollouts of a shard already: all, if it is a whole file. It can be
+        asked for once."""
+        whole = shard.stop - shard.start == shard.file.size
+        return self._grouped.known.pop(shard.file.path, None) if whole else None
 
     def label_by_input(self, counts: Counter[str]) -> Counter[str]:
         """The total for all inputs together, because a rollout may have lines in many files."""

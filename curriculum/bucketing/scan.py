@@ -31,7 +31,7 @@ from curriculum.reading.ledger import (
     LineRecorder,
     ShardLines,
 )
-from curriculum.reading.rollouts import ScoreReader
+from curriculum.reading.rollouts import KnownRollouts, ReadScores, ScoreReader
 from curriculum.statistics.sample import HIGHEST, Sample, hash_offsets, lowest
 from curriculum.storage.paths import AnyPath, open_sink
 
@@ -45,7 +45,8 @@ class ScanTask:
 
     The reasons of malformed lines go to `reasons`, the rows of the score table to `scores` (None:
     nowhere). With `every_metric` the scan returns all metrics. A rollout whose hash is above
-    `bound` is not sampled. `file` is the number of the shard's file.
+    `bound` is not sampled. `file` is the number of the shard's file. If all that is wanted of the
+    lines is `known`, they are not read.
     """
 
     shard: Shard
@@ -58,6 +59,7 @@ class ScanTask:
     every_metric: bool = False
     bound: int = HIGHEST
     file: int = 0
+    known: KnownRollouts | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,9 @@ def scan_shard(task: ScanTask) -> Scan:
     """Read the scores of every line of a shard."""
     scanner = _Scanner(task)
     try:
-        for block in read_blocks(task.shard):
+        if task.known:
+            scanner.add_known(task.known)
+        for block in () if task.known else read_blocks(task.shard):
             scanner.add_block(block)
         return scanner.result()
     finally:
@@ -113,7 +117,7 @@ class _Scanner:
         self._reader = ScoreReader(task.score_field, with_keys=task.scores is not None)
         self._recorder = LineRecorder(task.reasons)
         self._flat: list[FloatArray] = []
-        self._counts: list[int] = []
+        self._counts: list[IntArray] = [np.zeros(0, np.int64)]
         self._offsets: list[IntArray] = []
         self._kinds: list[ByteArray] = [np.zeros(0, np.uint8)]
         self._values: list[FloatArray] = []
@@ -136,8 +140,18 @@ class _Scanner:
             self._hashes.extend(_hash(block.line(position)) for position in rollouts.tolist())
         self._offsets.append(self._next_offset + block.starts[rollouts])
         self._next_offset += block.size
+        self._add_scores(read)
+
+    def add_known(self, known: KnownRollouts) -> None:
+        """Add the rollouts of the whole shard."""
+        self._recorder.add_taken(known.lengths)
+        whole = known.lengths.astype(np.int64) + 1
+        self._offsets.append(self._next_offset + np.cumsum(whole) - whole)
+        self._add_scores(known.scores)
+
+    def _add_scores(self, read: ReadScores) -> None:
         self._flat.append(read.flat)
-        self._counts += read.counts
+        self._counts.append(read.counts)
         self._prompts.append(read.prompts)
         self._keys += read.keys
         self._waiting += len(read.flat)
@@ -147,7 +161,8 @@ class _Scanner:
     def _measure(self) -> None:
         """Compute the metric and the kind of the rollouts gathered since the last call."""
         metric, parameters = self._task.metric, self._task.parameters
-        scores = Scores.of_flat(np.concatenate([np.zeros(0), *self._flat]), self._counts)
+        flat, counts = np.concatenate([np.zeros(0), *self._flat]), np.concatenate(self._counts)
+        scores = Scores.of_flat(flat, counts)
         values = metric.values(scores, parameters)
         if self._task.every_metric or self._rows:
             self._measure_all(scores, values)
@@ -170,7 +185,8 @@ class _Scanner:
         self._kinds.append(found)
         offsets = np.concatenate([np.zeros(0, np.int64), *self._offsets])
         self._take_sample(scores, np.flatnonzero(defined), offsets[defined])
-        self._flat, self._counts, self._offsets, self._waiting = [], [], [], 0
+        self._flat, self._counts, self._offsets = [], self._counts[:1], []
+        self._waiting = 0
 
     def _measure_all(self, scores: Scores, values: FloatArray) -> None:
         """Compute all metrics of these rollouts; `values` are those of the task's own metric."""

@@ -55,13 +55,15 @@ class Format:
     identifies its group; without any, the prompt does, if `by_prompt`. Likewise, the first of `ids`
     identifies the response. The `read_…` functions turn the value at a place into our form: the
     prompt, the response (a text or a message), the score, and the tools. With `plain_scores`, a
-    number is a score as it is. `read_group` and `read_id` have functions by place.
+    number is a score as it is. `read_group` and `read_id` have functions by place; `group_forms`
+    says the same as `read_group` to the scanner.
 
     `failed` and `cut_off` tell from the fields `status` of a line how its response ended; the
-    scores of `unscored` ends are missing. `system` is the place of a system message to put before
-    the prompt, `tools` that of the tools that the model could call. With `prompts_vary` a group may
-    have several prompts; with `templates` every prompt is the text of a chat template. `warning`
-    is what to know about every such dump.
+    scores of `unscored` ends are missing. `ends` says the same to the scanner: how a response ended
+    whose field has this JSON value (up to a `*`). `system` is the place of a system message to put
+    before the prompt, `tools` that of the tools that the model could call. With `prompts_vary` a
+    group may have several prompts; with `templates` every prompt is the text of a chat template.
+    `warning` is what to know about every such dump.
     """
 
     name: str
@@ -82,10 +84,12 @@ class Format:
     plain_scores: bool = True
     read_group: Mapping[str, Reader] = field(default_factory=dict)
     read_id: Mapping[str, Reader] = field(default_factory=dict)
+    group_forms: Mapping[str, bytes] = field(default_factory=dict)
     failed: Callable[[Fields], bool] | None = None
     cut_off: Callable[[Fields], bool] | None = None
     unscored: frozenset[End] = frozenset({End.FAILED})
     status: tuple[str, ...] = ()
+    ends: tuple[tuple[str, str, End | None], ...] = ()
     system: str | None = None
     tools: str | None = None
     read_tools: Reader | None = None
@@ -147,6 +151,7 @@ _VERL = Format(
     read_score=values.written_number,
     read_group={"uid": values.group_of_uid},
     read_id={"uid": values.response_of_uid},
+    group_forms={"uid": values.VERL_UID_FORM},
     templates=True,
     warning="with algorithm.filter_groups it has none of the prompts that were always or never "
     "solved, and missing is not hard",
@@ -176,6 +181,15 @@ FORMATS: dict[str, Format] = {
             failed=values.verifiers_failed,
             cut_off=values.says_cut_off,
             status=("error", "is_completed", "is_truncated"),
+            ends=(
+                ("error", "null", None),
+                ("error", '""', None),
+                ("error", '"*', End.FAILED),
+                ("is_completed", "false", End.FAILED),
+                ("is_completed", "*", None),
+                ("is_truncated", "true", End.CUT_OFF),
+                ("is_truncated", "*", None),
+            ),
             tools="tool_defs",
         ),
         Format(
@@ -252,6 +266,12 @@ FORMATS: dict[str, Format] = {
             read_response=values.last_answer,
             cut_off=values.says_cut_off,
             status=("finish_reason", "is_truncated"),
+            ends=(
+                ("finish_reason", '"length"', End.CUT_OFF),
+                ("finish_reason", "*", None),
+                ("is_truncated", "true", End.CUT_OFF),
+                ("is_truncated", "*", None),
+            ),
         ),
     )
 }

@@ -35,6 +35,8 @@ def tops(places: Iterable[str | None]) -> tuple[str, ...]:
 _VERL_UID = re.compile(
     r"([0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})_[0-9]+_[0-9]+"
 )
+# The same for the scanner: what is before `|` is the group.
+VERL_UID_FORM = b"xxxxxxxx-xxxx-4xxx-vxxx-xxxxxxxxxxxx|_+_+"
 
 
 def group_of_uid(uid: Any) -> Any:

@@ -21,19 +21,7 @@ from curriculum.dumps.formats import (
     read_group,
     score_of,
 )
-from curriculum.dumps.values import Reader, top, tops, within
-from curriculum.errors import InternalError
-from curriculum.grouping.groups import (
-    Column,
-    DumpNote,
-    DumpNotes,
-    GroupFields,
-    by_field,
-    decoded,
-    decoded_line,
-    distinct,
-)
-from curriculum.grouping.json_values import (
+from curriculum.dumps.json_values import (
     NULL,
     Raw,
     Text,
@@ -48,7 +36,20 @@ from curriculum.grouping.json_values import (
     starts_with,
     two_that_differ,
 )
-from curriculum.grouping.repeats import without_repeats
+from curriculum.dumps.plan import LEADING_NAMES, TAKEN_NAMES
+from curriculum.dumps.values import Reader, top, tops, within
+from curriculum.errors import InternalError
+from curriculum.grouping.groups import (
+    Column,
+    DumpNote,
+    DumpNotes,
+    GroupFields,
+    by_field,
+    decoded,
+    decoded_line,
+    distinct,
+    without_repeats,
+)
 from curriculum.reading.lines import find
 from curriculum.reading.prompts import PromptNote, settle
 
@@ -189,15 +190,6 @@ _LIKELY = ("prompt", "question", "problem", "instruction", "query", "messages")
 _SOME_TOOLS = re.compile(rb'"tools"\s*:\s*\[\s*[^\]\s]')
 _PLAIN = b"-0123456789tfnNI"  # what numbers, true, false and null begin with
 
-# Fields of our own form. A dump's field with such a name goes into the reward entries.
-_TAKEN = frozenset(
-    {"prompt", "messages", "response", "responses", "reward", "ground_truth", "key", "num"}
-)
-
-
-# Fields that preprocessing reads. If the lines differ, the first value is the rollout's.
-_LEADING = frozenset({"ability", "data_source", "extra_info"})
-
 
 def _sorted_out(columns: GroupFields, count: int) -> tuple[dict[str, Raw], GroupFields]:
     """The fields to put beside `reward`, and those for the reward entries, by their names there."""
@@ -208,7 +200,7 @@ def _sorted_out(columns: GroupFields, count: int) -> tuple[dict[str, Raw], Group
         if value is None:
             continue
         same = column.count(value) == count
-        if name in _LEADING or (same and name not in _TAKEN):
+        if name in LEADING_NAMES or (same and name not in TAKEN_NAMES):
             shared[name] = value
         if not same or name not in shared:
             free = name

@@ -27,6 +27,7 @@ from curriculum.output.output_directory import OutputDirectory
 from curriculum.output.rejected import own_reasons
 from curriculum.reading.input_files import InputFile, Shard, cut_shards
 from curriculum.reading.ledger import CONFLICT, FIRST_RECORD, MALFORMED, SKIPPED, TAKEN, Ledger
+from curriculum.reading.rollouts import KnownRollouts
 from curriculum.storage.paths import AnyPath
 
 
@@ -38,7 +39,8 @@ class GroupedDump:
     For each group that disagrees, `pairs` has the kind and two responses that differ, by the
     group's first response, and `refused` has the reason, by the group's number. `sizes` has how
     many responses each rollout has, a batch after another, and `notes` counts what was found in
-    them. `several_files` counts rollouts with lines from several files.
+    them. `several_files` counts rollouts with lines from several files. `known` has the rollouts of
+    each file of `files`.
     """
 
     dump: Dump
@@ -51,6 +53,7 @@ class GroupedDump:
     several_files: int = 0
     sizes: list[IntArray] = field(default_factory=list)
     notes: DumpNotes = field(default_factory=Counter)
+    known: dict[AnyPath, KnownRollouts] = field(default_factory=dict)
 
     @property
     def better_scores(self) -> int:
@@ -158,7 +161,7 @@ class Gatherer:
             paths = [str(shard.file.path) for shard in ledger.shards]
             file_of = np.unique(np.array(paths), return_inverse=True)[1]
             several = responses.in_several_files(file_of[responses.shards])
-            grouped.several_files = len(np.setdiff1d(several, grouped.left_out))
+            grouped.several_files = int((~np.isin(several, grouped.left_out)).sum())
         return grouped
 
     def _index(self, grouped: GroupedDump, scratch: AnyPath) -> None:
@@ -184,6 +187,7 @@ class Gatherer:
             grouped.sizes.append(batch.responses)
             grouped.notes.update(batch.notes)
             grouped.files.append(InputFile(task.output, batch.bytes, None, None, 0))
+            grouped.known[task.output] = KnownRollouts(batch.lengths, batch.scores)
             self.progress.add(int(task.lengths.sum(dtype=np.int64)))
 
     def _gather_tasks(
@@ -194,7 +198,9 @@ class Gatherer:
         first = {text: number for number, text in reversed(list(enumerate(texts)))}
         file_of = np.array([first[text] for text in texts])
         for number, (some, counts) in enumerate(responses.batches()):
-            used, files = np.unique(file_of[responses.shards[some]], return_inverse=True)
+            numbers = file_of[responses.shards[some]]
+            used = np.flatnonzero(np.bincount(numbers))
+            files = np.searchsorted(used, numbers)
             yield GatherTask(
                 form=grouped.dump.form,
                 files=[shards[i].file for i in used.tolist()],

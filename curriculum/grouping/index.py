@@ -6,45 +6,28 @@ Only numbers are kept of a response: where it starts, and a hash of what identif
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from curriculum.arrays import BoolArray, ByteArray, HashArray, IntArray
-from curriculum.dumps.formats import EMPTY, OWN, Format, Steps, end_of, read_group, score_of
-from curriculum.dumps.values import (
-    Fields,
-    is_number,
-    top,
-    tops,
-    within,
-    written_number,
-)
-from curriculum.grouping.json_values import NOTHING, from_json, hash_column, hash_value, mix
+from curriculum.arrays import ByteArray, HashArray, IntArray
+from curriculum.dumps.formats import OWN, Format, Steps, end_of, score_of
+from curriculum.dumps.json_values import NOTHING, from_json, hash_value
+from curriculum.dumps.line_reader import FieldColumns, LineReader, column_at
+from curriculum.dumps.values import is_number, top, written_number
+from curriculum.grouping.group_hashes import ScannedLines, choose_groups, hash_groups
 from curriculum.grouping.merge import RolloutReader
-from curriculum.reading.blocks import Block, is_utf8, read_blocks
+from curriculum.reading.blocks import Block, read_blocks
 from curriculum.reading.input_files import Shard
 from curriculum.reading.ledger import BLANK, MALFORMED, SKIPPED, TAKEN, LineRecorder, ShardLines
-from curriculum.reading.lines import (
-    REFUSALS,
-    TOO_DEEP,
-    Line,
-    Malformed,
-    Reason,
-    decode_block,
-    describe,
-    invalid_utf8,
-    is_blank,
-    load_object,
-)
+from curriculum.reading.lines import TOO_DEEP, Malformed, Reason, describe, is_blank
+from curriculum.scanner.dump_lines import FieldPlaces, Kind, index_fields
 from curriculum.storage.paths import AnyPath
 
 _SCORES = {float, int, bool, type(None)}
-FieldColumns: TypeAlias = Mapping[str, list[Any]]  # by field, its value in each of some lines
 
 
 @dataclass(frozen=True)
@@ -78,6 +61,17 @@ class Index:
     better: int
 
 
+@dataclass
+class _Lines:
+    """What is known of the lines of a block: for each its kind, the hash of its group and the
+    alternative that identifies that, and by position the reasons for malformed ones."""
+
+    kinds: ByteArray
+    groups: HashArray
+    marks: ByteArray
+    reasons: dict[int, Reason] = field(default_factory=dict)
+
+
 def index_shard(task: IndexTask) -> Index:
     """Read and check every line of a shard, and find its group."""
     indexer = _Indexer(task)
@@ -107,44 +101,75 @@ class _Indexer:
         self._better = 0
 
     def add_block(self, block: Block) -> None:
-        try:
-            self._add_block(block, self._reader.read_block(block))
-        except RecursionError:  # a prompt is nested as deep as Python can read, or deeper
-            self._add_block(block, None, measure=True)
+        """Record a block. Lines that were not scanned, or are unusual, are read one by one."""
+        places = None
+        if self._task.form.plain_scores and self._task.form.name != OWN:
+            places = index_fields(block.buffer, block.size, self._reader.names)
+        if places:
+            block.found_ends = places.ends
+        count = len(block.ends)
+        lines = _Lines(
+            np.full(count, TAKEN, np.uint8), np.zeros(count, np.uint64), np.zeros(count, np.uint8)
+        )
+        rest = self._take_scanned(lines, places) if places else np.arange(count)
+        if len(rest):
+            try:
+                self._read(block, lines, rest)
+            except RecursionError:  # a prompt is nested as deep as Python can read, or deeper
+                self._read(block, lines, rest, measure=True)
+        taken = lines.kinds == TAKEN
+        self._groups.append(lines.groups[taken])
+        self._marks.append(lines.marks[taken])
+        self._recorder.add(block, lines.kinds, lines.reasons)
 
-    def _add_block(self, block: Block, columns: FieldColumns | None, measure: bool = False) -> None:
-        """Record a block, whose lines are read one by one without its `columns`."""
-        kinds, reasons = np.full(len(block.ends), TAKEN, "u1"), dict[int, Reason]()
-        here = np.arange(len(kinds))
-        if columns is None:
-            columns = self._read_apart(block, kinds, reasons, measure)
-            here = np.flatnonzero(kinds == TAKEN)
-        kinds[here] = self._take(columns, here, reasons)
-        self._recorder.add(block, kinds, reasons)
+    def _take_scanned(self, lines: _Lines, places: FieldPlaces) -> IntArray:
+        """Record the usual lines; return the positions of the others."""
+        form = self._task.form
+        usual = places.kinds[top(form.score)] <= Kind.NUMBER
+        usual[places.declined] = False
+        for mark in form.marks:
+            usual &= places.kinds[mark] != Kind.ABSENT
+        here = np.flatnonzero(usual)
+        scanned = ScannedLines(form, places, here)
+        kinds = lines.kinds[here]
+        if not self._task.steps.all:
+            kinds[~scanned.which(form.step, self._task.steps.wanted)] = SKIPPED
+        groups, marks = scanned.groups()
+        kinds[(groups == NOTHING) & (kinds == TAKEN)] = MALFORMED
+        lines.kinds[here], lines.groups[here], lines.marks[here] = kinds, groups, marks
+        for i in here[kinds == MALFORMED].tolist():
+            lines.reasons[i] = _no_group(form)
+        taken = kinds == TAKEN
+        if form.step:
+            self._steps |= set(_numbers(scanned.distinct(form.step, taken)))
+        if form.better_score:
+            self._better += int(np.sum(scanned.which(form.better_score, _is_score) & taken))
+        return np.flatnonzero(~usual)
 
-    def _read_apart(
-        self, block: Block, kinds: ByteArray, reasons: dict[int, Reason], measure: bool
-    ) -> FieldColumns:
-        """The fields of each valid line; the other lines go into `kinds` and `reasons`. With
-        `measure`, those nested too deep are among them."""
+    def _read(self, block: Block, lines: _Lines, rest: IntArray, measure: bool = False) -> None:
+        """Record the lines at the positions `rest`, read in Python. With `measure`, those nested
+        too deep are malformed."""
         columns: dict[str, list[Any]] = {name: [] for name in self._reader.names}
-        for position, line in enumerate(block.lines()):
+        here = []
+        for position in rest.tolist():
+            line = block.line(position)
             if is_blank(line):
-                kinds[position] = BLANK
+                lines.kinds[position] = BLANK
                 continue
             try:
                 fields = self._reader.read(line)
                 if measure:
                     fields = {name: _measured(value) for name, value in fields.items()}
             except Malformed as error:
-                kinds[position], reasons[position] = MALFORMED, error.reason
-            else:
-                for name, column in columns.items():
-                    column.append(fields.get(name))
-        return columns
+                lines.kinds[position], lines.reasons[position] = MALFORMED, error.reason
+                continue
+            here.append(position)
+            for name, column in columns.items():
+                column.append(fields.get(name))
+        self._take(columns, lines, np.array(here, np.int64))
 
-    def _take(self, columns: FieldColumns, here: IntArray, reasons: dict[int, Reason]) -> ByteArray:
-        """Record the lines at the positions `here` of a block; return their kinds."""
+    def _take(self, columns: FieldColumns, lines: _Lines, here: IntArray) -> None:
+        """Record the lines at the positions `here` of a block, which have these fields."""
         form, count = self._task.form, len(here)
         kinds = np.full(count, TAKEN, np.uint8)
         steps = column_at(columns, form.step, count)
@@ -156,34 +181,23 @@ class _Indexer:
         wrong |= {int(i): no_group for i in np.flatnonzero(groups == NOTHING) if i not in wrong}
         wrong = {i: reason for i, reason in wrong.items() if kinds[i] == TAKEN}
         kinds[list(wrong)] = MALFORMED
-        reasons |= {int(here[i]): reason for i, reason in wrong.items()}
-        taken = kinds == TAKEN
-        self._groups.append(groups[taken])
-        self._marks.append(marks[taken])
-        if form.step:
-            self._steps |= set(_numbers(steps, taken))
+        lines.reasons |= {int(here[i]): reason for i, reason in wrong.items()}
+        lines.kinds[here], lines.groups[here], lines.marks[here] = kinds, groups, marks
+        taken = np.flatnonzero(kinds == TAKEN).tolist()
+        self._steps |= set(_numbers([steps[i] for i in taken]))
         if form.better_score:
             better = column_at(columns, form.better_score, count)
-            self._better += len(_numbers(better, taken))
-        return kinds
+            self._better += len(_numbers([better[i] for i in taken]))
 
     def _group(self, columns: FieldColumns, count: int) -> tuple[HashArray, ByteArray]:
         """The hash of each line's group, NOTHING if it has none, and which alternative identifies
         the group."""
         form = self._task.form
-        groups, marks = np.full(count, NOTHING, np.uint64), np.zeros(count, np.uint8)
-        for number, places in enumerate(form.alternatives):
-            found = [column_at(columns, place, count) for place in places]
-            if any(column.count(None) == count for column in found):
-                continue
-            found = [read_group(form, *part) for part in zip(places, found, strict=True)]
-            hashes = [hash_column(_without_empty(column)) for column in found]
-            has = np.all([column != NOTHING for column in hashes], axis=0) & (groups == NOTHING)
-            groups[has] = mix(hash_value(places), hashes)[has]
-            marks[has] = number
-            if (groups != NOTHING).all():
-                break
-        return groups, marks
+
+        def hashes(place: str) -> HashArray:
+            return hash_groups(form, place, column_at(columns, place, count))
+
+        return choose_groups(form, hashes, count)
 
     def result(self) -> Index:
         return Index(
@@ -211,21 +225,13 @@ def _measured(value: Any, calls: int = 50) -> Any:
     return value
 
 
-def _numbers(column: list[Any], taken: BoolArray) -> list[float]:
-    """The numbers in the taken lines, including those written as strings."""
-    if column.count(None) == len(column):
-        return []
-    values = column if taken.all() else [column[i] for i in np.flatnonzero(taken)]
-    if not set(map(type, values)) <= {int, float}:
-        values = [number for value in values if is_number(number := written_number(value))]
-    return values
+def _numbers(values: list[Any]) -> list[float]:
+    """The numbers among these values, including those written as strings."""
+    return [number for value in values if is_number(number := written_number(value))]
 
 
-def _without_empty(column: list[Any]) -> list[Any]:
-    """The values, with None for empty ones, which do not identify a group."""
-    if any(empty in column for empty in EMPTY):
-        return [None if value in EMPTY else value for value in column]
-    return column
+def _is_score(value: Any) -> bool:
+    return is_number(written_number(value))
 
 
 def wrong_scores(form: Format, columns: FieldColumns) -> list[tuple[int, Reason]]:
@@ -250,69 +256,3 @@ def wrong_scores(form: Format, columns: FieldColumns) -> list[tuple[int, Reason]
 def _no_group(form: Format) -> Reason:
     wanted = "; ".join(" and ".join(places) for places in form.alternatives)
     return Malformed("nothing says which responses belong together", f"expected {wanted}").reason
-
-
-class LineReader:
-    """Reads the fields of a dump's lines that the index needs. A prompt, which may be long, is
-    decoded only when it is used."""
-
-    def __init__(self, form: Format) -> None:
-        self._form = form
-        places = [form.score, form.better_score, form.step, *form.status]
-        places += [place for group in form.alternatives for place in group]
-        read = set(tops(place for place in places if place != form.prompt))
-        self.names = tuple(sorted({*read, *tops([form.prompt]), *form.marks}))
-        self._ids = tuple(f"f{i}" for i in range(len(self.names)))
-        fields = [
-            (name, Any if top in read else msgspec.Raw, msgspec.UNSET)
-            for name, top in zip(self._ids, self.names, strict=True)
-        ]
-        rename = dict(zip(self._ids, self.names, strict=True))
-        kind = msgspec.defstruct("Line", fields, rename=rename, gc=False)
-        self._lines: msgspec.json.Decoder[Any] = msgspec.json.Decoder(kind)
-
-    def read_block(self, block: Block) -> FieldColumns | None:
-        """Read all lines at once; None if they must be read one by one."""
-        rows = decode_block(self._lines, block) if is_utf8(block) else None
-        if rows is None:
-            return None
-        columns = {
-            top: [getattr(row, name) for row in rows]
-            for name, top in zip(self._ids, self.names, strict=True)
-        }
-        if any(msgspec.UNSET in columns[mark] for mark in self._form.marks):
-            return None
-        return {name: _without_unset(column) for name, column in columns.items()}
-
-    def read(self, line: Line) -> Fields:
-        """Read one line. Raises Malformed."""
-        try:
-            str(line, "utf-8")
-            row = self._lines.decode(line)
-        except UnicodeDecodeError as error:
-            raise invalid_utf8(error) from error
-        except REFUSALS:
-            fields = load_object(line)
-        else:
-            values = (getattr(row, name) for name in self._ids)
-            pairs = zip(self.names, values, strict=True)
-            fields = {name: value for name, value in pairs if value is not msgspec.UNSET}
-        for name in sorted(self._form.marks.difference(fields)):
-            raise Malformed(f"no {name}", f"expected in every line ({self._form.title})")
-        return fields
-
-
-def _without_unset(column: list[Any]) -> list[Any]:
-    if msgspec.UNSET in column:
-        return [None if value is msgspec.UNSET else value for value in column]
-    return column
-
-
-def column_at(columns: FieldColumns, place: str | None, count: int) -> list[Any]:
-    """The value at a place in each of `count` lines, None where there is none."""
-    if place is None:
-        return [None] * count
-    column = columns[top(place)]
-    if msgspec.Raw in set(map(type, column)):
-        column = [from_json(v) if isinstance(v, msgspec.Raw) else v for v in column]
-    return [within(value, place) for value in column] if "." in place else column

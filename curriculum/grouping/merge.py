@@ -12,9 +12,7 @@ from typing import Any
 import msgspec
 
 from curriculum.dumps.formats import SEVERAL_TRUTHS, Disagreement
-from curriculum.dumps.values import Fields
-from curriculum.grouping.groups import DumpNote, DumpNotes
-from curriculum.grouping.json_values import (
+from curriculum.dumps.json_values import (
     NULL,
     Raw,
     Text,
@@ -27,7 +25,8 @@ from curriculum.grouping.json_values import (
     starts_with,
     two_that_differ,
 )
-from curriculum.reading.blocks import Block
+from curriculum.dumps.values import Fields
+from curriculum.grouping.groups import DumpNote, DumpNotes
 from curriculum.reading.lines import REFUSALS, Line, Malformed, load_object
 from curriculum.reading.prompts import read_prompt
 from curriculum.reading.rollouts import check_reward
@@ -44,9 +43,6 @@ class RolloutReader:
 
     def __init__(self, score_field: str) -> None:
         self._score_field = score_field
-
-    def read_block(self, block: Block) -> None:
-        """Return None: the lines must be read one by one."""
 
     def read(self, line: Line) -> Fields:
         """The prompt's messages, with white space collapsed. Raises Malformed, also for an invalid

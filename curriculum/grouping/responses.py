@@ -62,15 +62,14 @@ class Responses:
     def in_several_files(self, files: CompactIntArray) -> CompactIntArray:
         """The groups with responses in several files. `files` is each response's file number."""
         groups, files = self.groups[self.order], files[self.order]
-        found: CompactIntArray = np.unique(
-            groups[1:][(groups[1:] == groups[:-1]) & (files[1:] != files[:-1])]
-        )
-        return found
+        found = groups[1:][(groups[1:] == groups[:-1]) & (files[1:] != files[:-1])]
+        several: CompactIntArray = found[_starts(found)]  # ascending, as `groups` are
+        return several
 
     def first_of_groups(self, left_out: CompactIntArray) -> IntArray:
         """The first response of each group except those `left_out`, in order."""
         first: IntArray = self.order[_starts(self.groups[self.order])].astype(np.int64)
-        return np.setdiff1d(first, first[np.isin(self.groups[first], left_out)])
+        return np.sort(first[~np.isin(self.groups[first], left_out)])
 
     def batches(self) -> Iterator[tuple[CompactIntArray, IntArray]]:
         """Batches of whole groups, of about BATCH_BYTES each: the responses, group by group in
@@ -94,11 +93,12 @@ def _starts(groups: CompactIntArray) -> IntArray:
 
 def number_groups(hashes: HashArray) -> CompactIntArray:
     """The number of each response's group, counted from 0 by first appearance."""
-    order = np.argsort(hashes, kind="stable")
-    new = np.append(True, np.diff(hashes[order]) != 0)[: len(order)]
-    first = order[new]  # the first response of each group, by hash
+    order = np.argsort(hashes)  # a stable sort would take several times as long
+    hashes = hashes[order]
+    starts = np.flatnonzero(np.append(True, hashes[1:] != hashes[:-1])[: len(order)])
+    first = np.minimum.reduceat(order, starts) if len(order) else order  # response of each group
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
-    groups = np.empty(len(order), np.min_scalar_type(len(first) + 1))
-    groups[order] = rank[np.cumsum(new) - 1]
+    groups: CompactIntArray = np.empty(len(order), np.min_scalar_type(len(first) + 1))
+    groups[order] = np.repeat(rank.astype(groups.dtype), np.diff(starts, append=len(order)))
     return groups

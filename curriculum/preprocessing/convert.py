@@ -21,6 +21,7 @@ from curriculum.arrays import (
     HashArray,
     IntArray,
     LengthArray,
+    compact_lengths,
     join_lengths,
 )
 from curriculum.bucketers import difficulty
@@ -28,25 +29,24 @@ from curriculum.errors import InternalError
 from curriculum.filters import FILTERS
 from curriculum.metrics import METRICS, MetricParameters, Scores
 from curriculum.preprocessing.settings import MetricChoice
-from curriculum.reading.blocks import Block, is_utf8, read_blocks
+from curriculum.reading.blocks import Block, read_blocks
 from curriculum.reading.input_files import Shard
 from curriculum.reading.ledger import BLANK, NO_SCORE, TAKEN, Ledger, LineRecorder, ShardLines
-from curriculum.reading.lines import Reason, invalid_utf8
-from curriculum.reading.prompts import Messages, hash_prompts
 from curriculum.storage.arrow_arrays import integers
 from curriculum.storage.paths import AnyPath, open_sink
 from curriculum.verl.infer_schema import FormGuess, Shapes
-from curriculum.verl.read_rows import ReadOptions, RowReader
+from curriculum.verl.read_line import ReadOptions
+from curriculum.verl.read_rows import RowReader
 from curriculum.verl.row_batch import Notes, RowBatch
 from curriculum.verl.rows import Measures, RowForm, build_rows
 
 # Lines of this many bytes are converted at once: the calls cost as much as a hundred rows.
-BATCH_BYTES = 1 << 23
+BATCH_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
 class ConvertTask:
-    """A shard, its number among all, and how its lines are read, measured, filtered and hashed.
+    """A shard, its number among all, and how its lines are read, measured and filtered.
 
     Rows are staged in `directory` (None: not at all). Their form is `form`; if that is None, it is
     guessed from the rows and from the shapes `known` from other shards. The reasons of malformed
@@ -58,7 +58,6 @@ class ConvertTask:
     options: ReadOptions
     metrics: MetricChoice
     filter: str
-    seed: int
     directory: AnyPath | None
     known: Shapes
     form: RowForm | None = None
@@ -105,7 +104,7 @@ def convert_shard(task: ConvertTask) -> ConvertedShard:
     """Read every line of a shard, check the fields that a row needs, and stage the rows."""
     converter = _Converter(task)
     try:
-        for block in read_blocks(task.shard):
+        for block in read_blocks(task.shard, BATCH_BYTES):
             converter.add_block(block)
         return converter.result()
     finally:
@@ -120,82 +119,49 @@ class _Converter:
         self._reader = RowReader(task.options)
         self._guess = FormGuess(task.known, task.options.best_response)
         self._recorder = LineRecorder(task.reasons)
-        self._waiting: list[tuple[RowBatch, ByteArray]] = []
-        self._waiting_bytes = 0
         self._kinds: list[ByteArray] = [np.zeros(0, np.uint8)]
-        self._keep: list[BoolArray] = []
-        self._hashes: list[HashArray] = []
+        self._keep: list[BoolArray] = [np.zeros(0, np.bool_)]
+        self._hashes: list[HashArray] = [np.zeros(0, np.uint64)]
         self._characters: list[LengthArray] = []
         self._difficulty: list[FloatArray] = []
-        self._converted = self._rollouts = self._responses = self._present = 0
+        self._lines = self._rollouts = self._responses = self._present = 0
         self._parts: list[StagedFile] = []
         self._staged = True
         self._writer: pa.RecordBatchWriter | None = None
 
     def add_block(self, block: Block) -> None:
         rows, refused = self._reader.read_block(block)
-        if not is_utf8(block):  # perhaps only in a field that no row takes
-            rows, refused = _refuse_invalid(block.lines(), rows, refused)
-        self._waiting.append((rows, self._recorder.add_block(block, refused)))
-        self._waiting_bytes += block.size
-        if self._waiting_bytes >= BATCH_BYTES:
-            self._convert()
-
-    def _convert(self) -> None:
-        """Convert all waiting lines at once."""
-        for before, (rows, _) in zip(self._starts(), self._waiting, strict=True):
-            rows.positions = [before + position for position in rows.positions]
-        rows = RowBatch.concatenate([rows for rows, _ in self._waiting])
-        kinds = np.concatenate([np.zeros(0, np.uint8), *(kinds for _, kinds in self._waiting)])
-        self._waiting, self._waiting_bytes = [], 0
+        kinds = self._recorder.add_block(block, refused)
         scores = Scores.of_flat(rows.scores, rows.counts)
         self._responses += len(rows.scores)
         self._present += int(scores.offsets[-1])
         self._kinds.append(np.where(scores.counts, TAKEN, NO_SCORE).astype(np.uint8))
         ordinals = self._rollouts + np.cumsum(kinds != BLANK)[kinds == TAKEN] - 1
-        if not scores.counts.all():
-            ordinals = ordinals[scores.counts > 0]
-            rows = rows.take(np.flatnonzero(scores.counts).tolist())
-            scores = Scores.of_flat(rows.scores, rows.counts)
-        messages = Messages.of(rows.prompts)
-        hashes = hash_prompts(messages, self._task.seed)
-        self._characters.append(messages.characters())
+        self._add_rows(*_some(rows, scores, ordinals, scores.counts > 0))
+        self._lines += len(kinds)
+        self._rollouts += int((kinds != BLANK).sum())
+
+    def _add_rows(self, rows: RowBatch, scores: Scores, ordinals: IntArray) -> None:
+        """Add the rows that have a score, and stage those that the filter keeps."""
         keep = FILTERS[self._task.filter].keep(scores, self._task.metrics.pass_threshold)
         if self._task.rank:
             self._difficulty.append(_difficulty(scores, self._task.metrics))
-        form = self._task.form or self._guess.add(rows, (self._task.number, self._converted))
-        if keep.any():
-            if not keep.all():
-                kept = np.flatnonzero(keep).tolist()
-                rows = rows.take(kept)
-                messages = Messages.of(rows.prompts)
-                scores = Scores.of_flat(rows.scores, rows.counts)
-            self._stage(rows, messages, scores, form, (hashes[keep], ordinals[keep]))
+        form = self._task.form or self._guess.add(rows, (self._task.number, self._lines))
         self._keep.append(keep)
-        self._hashes.append(hashes)
-        self._converted += len(kinds)
-        self._rollouts += int((kinds != BLANK).sum())
-
-    def _starts(self) -> list[int]:
-        """The position of each waiting block's first line among all waiting lines."""
-        counts = [len(kinds) for _, kinds in self._waiting]
-        return (np.cumsum(counts) - counts).tolist() if counts else []
+        self._hashes.append(rows.hashes)
+        self._characters.append(compact_lengths(rows.characters))
+        if keep.any():
+            self._stage(*_some(rows, scores, ordinals, keep), form)
 
     def _stage(
-        self,
-        rows: RowBatch,
-        messages: Messages,
-        scores: Scores,
-        form: RowForm | None,
-        hashes_and_ordinals: tuple[HashArray, IntArray],
+        self, rows: RowBatch, scores: Scores, ordinals: IntArray, form: RowForm | None
     ) -> None:
         directory = self._task.directory
         if directory is None or form is None:
             self._staged = directory is None
             return
-        hashes, ordinals = hashes_and_ordinals
-        columns = build_rows(rows, messages, _measure(scores, self._task.metrics), form)
-        columns |= {"hash": integers(hashes.view(np.int64)), "ordinal": integers(ordinals)}
+        columns = build_rows(rows, _measure(scores, self._task.metrics), form)
+        columns |= {"hash": integers(rows.hashes.view(np.int64)), "ordinal": integers(ordinals)}
         batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
         if self._writer is None or self._parts[-1].form != form:
             self._end_part()
@@ -215,7 +181,6 @@ class _Converter:
                 self._writer.close()
 
     def result(self) -> ConvertedShard:
-        self._convert()
         return ConvertedShard(
             lines=self._recorder.result(np.concatenate(self._kinds)),
             hashes=np.concatenate(self._hashes),
@@ -229,6 +194,16 @@ class _Converter:
             parts=self._parts,
             staged=self._staged,
         )
+
+
+def _some(
+    rows: RowBatch, scores: Scores, ordinals: IntArray, chosen: BoolArray
+) -> tuple[RowBatch, Scores, IntArray]:
+    """The chosen rows with their scores and ordinals."""
+    if chosen.all():
+        return rows, scores, ordinals
+    numbers = np.flatnonzero(chosen)
+    return rows.take(numbers), scores.take(numbers), ordinals[numbers]
 
 
 def _difficulty(scores: Scores, choice: MetricChoice) -> FloatArray:
@@ -254,20 +229,6 @@ def _measure(scores: Scores, choice: MetricChoice) -> Measures:
         "success_rate": METRICS["success_rate"].values(scores, own),
     }
     return Measures(choice.metric.name if choice.metric else None, numbers, scores.counts)
-
-
-def _refuse_invalid(
-    lines: list[memoryview], rows: RowBatch, refused: list[tuple[int, Reason]]
-) -> tuple[RowBatch, list[tuple[int, Reason]]]:
-    """Refuse the rows whose lines are not UTF-8."""
-    invalid = dict(refused)
-    for position in rows.positions:
-        try:
-            str(lines[position], "utf-8")
-        except UnicodeDecodeError as error:  # noqa: PERF203, one bad line must not end the others
-            invalid[position] = invalid_utf8(error).reason
-    good = [row for row, position in enumerate(rows.positions) if position not in invalid]
-    return rows.take(good), sorted(invalid.items(), key=lambda pair: pair[0])
 
 
 @dataclass

@@ -7,7 +7,6 @@ guessed another form are converted again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import replace
 from itertools import chain
 
@@ -64,9 +63,8 @@ def _convert_task(run: PreprocessingRun, converted: ConvertedBuckets, number: in
         options=run.settings.read,
         metrics=run.settings.metrics,
         filter=run.options.filter,
-        seed=run.options.seed,
         directory=run.output.scratch_directory() if wanted and not run.options.dry_run else None,
-        known=deepcopy(converted.shapes),
+        known=converted.shapes.copy(),
         reasons=converted.ledger.reasons[number],
         rank=run.options.order != "input",
     )

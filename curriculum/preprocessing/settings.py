@@ -12,8 +12,7 @@ from curriculum.options import DEFAULT_SCORE_FIELD, PreprocessOptions
 from curriculum.output.manifests import BucketingManifest
 from curriculum.output.output_directory import OutputDirectory
 from curriculum.preprocessing.bucket_directory import BucketDirectory
-from curriculum.verl.line_fields import Places
-from curriculum.verl.read_rows import ReadOptions
+from curriculum.verl.read_line import Places, ReadOptions
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,7 @@ def read_settings(options: PreprocessOptions, manifest: BucketingManifest | None
         data_source=options.data_source,
         keep_data_source=options.keep_data_source,
         ability=options.ability,
+        seed=options.seed,
     )
     return Settings(read, MetricChoice(metric, parameters, threshold), warnings)
 

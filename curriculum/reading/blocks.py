@@ -18,18 +18,19 @@ from curriculum.storage.requests import RANGE_BYTES, RangeReader
 
 # A block should fit into a core's own cache: blocks of 4 MB take a third longer.
 BLOCK_BYTES = 1 << 20
-_OPEN, _CLOSE = b"{}"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Block:
     r"""Whole lines: the first `size` bytes of a buffer that the next block reuses.
 
-    Only `\n` ends a line, and only the last line of a file may lack it.
+    Only `\n` ends a line, and only the last line of a file may lack it. Who reads the lines may set
+    `found_ends`, the `ends` that it found.
     """
 
     buffer: bytearray
     size: int
+    found_ends: IntArray | None = None
 
     @property
     def text(self) -> memoryview:
@@ -39,6 +40,8 @@ class Block:
     @cached_property
     def ends(self) -> IntArray:
         """The offset of each line's end (exclusive), before its newline."""
+        if self.found_ends is not None:
+            return self.found_ends
         find, size = self.buffer.find, self.size
         ends, start = [], 0
         while (end := find(b"\n", start, size)) >= 0:
@@ -66,16 +69,6 @@ class Block:
         """All lines, without their newlines; valid until the next block."""
         view, starts, ends = memoryview(self.buffer), self.starts.tolist(), self.ends.tolist()
         return [view[start:end] for start, end in zip(starts, ends, strict=True)]
-
-    def parts_objects(self) -> bool:
-        """Whether the first byte of every line is `{` and the last is `}`.
-
-        If so, and if the text is a sequence of JSON objects, no object spans two lines: inside an
-        object, `}` is never followed by `{`.
-        """
-        text = np.frombuffer(self.buffer, np.uint8, self.size)
-        opened, closed = text[self.starts] == _OPEN, text[self.ends - 1] == _CLOSE
-        return bool(opened.all() and closed.all())
 
 
 def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[Block]:

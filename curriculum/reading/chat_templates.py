@@ -79,7 +79,7 @@ TEMPLATES = (_QWEN, _LLAMA_3, _GEMMA, _DEEPSEEK)
 
 _OPENINGS = ("<think>\n\n</think>\n\n", "<think>\n")  # as Qwen's templates write them
 _ANSWER = "\nassistant\n"  # what follows the prompt in verl's dumps, without special tokens
-_MARKS = ("<|", "<｜", "<start_of_turn>", "[INST]", _ANSWER)  # of all these texts
+MARKS = ("<|", "<｜", "<start_of_turn>", "[INST]", _ANSWER)  # of all these texts
 _SPEAKER = re.compile(
     r"<\|(?:im_start|start_header_id|start_of_role|start|im_system|im_user|system|user|assistant)"
     r"\|>|<｜(?:User|Assistant)｜>|<start_of_turn>|\[INST\]"
@@ -89,7 +89,7 @@ _SPECIAL = re.compile(r"<\|\w+\|>|<｜[^<>]+｜>|<(?:start|end)_of_turn>|<bos>|\
 
 def may_hold_template(text: str) -> bool:
     """Whether a text is worth a closer look: nearly always False, and fast."""
-    return any(mark in text for mark in _MARKS)
+    return any(mark in text for mark in MARKS)
 
 
 def names_speaker(text: str) -> bool:
@@ -170,3 +170,34 @@ def _read_plain(text: str) -> Conversation | None:
 def _opens(content: str) -> bool:
     """Whether the assistant says no more than an opening that the template may have written."""
     return content.strip() in [opening.strip() for opening in _OPENINGS]
+
+
+# One of these in a text, or across its ends, may change how a template around it is read.
+SHAPE_MARKS = (*MARKS, "<end_of_turn>", "<bos>", "[/INST]", "\nuser\n")
+
+
+class Shape(NamedTuple):
+    """The texts around the user's last words in the text of a chat template.
+
+    Between them, any other words that none of SHAPE_MARKS touches are read the same way: they are
+    what the user says last, and all else stays. `turns` are the turns before that.
+    """
+
+    before: str
+    after: str
+    turns: list[Turn]
+    opened: bool
+
+
+def shape_of(text: str) -> Shape | None:
+    """The shape of the text of a chat template; None for any other text, or if the user does not
+    speak last."""
+    found = read_template(text)
+    if found is None or found.turns[-1][0] != "user":
+        return None
+    words, probe = found.turns[-1][1], "?"
+    before, _, after = text.rpartition(words) if words else ("", "", text)
+    turns = found.turns[:-1]
+    if read_template(f"{before}{probe}{after}") != ([*turns, ("user", probe)], found.opened):
+        return None
+    return Shape(before, after, turns, found.opened)

@@ -106,6 +106,12 @@ class LineRecorder:
         self._kinds.append(kinds)
         self._count += len(kinds)
 
+    def add_taken(self, lengths: LengthArray) -> None:
+        """Record lines of these lengths, all of them TAKEN."""
+        self._lengths.append(lengths)
+        self._kinds.append(np.full(len(lengths), TAKEN, np.uint8))
+        self._count += len(lengths)
+
     def _add_reason(self, line: int, reason: Reason) -> None:
         self._problems.kinds[reason.kind] += 1
         if len(self._problems.first) < REASONS_SHOWN:

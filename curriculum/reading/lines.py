@@ -12,8 +12,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from curriculum.reading.blocks import Block
-
 Line: TypeAlias = bytes | memoryview  # without its newline
 
 # Of a line's fields, in a message.
@@ -168,29 +166,26 @@ def _names(fields: Mapping[str, Any]) -> str:
     return f" ({shown}{', …' if len(fields) > NAMES_SHOWN else ''})"
 
 
-def decode_block(decoder: msgspec.json.Decoder[Any], block: Block) -> list[Any] | None:
-    """Decode all lines of a block at once; None if they must be decoded one by one.
-
-    msgspec ignores line ends: an object may span two lines, and a line may hold two objects. If
-    there are as many objects as lines, and no object spans lines, each line is one object.
-    """
-    if not block.parts_objects():
-        return None
-    try:
-        decoded = decoder.decode_lines(block.text)
-    except REFUSALS:
-        return None
-    return decoded if len(decoded) == len(block.ends) else None
-
-
 class SurrogateReplacer:
-    """Replaces lone surrogates, which UTF-8 cannot encode, with U+FFFD, at any depth of a value."""
+    """Replaces lone surrogates, which UTF-8 cannot encode, with U+FFFD, at any depth of a value.
 
-    def __init__(self) -> None:
+    `text` is the JSON that the values come from; most holds no escape of a surrogate, and then
+    nothing is looked at.
+    """
+
+    def __init__(self, text: Line = b"\\ud") -> None:
         self.happened = False
+        self._looks = b"\\ud" in bytes(text).lower()
 
     def __call__(self, value: Any) -> Any:
-        """The value without lone surrogates. Sets `happened` if there were any."""
+        """The value without lone surrogates. Sets `happened` if there were any. Raises Malformed
+        if it is nested too deep."""
+        try:
+            return self._replace(value) if self._looks else value
+        except RecursionError as error:
+            raise Malformed(TOO_DEEP) from error
+
+    def _replace(self, value: Any) -> Any:
         if isinstance(value, str):
             try:
                 value.encode("utf-8")
@@ -199,7 +194,7 @@ class SurrogateReplacer:
                 return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
             return value
         if isinstance(value, list):
-            return [self(item) for item in value]
+            return [self._replace(item) for item in value]
         if isinstance(value, dict):
-            return {self(key): self(item) for key, item in value.items()}
+            return {self._replace(key): self._replace(item) for key, item in value.items()}
         return value

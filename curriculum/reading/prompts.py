@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from curriculum.arrays import BoolArray, ByteArray, HashArray, LengthArray, compact_lengths
-from curriculum.reading.chat_templates import may_hold_template, names_speaker, read_template
+from curriculum.reading.chat_templates import names_speaker, read_template
 from curriculum.reading.lines import Malformed, describe
 
 NO_PROMPT_TEXT = "no prompt"  # a kind of malformed lines
@@ -37,7 +37,7 @@ PromptNotes: TypeAlias = "Counter[tuple[Enum, str]]"  # by note, and by key or "
 _PREFILL = re.compile(r"\s*<([A-Za-z][\w-]*)>\s*(</\1>\s*)?|.*<think>\s*", re.ASCII | re.DOTALL)
 
 
-class Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class Message(msgspec.Struct, gc=False):
     """One message of a prompt."""
 
     role: str
@@ -105,15 +105,6 @@ def without_answers(prompt: Any) -> Any:
     if asked and isinstance(last, str) and _PREFILL.fullmatch(last):
         return prompt
     return prompt[:asked]
-
-
-def settle_messages(messages: list[Message], notes: PromptNotes) -> list[Message]:
-    """What `settle` makes of these messages."""
-    is_asked = messages and messages[-1].role != "assistant"
-    if is_asked and not any(may_hold_template(message.content) for message in messages):
-        return messages  # nearly always
-    settled = settle([{"role": m.role, "content": m.content} for m in messages], notes)
-    return [Message(**message) for message in settled]
 
 
 def _part(message: Any, name: str) -> Any:
@@ -220,57 +211,56 @@ def hash_prompts(messages: Messages, seed: int) -> HashArray:
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 
-class Turn(msgspec.Struct, gc=False):
-    """A message as it is in a line; nothing of it is checked."""
-
-    role: Any = None
-    content: Any = None
-
+Turns: TypeAlias = list[tuple[Any, Any]]  # the role and the content of each message, unchecked
 
 NO_PROMPT = 0  # in place of the hash of a prompt that is not there
-_NO_HASH = bytes(8)
 
 
-def read_turns(prompt: Any, messages: Any) -> Sequence[Turn] | str | None:
-    """The prompt of a rollout from its JSON values, as far as they are a prompt; None without one.
+def read_turns(prompt: Any, messages: Callable[[], Any]) -> Turns:
+    """What a rollout asks, from its JSON values, as far as they are a prompt; empty without one.
 
-    As in `read_prompt`, an absent or empty `prompt` is `messages` without trailing answers.
+    As in `read_prompt`, an absent or empty `prompt` is `messages` without trailing answers; they
+    are asked for only then. A text is one message of the user.
     """
-    if prompt is None or prompt in ("", []):
-        prompt = messages
-        while isinstance(prompt, list) and prompt and _role(prompt[-1]) == "assistant":
+    if prompt in (None, "", []):
+        prompt = messages()
+        while isinstance(prompt, list) and prompt and _part(prompt[-1], "role") == "assistant":
             prompt = prompt[:-1]
     if isinstance(prompt, list) and all(isinstance(message, dict) for message in prompt):
-        return [Turn(message.get("role"), message.get("content")) for message in prompt]
-    return prompt if prompt is None or isinstance(prompt, str) else repr(prompt)
+        return [(message.get("role"), message.get("content")) for message in prompt]
+    if prompt in (None, ""):
+        return []
+    return [("user", prompt if isinstance(prompt, str) else repr(prompt))]
 
 
-def _role(message: Any) -> Any:
-    return message.get("role") if isinstance(message, dict) else None
-
-
-def hash_texts(prompts: Sequence[Sequence[Turn] | str | None]) -> HashArray:
+def hash_texts(prompts: Sequence[Turns]) -> HashArray:
     """A 64-bit hash of each prompt's roles and texts, unchecked; NO_PROMPT for one without any.
 
-    Prompts that read alike have one hash: a string is one user message. White space counts, unlike
-    in `hash_prompts`, which takes twice as long.
+    It is BLAKE2b with a digest of 8 bytes (little-endian) over the text of a single message of the
+    user, or else over `<role>:<bytes>:<content>:<bytes>:…`, in which a part that is not there is
+    `-`. White space counts, unlike in `hash_prompts`, which takes twice as long.
     """
-    texts = [_text(prompt) for prompt in prompts]
-    hashes = [blake2b(text, digest_size=8).digest() if text else _NO_HASH for text in texts]
-    return np.frombuffer(b"".join(hashes), dtype="<u8").astype(np.uint64)
+    texts = map(_text, prompts)
+    hashes = [
+        int.from_bytes(blake2b(text, digest_size=8).digest(), "little") if text else NO_PROMPT
+        for text in texts
+    ]
+    return np.array(hashes, np.uint64)
 
 
-def _text(prompt: Sequence[Turn] | str | None) -> bytes:
-    """What tells a prompt from others: the text alone if it is one user message, as usual."""
-    if not prompt:
-        return b""
-    if isinstance(prompt, str):
-        return prompt.encode("utf-8", "surrogatepass")
-    first = prompt[0]
-    if len(prompt) == 1 and first.role == "user" and isinstance(first.content, str):
-        return first.content.encode("utf-8", "surrogatepass")
-    text = repr([(turn.role, turn.content) for turn in prompt])
-    return text.encode("utf-8", "surrogatepass")
+def _text(turns: Turns) -> bytes:
+    """What tells a prompt from others."""
+    if len(turns) == 1 and turns[0][0] == "user" and isinstance(turns[0][1], str):
+        return turns[0][1].encode("utf-8", "surrogatepass")
+    return b"".join(_sized(part) for turn in turns for part in turn)
+
+
+def _sized(part: Any) -> bytes:
+    if part is None:
+        return b"-"
+    text = part if isinstance(part, str) else repr(part)
+    encoded = text.encode("utf-8", "surrogatepass")
+    return b"%b:%d:" % (encoded, len(encoded))
 
 
 def distinct_prompts(hashes: HashArray) -> HashArray:

@@ -1,7 +1,7 @@
 """Rollouts → their scores, their best response and the fields that a row takes, checked.
 
-Usual lines are decoded many at a time, and only the fields asked for. A line is malformed only if
-msgspec and Python's `json` both refuse it, or if a field has the wrong type.
+Lines are scanned, and those that the scanner declines are decoded one by one. A line is malformed
+only if msgspec and Python's `json` both refuse it, or if a field has the wrong type.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
 
-from curriculum.arrays import FloatArray, HashArray, IntArray
+from curriculum.arrays import FloatArray, HashArray, IntArray, LengthArray, take_runs
 from curriculum.reading.blocks import Block
 from curriculum.reading.lines import (
     REFUSALS,
@@ -23,14 +24,15 @@ from curriculum.reading.lines import (
     Malformed,
     Reason,
     SurrogateReplacer,
-    decode_block,
     describe,
     describe_fields,
     find,
     load_object,
     shorten,
 )
-from curriculum.reading.prompts import Turn, hash_texts, read_turns
+from curriculum.reading.prompts import hash_texts, read_turns
+from curriculum.scanner.columns import Column, Kind
+from curriculum.scanner.score_lines import ScoreLines, scan_scores
 
 Raw: TypeAlias = msgspec.Raw | bytes
 NULL = msgspec.Raw(b"null")
@@ -51,26 +53,35 @@ class ReadScores:
     """
 
     flat: FloatArray
-    counts: list[int]
+    counts: IntArray
     prompts: HashArray
     refused: list[tuple[int, Reason]]
     keys: list[str | None]
 
 
-class _UnusualLine(NamedTuple):
-    """What is read of a line that msgspec refuses; `prompt`, `messages` and `key` are JSON."""
+@dataclass(frozen=True)
+class KnownRollouts:
+    """The rollouts of a file of nothing else, whose scores need not be read again: the length of
+    each line, without its newline, and what ScoreReader would find."""
+
+    lengths: LengthArray
+    scores: ReadScores
+
+
+class _Line(NamedTuple):
+    """What is read of a line; `prompt`, `messages` and `key` are JSON."""
 
     reward: list[Score]
-    prompt: bytes
-    messages: bytes
-    key: bytes
+    prompt: Raw
+    messages: Raw
+    key: Raw
 
 
 class ScoreReader:
     """Reads the scores, from `reward[i].<score_field>` or `reward[i]` itself, and a hash of the
     prompt. Whatever a prompt is, it makes no line malformed.
 
-    Set `with_keys` to read each rollout's key too.
+    Lines are scanned where that is possible. Set `with_keys` to read each rollout's key too.
     """
 
     def __init__(self, score_field: str, with_keys: bool = False) -> None:
@@ -80,73 +91,82 @@ class ScoreReader:
             "Entry", [("score", Score, None)], rename={"score": score_field}, gc=False
         )
         entries = list[self._entry | Score]  # type: ignore[name-defined]
-        fields: list[Any] = [("reward", entries), ("messages", msgspec.Raw, NULL)]
-        if with_keys:  # undecoded: a key that is not UTF-8 makes no line malformed
-            fields.append(("key", msgspec.Raw, NULL))
-        usual = [*fields, ("prompt", list[Turn] | str | None, None)]
-        other = [*fields, ("prompt", msgspec.Raw, NULL)]
-        self._decoders: list[msgspec.json.Decoder[Any]] = [
-            msgspec.json.Decoder(msgspec.defstruct("Line", names, gc=False))
-            for names in (usual, other)
-        ]
-        self._decode_entries: Callable[[bytes], Any] = msgspec.json.Decoder(entries).decode
+        # Undecoded: a prompt or a key that is not UTF-8 makes no line malformed.
+        undecoded = [(name, msgspec.Raw, NULL) for name in ("prompt", "messages", "key")]
+        line = msgspec.defstruct("Line", [("reward", entries), *undecoded], gc=False)
+        self._decode: Callable[[Line], Any] = msgspec.json.Decoder(line).decode
 
     def read_block(self, block: Block) -> ReadScores:
         """The scores of all lines in a block."""
-        for decoder in self._decoders:
-            rollouts = decode_block(decoder, block)
-            if rollouts is not None:
-                return self._read(rollouts, [])
-        return self._read_apart(block.lines())
+        scanned = scan_scores(block.buffer, block.size, self._field, self._with_keys)
+        if scanned is None:
+            return self._read_lines(block, range(len(block.ends)))
+        block.found_ends = scanned.ends
+        keys = _scanned_keys(scanned.keys)
+        if not len(scanned.declined):
+            return ReadScores(scanned.flat, scanned.counts, scanned.prompts, [], keys)
+        return _merge(scanned, keys, self._read_lines(block, scanned.declined.tolist()))
 
-    def _read_apart(self, lines: Sequence[Line]) -> ReadScores:
-        """Like `read_block`, but line by line."""
-        rollouts: list[Any] = []
+    def _read_lines(self, block: Block, positions: Sequence[int]) -> ReadScores:
+        """The scores of the lines at these positions, read in Python."""
+        rewards: list[list[Score]] = []
+        prompts: list[Any] = []
+        keys: list[str | None] = []
         refused: list[tuple[int, Reason]] = []
-        for position, line in enumerate(lines):
+        for position in positions:
             try:
-                rollouts.append(self._read_line(line))
-            except Malformed as error:  # noqa: PERF203, one bad line must not end the others
+                line = self._read_line(block.line(position))
+            except Malformed as error:
                 refused.append((position, error.reason))
-        return self._read(rollouts, refused)
+                continue
+            rewards.append(line.reward)
+            prompts.append(read_turns(_load(line.prompt), partial(_load, line.messages)))
+            if self._with_keys:
+                keys.append(_key_text(line.key))
+        flat = np.array([score for reward in rewards for score in reward], np.float64)
+        counts = np.array(list(map(len, rewards)), np.int64)
+        return ReadScores(flat, counts, hash_texts(prompts), refused, keys)
 
-    def _read_line(self, line: Line) -> Any:
-        for decoder in self._decoders:
-            try:
-                return decoder.decode(line)
-            except REFUSALS:  # noqa: PERF203
-                pass
-        loaded = load_object(line)
-        others = (json.dumps(loaded.get(name)).encode() for name in ("prompt", "messages", "key"))
-        return _UnusualLine(self.check(loaded), *others)
-
-    def _read(self, rollouts: Sequence[Any], refused: list[tuple[int, Reason]]) -> ReadScores:
-        rewards = [rollout.reward for rollout in rollouts]
-        prompts = [rollout.prompt for rollout in rollouts]
-        if not all(map(_is_usual, prompts)):
-            prompts = [_prompt(rollout) for rollout in rollouts]
-        keys = [_key_text(rollout.key) for rollout in rollouts] if self._with_keys else []
-        counts = list(map(len, rewards))
-        return ReadScores(self._flatten(rewards), counts, hash_texts(prompts), refused, keys)
-
-    def read_entries(self, entries: Sequence[msgspec.Raw]) -> FloatArray:
-        """The scores of undecoded reward entries, not finite where missing. May raise REFUSALS."""
-        return self._flatten([self._decode_entries(b"[%b]" % b",".join(entries))])
-
-    def _flatten(self, rewards: list[list[Any]]) -> FloatArray:
+    def _read_line(self, line: Line) -> _Line:
+        """Read one line. Raises Malformed."""
         try:
-            flat = [entry.score for reward in rewards for entry in reward]
-        except AttributeError:  # some are plain numbers
-            flat = self._take([entry for reward in rewards for entry in reward])
-        return np.array(flat, dtype=np.float64)
+            found = self._decode(line)
+        except REFUSALS:
+            loaded = load_object(line)
+            others = [json.dumps(loaded.get(name)).encode() for name in _Line._fields[1:]]
+            return _Line(check_reward(loaded, self._field), *others)
+        return _Line(self._scores(found.reward), found.prompt, found.messages, found.key)
 
-    def check(self, rollout: dict[str, Any]) -> list[Score]:
-        """The scores of a decoded line. Raises Malformed, which names the wrong entry."""
-        return check_reward(rollout, self._field)
-
-    def _take(self, entries: list[Any]) -> list[Score]:
+    def _scores(self, entries: list[Any]) -> list[Score]:
         kind: Any = self._entry
         return [entry.score if type(entry) is kind else entry for entry in entries]
+
+
+def _scanned_keys(column: Column) -> list[str | None]:
+    """The keys of scanned lines; none if they were not asked for."""
+    return [_scanned_key(column, row, kind) for row, kind in enumerate(column.kinds.tolist())]
+
+
+def _scanned_key(column: Column, row: int, kind: int) -> str | None:
+    if kind == Kind.STRING:
+        return column.json(row).decode()
+    if kind > Kind.STRING:
+        return _key_text(column.json(row))
+    return {Kind.FALSE: "false", Kind.TRUE: "true"}.get(Kind(kind))
+
+
+def _merge(scanned: ScoreLines, keys: list[str | None], others: ReadScores) -> ReadScores:
+    """The scores of the lines that were scanned and of those that were declined, in their order."""
+    malformed = [position for position, _ in others.refused]
+    read = np.setdiff1d(scanned.declined, np.array(malformed, np.int64))
+    positions = np.append(np.delete(np.arange(len(scanned.ends)), scanned.declined), read)
+    order = np.argsort(positions)
+    counts = np.append(scanned.counts, others.counts)
+    flat = take_runs(np.append(scanned.flat, others.flat), counts, order)
+    prompts = np.append(scanned.prompts, others.prompts)[order]
+    every = keys + others.keys
+    in_order = [every[i] for i in order.tolist()] if every else []
+    return ReadScores(flat, counts[order], prompts, others.refused, in_order)
 
 
 def key_text(key: object) -> str | None:
@@ -157,21 +177,11 @@ def key_text(key: object) -> str | None:
 
 
 def _key_text(raw: Raw) -> str | None:
-    return key_text(SurrogateReplacer()(_load(raw)))
-
-
-def _is_usual(prompt: Any) -> bool:
-    """Whether a prompt is decoded, and not empty."""
-    return bool(prompt) and type(prompt) in (list, str)
-
-
-def _prompt(rollout: Any) -> Sequence[Turn] | str | None:
-    """The prompt of a decoded line; None without one."""
-    prompt = rollout.prompt
-    if _is_usual(prompt):
-        usual: Sequence[Turn] | str = prompt
-        return usual
-    return read_turns(_load(prompt) if prompt else None, _load(rollout.messages))
+    """A key as text: as it stands in the line if it is nested too deep."""
+    try:
+        return key_text(SurrogateReplacer(raw)(_load(raw)))
+    except (Malformed, RecursionError):
+        return bytes(raw).decode("utf-8", "replace")
 
 
 def _load(raw: Raw) -> Any:
@@ -241,13 +251,13 @@ FIELDS = (
 
 
 def read_rollout(
-    line: Line, reader: ScoreReader, with_best_response: bool, places: Mapping[str, str]
+    line: Line, score_field: str, with_best_response: bool, places: Mapping[str, str]
 ) -> Rollout:
     """Read one line with Python's `json`, which takes all that Python writes. `places` says where
     fields are that are not where their name says. Raises Malformed."""
     rollout = load_object(line)
-    scores = reader.check(rollout)
-    replace_surrogates = SurrogateReplacer()
+    scores = check_reward(rollout, score_field)
+    replace_surrogates = SurrogateReplacer(line)
     best, count = None, None
     if with_best_response:
         texts = response_texts(rollout)
@@ -257,7 +267,7 @@ def read_rollout(
             content = None
             if texts is not None and index < len(texts):
                 content = _text(*texts[index])
-            entry = json.dumps(_finite(rollout["reward"][index]), ensure_ascii=False)
+            entry = _entry_text(line, rollout, index)
             best = Response(index, replace_surrogates(content), replace_surrogates(entry))
     given = {name: find(rollout, place) for name, place in places.items()}
     fields = {
@@ -265,6 +275,22 @@ def read_rollout(
         for name in FIELDS
     }
     return Rollout(scores, fields, best, count, replace_surrogates.happened, rollout)
+
+
+class _Entries(msgspec.Struct, gc=False):
+    reward: list[msgspec.Raw]
+
+
+_decode_entries = msgspec.json.Decoder(_Entries).decode
+
+
+def _entry_text(line: Line, rollout: dict[str, Any], index: int) -> str:
+    """A reward entry as it stands in the line, if all of the line is strict JSON; otherwise it is
+    written again, with null for NaN and ±Infinity."""
+    try:
+        return bytes(_decode_entries(line).reward[index]).decode()
+    except REFUSALS:
+        return json.dumps(_finite(rollout["reward"][index]), ensure_ascii=False)
 
 
 def _finite(value: Any) -> Any:
@@ -286,28 +312,6 @@ def best_index(scores: Sequence[Score]) -> int | None:
         if score is not None and math.isfinite(score) and highest < score:
             best, highest = index, score
     return best
-
-
-def best_indexes(scores: FloatArray, counts: Sequence[int]) -> IntArray:
-    """`best_index` of many rollouts, -1 for None; `counts` is how many of the `scores` each has."""
-    best = np.full(len(counts), -1, dtype=np.int64)
-    present = np.flatnonzero(np.isfinite(scores))
-    if not len(present):
-        return best
-    rows = np.repeat(np.arange(len(counts)), counts)[present]
-    first = _run_starts(rows)
-    highest = np.maximum.reduceat(scores[present], first)
-    is_highest = scores[present] == np.repeat(highest, np.diff(first, append=len(rows)))
-    present, rows = present[is_highest], rows[is_highest]
-    first = _run_starts(rows)
-    starts = np.cumsum(counts) - counts
-    best[rows[first]] = present[first] - starts[rows[first]]
-    return best
-
-
-def _run_starts(rows: IntArray) -> IntArray:
-    """Where each run of equal numbers starts."""
-    return np.flatnonzero(np.append(True, rows[1:] != rows[:-1]))
 
 
 def _text(where: str, value: object) -> str | None:

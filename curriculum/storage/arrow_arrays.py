@@ -37,23 +37,42 @@ def repeated(text: str | None, count: int) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), count, [None, *data])
 
 
+def text_array(offsets: Any, data: bytes | bytearray, valid: BoolArray | None = None) -> pa.Array:
+    """Strings from their UTF-8: string i goes from `offsets[i]` to `offsets[i + 1]` (32-bit
+    integers) of `data`. Null where not `valid`. Nothing is copied."""
+    buffers = [_validity(valid), pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.string(), len(offsets) - 1, buffers)
+
+
+def flat_array(
+    kind: pa.DataType, data: Any, valid: BoolArray | None = None, count: int = -1
+) -> pa.Array:
+    """`count` values (default: as many as `data` has) of a type of fixed width, from their bytes.
+    Null where not `valid`."""
+    count = len(data) if count < 0 else count
+    contiguous = np.ascontiguousarray(data)
+    return pa.Array.from_buffers(kind, count, [_validity(valid), pa.py_buffer(contiguous)])
+
+
 def integers(values: IntArray, valid: BoolArray | None = None) -> pa.Array:
     """int64; null where not `valid`."""
-    return _flat(pa.int64(), np.asarray(values, np.int64), valid)
+    return flat_array(pa.int64(), np.asarray(values, np.int64), valid)
 
 
 def numbers(values: FloatArray, valid: BoolArray | None = None) -> pa.Array:
     """double; null where not `valid`."""
-    return _flat(pa.float64(), np.asarray(values, np.float64), valid)
+    return flat_array(pa.float64(), np.asarray(values, np.float64), valid)
 
 
 def truths(values: BoolArray, valid: BoolArray | None = None) -> pa.Array:
     """bool; null where not `valid`."""
     bits = np.packbits(values, bitorder="little")
-    return _flat(pa.bool_(), bits, valid, len(values))
+    return flat_array(pa.bool_(), bits, valid, len(values))
 
 
-def lists(counts: Sequence[int], items: pa.Array, valid: BoolArray | None = None) -> pa.Array:
+def lists(
+    counts: Sequence[int] | IntArray, items: pa.Array, valid: BoolArray | None = None
+) -> pa.Array:
     """Lists that take `counts` items each from `items`, in order.
 
     A list that is not `valid` is null, and its count must be 0.
@@ -69,15 +88,27 @@ def structs(kind: pa.StructType, children: Sequence[pa.Array], valid: BoolArray 
     return pa.Array.from_buffers(kind, len(children[0]), buffers, children=list(children))
 
 
+def validity(array: pa.Array) -> BoolArray:
+    """Which values are not null."""
+    if not array.null_count:
+        return np.ones(len(array), np.bool_)
+    bitmap = array.buffers()[0]
+    if bitmap is None:  # of the type null
+        return np.zeros(len(array), np.bool_)
+    bits = np.frombuffer(bitmap, np.uint8)
+    every = np.unpackbits(bits, bitorder="little", count=array.offset + len(array))
+    return every[array.offset :].astype(np.bool_)
+
+
+def holds_text(array: pa.Array, text: str) -> bool:
+    """Whether a text occurs in any string of an array, or across two of them."""
+    data = array.buffers()[2]
+    return data is not None and text.encode() in data.to_pybytes()
+
+
 def int64_values(array: pa.Array) -> IntArray:
     """The values of an int64 array without nulls."""
     return np.frombuffer(array.buffers()[1], np.int64, len(array), 8 * array.offset)
-
-
-def _flat(kind: pa.DataType, data: Any, valid: BoolArray | None, count: int = -1) -> pa.Array:
-    count = len(data) if count < 0 else count
-    contiguous = np.ascontiguousarray(data)
-    return pa.Array.from_buffers(kind, count, [_validity(valid), pa.py_buffer(contiguous)])
 
 
 def _validity(valid: BoolArray | None) -> pa.Buffer | None:

@@ -9,40 +9,74 @@ import ast
 import json
 import warnings
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
+
+import pyarrow as pa
 
 from curriculum.reading.lines import SurrogateReplacer
+from curriculum.storage.arrow_arrays import holds_text
 from curriculum.verl.row_batch import Notes, Topic
+from curriculum.verl.values import Values
 
 IDS, OTHER_IDS, KWARGS = "instruction_id_list", "instruction_id", "kwargs"
 
 
-def read_ground_truths(values: list[Any], how: str, notes: Notes) -> list[Any]:
+def read_ground_truths(values: Values, how: str, notes: Notes) -> Values:
     """The ground truths of some rollouts, as --ground-truth-format says: `auto`, `typed` or
     `string`. What is absent, left out or written as text is counted in `notes`."""
-    absent = values.count(None)
-    if absent:
-        notes[Topic.NO_TRUTH, ""] += absent
+    if not isinstance(values, list):
+        if _are_plain(values, how):
+            _count_absent(values.null_count, notes)
+            return values
+        values = values.to_pylist()
+    _count_absent(values.count(None), notes)
     if how == "string":
         return [as_string(value) for value in values]
     if how == "auto":
         values = _numbers_as_text(values, notes)
-    if set(map(type, values)) == {str} and OTHER_IDS not in "\0".join(values):
-        return values
-    replace_surrogates = SurrogateReplacer()
-    keys: Counter[str] = Counter()
+    texts = {value for value in values if type(value) is str and OTHER_IDS in value}
+    parsed = {text: _Parsed.of(text) for text in texts}
     read = []
     for value in values:
-        if type(value) is str and OTHER_IDS not in value:
+        if type(value) is str and value not in parsed:
             read.append(value)
-        else:
-            replace_surrogates.happened = False
-            read.append(read_ground_truth(value, replace_surrogates, keys))
-            if replace_surrogates.happened:
-                notes[Topic.SURROGATES, ""] += 1
-    for key, count in keys.items():
-        notes[Topic.TRUTH_KEY, key] += count
+            continue
+        found = parsed[value] if type(value) is str else _Parsed.of(value)
+        read.append(found.value)
+        notes.update(found.notes)
     return read
+
+
+class _Parsed(NamedTuple):
+    """A ground truth as verl's reward function gets it, and what is counted of it."""
+
+    value: Any
+    notes: Notes
+
+    @staticmethod
+    def of(value: Any) -> _Parsed:
+        keys: Counter[str] = Counter()
+        notes: Notes = Counter()
+        replace_surrogates = SurrogateReplacer()
+        read = read_ground_truth(value, replace_surrogates, keys)
+        notes.update({(Topic.TRUTH_KEY, key): count for key, count in keys.items()})
+        if replace_surrogates.happened:
+            notes[Topic.SURROGATES, ""] += 1
+        return _Parsed(read, notes)
+
+
+def _are_plain(values: pa.Array, how: str) -> bool:
+    """Whether values of one scalar kind stay as they are: text that is not instruction-following,
+    or whatever needs no other type."""
+    kind = str(values.type)
+    if kind == "string":
+        return how == "string" or not holds_text(values, OTHER_IDS)
+    return kind == "null" or how == "typed" or (how == "auto" and kind == "bool")
+
+
+def _count_absent(absent: int, notes: Notes) -> None:
+    if absent:
+        notes[Topic.NO_TRUTH, ""] += absent
 
 
 def _numbers_as_text(values: list[Any], notes: Notes) -> list[Any]:

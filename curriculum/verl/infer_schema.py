@@ -5,7 +5,6 @@ The form follows from the values alone, whatever the order and the parts in whic
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass, field
 
 from curriculum.verl.row_batch import RowBatch
@@ -26,9 +25,10 @@ class Shapes:
         Returns whether they showed anything new.
         """
         number, line = first
-        positions = rows.positions
-        new = self.ground_truth.add_all(rows.ground_truths, lambda i: (number, line + positions[i]))
-        for name, values in rows.own_fields.items():
+        new = self.ground_truth.add_all(
+            rows.ground_truths, lambda i: (number, line + int(rows.positions[i]))
+        )
+        for name, (values, _) in rows.own.items():
             if name not in self.extra_info:
                 self.extra_info[name] = Shape(False, deep=name in STRUCT_FIELDS)
             # No message says where these were seen, so `first` stands for every line.
@@ -46,9 +46,14 @@ class Shapes:
 
     def with_more(self, other: Shapes) -> Shapes:
         """What both have shown together; neither is changed."""
-        both = deepcopy(self)
-        both.merge(deepcopy(other))
+        both = self.copy()
+        both.merge(other.copy())
         return both
+
+    def copy(self) -> Shapes:
+        """A copy that shares nothing with this one."""
+        own = {name: shape.copy() for name, shape in self.extra_info.items()}
+        return Shapes(self.ground_truth.copy(), own)
 
 
 def choose_form(shapes: Shapes, best_response: bool) -> tuple[RowForm, list[str]]:

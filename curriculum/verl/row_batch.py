@@ -1,4 +1,5 @@
-"""The values of some rows, one list per field, and counts of what was left out of them.
+"""The values of some rows: of a line as a Row, of many as the columns of a RowBatch; and counts of
+what was left out of them.
 
 Whatever a row leaves out or replaces is counted, never silent.
 """
@@ -6,17 +7,21 @@ Whatever a row leaves out or replaces is counted, never silent.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from enum import Enum
-from functools import cached_property
-from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 
-from curriculum.arrays import FloatArray
-from curriculum.reading.prompts import Message
+from curriculum.arrays import BoolArray, FloatArray, HashArray, IntArray, LengthArray, take_runs
+from curriculum.reading.prompts import Message, Messages, hash_prompts
+from curriculum.reading.rollouts import Response
+from curriculum.storage.arrow_arrays import lists, structs, texts
+from curriculum.verl.values import Values, join_values, take_values
+
+MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 
 
 class Topic(Enum):
@@ -38,69 +43,133 @@ class Topic(Enum):
 Notes: TypeAlias = "Counter[tuple[Enum, str]]"  # by topic or PromptNote, and by key or ""
 
 
+@dataclass(frozen=True)
+class Row:
+    """The values of one row; `position` is that of its line among the lines read."""
+
+    position: int
+    scores: Sequence[float | bool | None]
+    prompt: Sequence[Message]
+    ground_truth: Any
+    key: str | None
+    ability: str
+    data_source: str
+    extra_info: Mapping[str, Any]
+    best: Response | None
+
+
+class OwnColumn(NamedTuple):
+    """The values of one field of extra_info, and `there`, which rows have that field."""
+
+    values: Values
+    there: BoolArray
+
+
 @dataclass
 class RowBatch:
-    """The values of some rows, one list per field, in the order of their lines.
+    """The values of some rows, one column per field, in the order of their lines.
 
     `positions` are the positions of these lines among the lines read. `scores` is flat, not finite
-    where missing, and `counts` is how many each row has. A row without a best response has -1 in
-    `best_indexes` and None in the other `best_…` lists.
+    where missing, and `counts` is how many each row has. `hashes` and `characters` are those of
+    the prompts; `own` has the fields of extra_info that any row has, by name. A row without a best
+    response has -1 in `best_indexes` and null in the other `best_…` columns.
     """
 
-    positions: list[int] = field(default_factory=list)
-    scores: FloatArray = field(default_factory=lambda: np.zeros(0))
-    counts: list[int] = field(default_factory=list)
-    prompts: list[list[Message]] = field(default_factory=list)
-    ground_truths: list[Any] = field(default_factory=list)
-    keys: list[str | None] = field(default_factory=list)
-    abilities: list[str] = field(default_factory=list)
-    data_sources: list[str] = field(default_factory=list)
-    extra_infos: list[dict[str, Any]] = field(default_factory=list)
-    best_indexes: list[int] = field(default_factory=list)
-    best_contents: list[str | None] = field(default_factory=list)
-    best_rewards: list[str | None] = field(default_factory=list)
+    positions: IntArray
+    scores: FloatArray
+    counts: IntArray
+    prompts: pa.Array
+    hashes: HashArray
+    characters: LengthArray
+    ground_truths: Values
+    keys: pa.Array
+    abilities: pa.Array
+    data_sources: pa.Array
+    own: dict[str, OwnColumn]
+    best_indexes: IntArray
+    best_contents: pa.Array
+    best_rewards: pa.Array
 
     def __len__(self) -> int:
         return len(self.positions)
 
-    def take(self, rows: Sequence[int]) -> RowBatch:
-        """The rows with these numbers, in this order."""
-        scores = np.split(self.scores, np.cumsum(self.counts)[:-1]) if len(self) else []
-        lists = {name: [values[row] for row in rows] for name, values in self.lists().items()}
+    @staticmethod
+    def of(rows: Sequence[Row], seed: int) -> RowBatch:
+        """The columns of rows that were read one by one."""
+        messages = Messages.of([row.prompt for row in rows])
+        scores = [score for row in rows for score in row.scores]
+        best = [row.best for row in rows]
+        names = dict.fromkeys(name for row in rows for name in row.extra_info)
         return RowBatch(
-            scores=np.concatenate([np.zeros(0), *(scores[row] for row in rows)]), **lists
+            positions=np.array([row.position for row in rows], np.int64),
+            scores=np.array(scores, np.float64),
+            counts=np.array([len(row.scores) for row in rows], np.int64),
+            prompts=prompt_lists(texts(messages.roles), texts(messages.contents), messages.counts),
+            hashes=hash_prompts(messages, seed),
+            characters=messages.characters(),
+            ground_truths=[row.ground_truth for row in rows],
+            keys=texts([row.key for row in rows]),
+            abilities=texts([row.ability for row in rows]),
+            data_sources=texts([row.data_source for row in rows]),
+            own={name: _own_column(rows, name) for name in names},
+            best_indexes=np.array([b.index if b else -1 for b in best], np.int64),
+            best_contents=texts([b.content if b else None for b in best]),
+            best_rewards=texts([b.reward if b else None for b in best]),
         )
+
+    def take(self, rows: IntArray) -> RowBatch:
+        """The rows with these numbers, in this order."""
+        taken = {
+            field.name: _take(getattr(self, field.name), rows)
+            for field in fields(self)
+            if field.name not in ("scores", "own")
+        }
+        scores = take_runs(self.scores, self.counts, rows)
+        own = {
+            name: OwnColumn(take_values(values, rows), there[rows])
+            for name, (values, there) in self.own.items()
+            if there[rows].any()
+        }
+        return RowBatch(scores=scores, own=own, **taken)
 
     @staticmethod
     def concatenate(parts: Sequence[RowBatch]) -> RowBatch:
-        """The rows of all parts, in order; positions stay as they are."""
-        every = [part.lists() for part in parts]
-        lists = {
-            name: list(chain.from_iterable(lists[name] for lists in every))
-            for name in RowBatch().lists()
+        """The rows of all parts (at least one), in order; positions stay as they are."""
+        if len(parts) == 1:
+            return parts[0]
+        joined = {
+            field.name: _join([getattr(part, field.name) for part in parts])
+            for field in fields(RowBatch)
+            if field.name != "own"
         }
-        return RowBatch(
-            scores=np.concatenate([np.zeros(0), *(part.scores for part in parts)]), **lists
-        )
+        names = dict.fromkeys(name for part in parts for name in part.own)
+        own = {name: _join_own([part.own_column(name) for part in parts]) for name in names}
+        return RowBatch(own=own, **joined)
 
-    def lists(self) -> dict[str, Any]:
-        """The fields with one entry per row, by name."""
-        names = (field.name for field in fields(self) if field.name != "scores")
-        return {name: getattr(self, name) for name in names}
+    def own_column(self, name: str) -> OwnColumn:
+        """A field of extra_info, which perhaps no row has."""
+        absent = OwnColumn(pa.nulls(len(self)), np.zeros(len(self), np.bool_))
+        return self.own.get(name, absent)
 
-    @cached_property
-    def own_fields(self) -> dict[str, list[Any]]:
-        """The values of each field of extra_info, only for rows that have it."""
-        infos = self.extra_infos
-        keys = set(map(tuple, infos))
-        if len(keys) == 1:  # nearly always
-            return {name: [info[name] for info in infos] for name in keys.pop()}
-        names = {name for some in keys for name in some}
-        return {name: [info[name] for info in infos if name in info] for name in names}
 
-    def own_field(self, name: str) -> list[Any]:
-        """The values of one field of extra_info, None in rows without it."""
-        values = self.own_fields.get(name, [])
-        if len(values) == len(self):
-            return values
-        return [info.get(name) for info in self.extra_infos]
+def _own_column(rows: Sequence[Row], name: str) -> OwnColumn:
+    there = np.array([name in row.extra_info for row in rows], np.bool_)
+    return OwnColumn([row.extra_info.get(name) for row in rows], there)
+
+
+def _join_own(parts: Sequence[OwnColumn]) -> OwnColumn:
+    values = join_values([part.values for part in parts])
+    return OwnColumn(values, np.concatenate([part.there for part in parts]))
+
+
+def prompt_lists(roles: pa.Array, contents: pa.Array, counts: Sequence[int] | IntArray) -> pa.Array:
+    """Messages, `counts` of them for each prompt, as lists of structs."""
+    return lists(counts, structs(MESSAGE, [roles, contents], None))
+
+
+def _take(values: Any, rows: IntArray) -> Any:
+    return values[rows] if isinstance(values, np.ndarray) else take_values(values, rows)
+
+
+def _join(parts: Sequence[Any]) -> Any:
+    return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else join_values(parts)

@@ -6,18 +6,17 @@ version of the datasets library that verl's users have.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from curriculum.arrays import FloatArray, IntArray
-from curriculum.reading.prompts import Messages
-from curriculum.storage.arrow_arrays import integers, lists, numbers, repeated, structs, texts
-from curriculum.verl.row_batch import RowBatch
+from curriculum.storage.arrow_arrays import integers, numbers, repeated, structs
+from curriculum.verl.row_batch import MESSAGE, RowBatch
 from curriculum.verl.value_types import ValueType, arrow_array
+from curriculum.verl.values import Values, as_list
 
 # verl calls .get on these, so they stay structs even if their keys differ.
 STRUCT_FIELDS = ("tools_kwargs", "interaction_kwargs")
@@ -27,7 +26,6 @@ OUR_FIELDS = (
 )  # fmt: skip
 # verl's reward manager and agent loop write their own values to these fields of extra_info.
 VERL_FIELDS = ("num_turns", "rollout_reward_scores", "turn_scores", "tool_rewards")
-MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 DIFFICULTY_METRICS = pa.struct(
     [
         ("metric", pa.string()),
@@ -79,12 +77,12 @@ class RowForm:
         ]
         if self.best_response:
             types.append(("best_response", BEST_RESPONSE))
-        types.extend((field.name, field.type.arrow_type()) for field in self.own_fields)
+        types.extend((field.name, field.type.arrow_type) for field in self.own_fields)
         return pa.struct(types)
 
     def reward_model_type(self) -> pa.StructType:
         """The type of reward_model."""
-        return pa.struct([("style", pa.string()), ("ground_truth", self.ground_truth.arrow_type())])
+        return pa.struct([("style", pa.string()), ("ground_truth", self.ground_truth.arrow_type)])
 
     def schema(self) -> pa.Schema:
         """The schema of every file of the run."""
@@ -135,26 +133,23 @@ class Measures:
     num_responses: IntArray
 
 
-def build_rows(
-    rows: RowBatch, messages: Messages, measures: Measures, form: RowForm
-) -> dict[str, pa.Array]:
+def build_rows(rows: RowBatch, measures: Measures, form: RowForm) -> dict[str, pa.Array]:
     """The columns that depend on the rollouts alone, not on split, index or stage, by name.
 
     Each field of extra_info is a column of its own.
     """
-    count = len(rows)
     columns = {
-        "data_source": _few_texts(rows.data_sources),
-        "prompt": _prompts(messages),
-        "ability": _few_texts(rows.abilities),
+        "data_source": rows.data_sources,
+        "prompt": rows.prompts,
+        "ability": rows.abilities,
         "ground_truth": arrow_array(rows.ground_truths, form.ground_truth),
-        "key": texts(rows.keys),
-        "difficulty_metrics": _difficulty_metrics(measures, count),
+        "key": rows.keys,
+        "difficulty_metrics": _difficulty_metrics(measures, len(rows)),
     }
     if form.best_response:
         columns["best_response"] = _best_responses(rows, measures.numbers["max_score"])
     return columns | {
-        f"own_{i}": _own_column(rows.own_field(field.source), field)
+        f"own_{i}": _own_column(rows.own_column(field.source).values, field)
         for i, field in enumerate(form.own_fields)
     }
 
@@ -185,22 +180,10 @@ def finish_rows(
     )
 
 
-def _few_texts(values: Sequence[str]) -> pa.Array:
-    """Strings, which are nearly always all equal."""
-    if len(values) and values.count(values[0]) == len(values):
-        return repeated(values[0], len(values))
-    return texts(values)
-
-
-def _own_column(values: Sequence[Any], field: OwnField) -> pa.Array:
+def _own_column(values: Values, field: OwnField) -> pa.Array:
     if field.source in STRUCT_FIELDS and field.type.fields:
-        values = [value or {} for value in values]  # verl calls .get on it in every row
+        values = [value or {} for value in as_list(values)]  # verl calls .get on it in every row
     return arrow_array(values, field.type)
-
-
-def _prompts(messages: Messages) -> pa.Array:
-    parts = [_few_texts(messages.roles), texts(messages.contents)]
-    return lists(messages.counts, structs(MESSAGE, parts, None))
 
 
 def _difficulty_metrics(measures: Measures, count: int) -> pa.Array:
@@ -215,9 +198,9 @@ def _difficulty_metrics(measures: Measures, count: int) -> pa.Array:
 
 def _best_responses(rows: RowBatch, scores: FloatArray) -> pa.Array:
     children = [
-        integers(np.array(rows.best_indexes, np.int64)),
+        integers(rows.best_indexes),
         numbers(scores),
-        texts(rows.best_contents),
-        texts(rows.best_rewards),
+        rows.best_contents,
+        rows.best_rewards,
     ]
     return structs(BEST_RESPONSE, children, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -21,7 +22,9 @@ from curriculum.storage.arrow_arrays import (
     structs,
     texts,
     truths,
+    validity,
 )
+from curriculum.verl.values import Values
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,8 +96,10 @@ class Shape:
                 self.fields[key] = Shape(False, self.deep, self.depth + 1)
             self.fields[key].add(item, line)
 
-    def add_all(self, values: Sequence[Any], place_of: Callable[[int], LineOfShard]) -> bool:
+    def add_all(self, values: Values, place_of: Callable[[int], LineOfShard]) -> bool:
         """Add many values and return whether they showed anything new. Fast if they did not."""
+        if not isinstance(values, list):
+            return self._add_array(values, place_of)
         if self._covers(values):
             return False
         known = min(KNOWN_AFTER, len(values))
@@ -104,6 +109,17 @@ class Shape:
             for i in range(known, len(values)):
                 self.add(values[i], place_of(i))
         return True
+
+    def _add_array(self, values: pa.Array, place_of: Callable[[int], LineOfShard]) -> bool:
+        """Add values of one scalar kind: what the first of them shows, and the first null."""
+        new, valid = False, validity(values)
+        for kind in (valid, ~valid):
+            if kind.any():
+                first = int(kind.argmax())
+                value = values[first].as_py()
+                new |= _KINDS[type(value)] not in self.kinds
+                self.add(value, place_of(first))
+        return new
 
     def _covers(self, values: Sequence[Any]) -> bool:
         """Whether adding the values would change nothing, checked for all of them at once."""
@@ -135,6 +151,15 @@ class Shape:
             shape._covers([value[key] for value in objects if key in value])
             for key, shape in fields.items()
         )
+
+    def copy(self) -> Shape:
+        """A copy that shares nothing with this one."""
+        copied = Shape(self.grow, self.deep, self.depth)
+        copied.kinds, copied.keys_differ = dict(self.kinds), self.keys_differ
+        copied.item = self.item and self.item.copy()
+        if self.fields is not None:
+            copied.fields = {name: shape.copy() for name, shape in self.fields.items()}
+        return copied
 
     def merge(self, other: Shape) -> None:
         """Add all that `other` has seen; its lines come later."""
@@ -173,14 +198,15 @@ class ValueType:
     item: ValueType | None = None
     fields: tuple[tuple[str, ValueType], ...] = ()
 
+    @cached_property
     def arrow_type(self) -> pa.DataType:
         """The Arrow type: only string, int64, double, bool, list and struct."""
         import pyarrow as pa
 
         if self.item is not None:
-            return pa.list_(self.item.arrow_type())
+            return pa.list_(self.item.arrow_type)
         if self.fields:
-            return pa.struct([(name, inner.arrow_type()) for name, inner in self.fields])
+            return pa.struct([(name, inner.arrow_type) for name, inner in self.fields])
         scalars = {"int64": pa.int64(), "double": pa.float64(), "bool": pa.bool_()}
         return scalars.get(self.kind, pa.string())
 
@@ -228,8 +254,16 @@ def choose_type(shape: Shape, path: str, notes: list[str]) -> ValueType | None:
     return ValueType("struct", fields=fields) if fields else None
 
 
-def arrow_array(values: Sequence[Any], kind: ValueType) -> pa.Array:
+def arrow_array(values: Values, kind: ValueType) -> pa.Array:
     """Values as an Arrow array of this type. None and unset keys become null."""
+    if isinstance(values, list):
+        return _array_of_list(values, kind)
+    if values.type == kind.arrow_type and kind.kind in _SCALARS.values():
+        return values
+    return _array_of_list(values.to_pylist(), kind)
+
+
+def _array_of_list(values: Sequence[Any], kind: ValueType) -> pa.Array:
     if kind.kind == "nothing":
         return repeated(None, len(values))
     if kind.kind == "json":
@@ -241,15 +275,15 @@ def arrow_array(values: Sequence[Any], kind: ValueType) -> pa.Array:
         valid = np.array([value is not None for value in values], dtype=np.bool_)
     if kind.item is not None:
         some = [value or [] for value in values]
-        items = arrow_array([item for value in some for item in value], kind.item)
+        items = _array_of_list([item for value in some for item in value], kind.item)
         return lists([len(value) for value in some], items, valid)
     if kind.fields:
         objects = [value or {} for value in values]
         children = [
-            arrow_array([value.get(name) for value in objects], inner)
+            _array_of_list([value.get(name) for value in objects], inner)
             for name, inner in kind.fields
         ]
-        return structs(kind.arrow_type(), children, valid)
+        return structs(kind.arrow_type, children, valid)
     filled = values if valid is None else [0 if value is None else value for value in values]
     if kind.kind == "int64":
         return integers(np.array(filled, np.int64), valid)

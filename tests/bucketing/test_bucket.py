@@ -457,7 +457,7 @@ def test_version(bucket: Script) -> None:
     from curriculum import __version__
 
     code, out, _ = bucket("--version")
-    assert (code, out.split()[-1]) == (0, __version__)
+    assert (code, out.split()[1]) == (0, f"{__version__},")
 
 
 @pytest.mark.parametrize(("shard_bytes", "block_bytes"), [(1 << 20, 50), (60, 1 << 20)])

@@ -17,8 +17,8 @@ import curriculum.grouping.responses
 import curriculum.reading.blocks
 import curriculum.reading.input_files
 from curriculum import BucketOptions, bucket_rollouts
+from curriculum.dumps.json_values import NOTHING, hash_column, hash_value, mix
 from curriculum.grouping.assemble import Assembler
-from curriculum.grouping.json_values import NOTHING, hash_column, hash_value, mix
 from tests.dumps.dump_lines import (
     CASES,
     GOOD,
@@ -356,7 +356,9 @@ def test_two_groups_with_one_hash_are_not_put_together(
     tmp_path: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write_jsonl(tmp_path / "d.jsonl", step_dump(2))
-    monkeypatch.setattr("curriculum.grouping.index.mix", lambda _, hashes: np.ones_like(hashes[0]))
+    monkeypatch.setattr(
+        "curriculum.grouping.group_hashes.mix", lambda _, hashes: np.ones_like(hashes[0])
+    )
     code, _, err = bucket("-i", source, "-o", tmp_path / "b", "--workers", 1)
     assert (code, "internal error: two groups have one hash: " in err) == (1, True)
     assert not (tmp_path / "b/easy.jsonl").exists()
@@ -374,6 +376,7 @@ def test_a_rollout_that_was_put_together_wrongly_is_an_internal_error(
         return rollout.replace(b'"reward"', b'"rewarb"'), count
 
     monkeypatch.setattr(Assembler, "__call__", break_one)
+    monkeypatch.setenv("CURRICULUM_NO_SCANNER", "1")
     code, _, err = bucket("-i", source, "-o", tmp_path / "b", "--workers", 1, *flags)
     assert (code, "internal error: a rollout that was put together" in err) == (1, True)
     assert not (tmp_path / "b/easy.jsonl").exists()

@@ -28,9 +28,10 @@ from curriculum.reading.prompts import (
     settle,
     shared_prompts,
 )
-from curriculum.verl.line_fields import Places
-from curriculum.verl.read_rows import ReadOptions, RowReader
+from curriculum.verl.read_line import Places, ReadOptions
+from curriculum.verl.read_rows import RowReader
 from tests.helpers.bucket_directories import hash_prompt
+from tests.helpers.readers import values_of
 from tests.helpers.rollouts import rollout
 from tests.helpers.strategies import block
 
@@ -38,7 +39,7 @@ USER = {"role": "user", "content": "2+2?"}
 ANSWER = {"role": "assistant", "content": "4"}
 
 
-READ = ReadOptions(Places(), "score", False, "auto", "source", False, "ability")
+READ = ReadOptions(Places(), "score", False, "auto", "source", False, "ability", 42)
 
 
 def pairs(messages: list[Message]) -> list[tuple[str, str]]:
@@ -58,9 +59,10 @@ def settled(**fields: object) -> tuple[list[tuple[str, str]], dict[PromptNote, i
         assert str(caught.value) == refused[0][1].text
         assert not reader.notes
         raise caught.value
-    assert columns.prompts == [read_prompt(plain, found)]
+    (messages,) = values_of(columns)["prompts"]
+    assert messages == pairs(read_prompt(plain, found))
     assert found == reader.notes
-    return pairs(columns.prompts[0]), {note: count for (note, _), count in found.items()}
+    return messages, {note: count for (note, _), count in found.items()}
 
 
 def prompt_of(**fields: object) -> list[tuple[str, str]]:

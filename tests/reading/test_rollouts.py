@@ -7,13 +7,12 @@ import math
 from itertools import combinations
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curriculum.reading.lines import Malformed, decode_block, is_blank, load_object
-from curriculum.reading.rollouts import ScoreReader
+from curriculum.reading.lines import Malformed, is_blank, load_object
+from curriculum.reading.rollouts import ScoreReader, check_reward, key_text
 from tests.helpers.strategies import LINE, ROLLOUT, block
 
 
@@ -21,7 +20,7 @@ def read_scores(line: bytes, field: str = "score") -> list:
     """The scores of one line, as bucketing reads them among others."""
     good = b'{"reward": [7, 7]}'
     read = ScoreReader(field).read_block(block(good, line, good))
-    flat, counts = read.flat.tolist(), read.counts
+    flat, counts = read.flat.tolist(), read.counts.tolist()
     if read.refused:
         ((position, reason),) = read.refused
         assert (flat, counts, position) == ([7, 7, 7, 7], [2, 2], 1)
@@ -39,9 +38,8 @@ def floats(scores: list) -> list[float | None]:
 @given(line=LINE)
 def test_score_reader_equals_the_plain_one(line: object) -> None:
     text = json.dumps(line).encode()
-    reader = ScoreReader("score")
     try:
-        expected = floats(reader.check(load_object(text)))
+        expected = floats(check_reward(load_object(text), "score"))
     except Malformed as error:
         with pytest.raises(Malformed) as caught:
             read_scores(text)
@@ -141,7 +139,7 @@ def test_the_hash_of_a_prompt_depends_on_its_line_alone(lines: list[Any]) -> Non
     assert together == [number for numbers in apart for number in numbers]
 
 
-# Pieces of lines that decoding many at once might put together wrongly.
+# Pieces of lines that reading many at once might put together wrongly.
 PIECES = st.sampled_from([
     b'{"reward": [1]}', b'{"reward": [0, 1]}', b'{"reward"', b": [5]}", b'{"a": {}', b'{"a": "}',
     b'{b", "reward": [2]}', b', "reward": [3]}', b" ", b"\r", b"", b"[]", b"}", b"{",
@@ -150,31 +148,25 @@ PIECES = st.sampled_from([
 
 @given(lines=st.lists(st.lists(PIECES, max_size=3).map(b"".join), min_size=1, max_size=5))
 def test_a_block_is_read_as_its_lines_are(lines: list[bytes]) -> None:
-    reader, whole = ScoreReader("score"), block(*lines)
-    together, apart = reader.read_block(whole), reader._read_apart(whole.lines())
-    assert together.flat.tolist() == apart.flat.tolist()
-    assert together.counts == apart.counts
-    assert together.prompts.tolist() == apart.prompts.tolist()
-    assert list(map(str, together.refused)) == list(map(str, apart.refused))
+    reader = ScoreReader("score")
+    together, apart = reader.read_block(block(*lines)), [reader.read_block(block(x)) for x in lines]
+    for name in ("flat", "counts", "prompts"):
+        one_by_one = [number for read in apart for number in getattr(read, name).tolist()]
+        assert getattr(together, name).tolist() == one_by_one
+    refused = [(i, reason) for i, read in enumerate(apart) for _, reason in read.refused]
+    assert together.refused == refused
 
 
-@pytest.mark.parametrize(
-    "lines",
-    [
-        (b'{"reward": [1]} {"reward": [2]}', b'{"reward"', b": [3]}"),
-        (b'{"reward": [1]} {"reward": [2]}', b""),
-        (b"", b'{"reward": [1]} {"reward": [2]}'),
-        (b'{"reward": [1]}{"reward": [2]}', b'{"a": "}', b'{b", "reward": [3]}'),
-        (b'{"reward": [1]}{"reward": [2]}', b'{"a": {}', b', "reward": [3]}'),
-    ],
-)
-def test_as_many_objects_as_lines_are_not_enough(lines: tuple[bytes, ...]) -> None:
-    decoder = msgspec.json.Decoder(msgspec.defstruct("Line", [("reward", list)]))
-    assert decode_block(decoder, block(*lines)) is None
-
-
-def test_usual_lines_are_decoded_together() -> None:
-    decoder = msgspec.json.Decoder(msgspec.defstruct("Line", [("reward", list)]))
-    found = decode_block(decoder, block(b'{"reward": [1], "a": {"b": "}"}}', b'{"reward": [2]}'))
-    assert found is not None
-    assert [line.reward for line in found] == [[1], [2]]
+@pytest.mark.parametrize("depth", [150, 400, 900, 20_000])
+def test_a_key_that_is_nested_too_deep_is_its_own_text(depth: int) -> None:
+    key = b'["\\ud83d\\ude00",' * depth + b"0" + b"]" * depth
+    reader = ScoreReader("score", with_keys=True)
+    read = reader.read_block(
+        block(b'{"reward": [1], "key": 7}', b'{"reward": [1], "key": %b}' % key)
+    )
+    if read.refused:  # nested too deep for any reader of JSON
+        assert (depth, read.keys) == (20_000, ["7"])
+        return
+    loaded = key_text(json.loads(key)) if depth < 500 else None
+    assert read.keys[0] == "7"
+    assert read.keys[1] in (loaded, key.decode())

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from curriculum.scanner.compiled import scanner
+from tests.scanner.compare import compare_mutants
 from tests.torture.disk import fill_file_system, limit_file_sizes
 from tests.torture.kill import kill_a_worker, kill_at_each_step, kill_at_random
 from tests.torture.memory import read_more_than_fits
@@ -50,6 +52,13 @@ def main() -> None:
                 lambda: read_more_than_fits(directory / "large"),
             ],
             "broken lines": [lambda: break_lines(directory, flags.mutants, flags.seed)],
+            "broken lines, read by the scanner and in Python": [
+                lambda: (
+                    compare_mutants(directory / "compared", flags.mutants, flags.seed)
+                    if scanner()
+                    else 0
+                )
+            ],
         }
         for name, tries in faults.items():
             count = sum(attempt() for attempt in tries)

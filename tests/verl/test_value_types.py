@@ -92,7 +92,7 @@ def test_planned_values_survive_arrow(values: list[Any], context: tuple[bool, bo
     found = arrow_array(values, plan)
     found.validate(full=True)
     assert all(map(same, values, found.to_pylist()))
-    assert found.equals(pa.array([converted(value, plan) for value in values], plan.arrow_type()))
+    assert found.equals(pa.array([converted(value, plan) for value in values], plan.arrow_type))
 
 
 def converted(value: Any, plan: ValueType) -> Any:
@@ -134,7 +134,7 @@ def converted(value: Any, plan: ValueType) -> Any:
 def test_types(values: list[Any], expected: pa.DataType) -> None:
     plan = choose_type(shape_of(values), "here", [])
     assert plan is not None
-    assert plan.arrow_type() == expected
+    assert plan.arrow_type == expected
 
 
 def test_only_empty_dicts_are_left_out() -> None:
@@ -179,7 +179,7 @@ def test_deep_structs_stay_structs() -> None:
         "calc": {"create_kwargs": {"a": 1}},
         "search": None,
     }
-    assert plan.arrow_type().num_fields == 2
+    assert plan.arrow_type.num_fields == 2
     assert any("other keys" in note for note in notes)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from hashlib import sha256
+from hashlib import blake2b
 from typing import Any, TypeAlias
 
 import msgspec
@@ -45,7 +45,7 @@ def raw_items(raw: Raw) -> list[Raw]:
         return [_dumped(item) for item in json.loads(bytes(raw))]
 
 
-def from_json(raw: Raw) -> Any:
+def from_json(raw: Text) -> Any:
     """The decoded value."""
     try:
         return msgspec.json.decode(raw)
@@ -122,27 +122,12 @@ def json_name(name: str) -> bytes:
 
 
 def hash_column(values: Sequence[Any]) -> HashArray:
-    """The 64-bit hash of each value; NOTHING for None.
-
-    If all are strings, or all integers, equal ones are hashed once: nearby lines often share them.
-    """
-    kinds = set(map(type, values))
-    if len(kinds) > 1 or not kinds <= {str, int}:
-        hashes = _digests([b"" if value is None else _text(value) for value in values])
-        hashes[[value is None for value in values]] = NOTHING
-        return hashes
-    numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
-    hashes = _digests(list(map(_text, numbers)))
-    if len(numbers) == len(values):
-        return hashes
-    return hashes[np.fromiter(map(numbers.__getitem__, values), np.int64, len(values))]
-
-
-def _digests(texts: Sequence[bytes]) -> HashArray:
-    # Most processors have SHA-256 instructions, which make it twice as fast as BLAKE2b.
-    joined = b"".join([sha256(text).digest()[:8] for text in texts])
+    """The 64-bit hash of each value, BLAKE2b of its `_text`; NOTHING for None."""
+    texts = [b"" if value is None else _text(value) for value in values]
+    joined = b"".join([blake2b(text, digest_size=8).digest() for text in texts])
     hashes = np.frombuffer(joined, "<u8").astype(np.uint64)
     hashes[hashes == NOTHING] = 1
+    hashes[[value is None for value in values]] = NOTHING
     return hashes
 
 
