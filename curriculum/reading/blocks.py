@@ -78,8 +78,10 @@ def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[Block]
     InputError if the file cannot be read or has changed since it was found.
     """
     buffer, kept = bytearray(block_bytes or BLOCK_BYTES), 0
+    # Smaller blocks are for a look at the first lines, which needs no large range of a store.
+    step = RANGE_BYTES if len(buffer) >= BLOCK_BYTES else len(buffer)
     try:
-        with open_file(shard.file, block_bytes or RANGE_BYTES, shard.stop) as stream:
+        with open_file(shard.file, step, shard.stop) as stream:
             if not _is_as_found(stream, shard.file):
                 raise changed(shard.file)
             left = _start(stream, shard)

@@ -8,6 +8,7 @@ import gzip
 import os
 import resource
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pytest
@@ -15,10 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curriculum.errors import InputError
-from curriculum.reading.blocks import read_blocks
+from curriculum.reading.blocks import BLOCK_BYTES, read_blocks
 from curriculum.reading.file_kinds import PARQUET
 from curriculum.reading.find_files import OtherInput, find_file, find_files, similar_path
-from curriculum.reading.input_files import check_unchanged, cut_shards, unreadable
+from curriculum.reading.input_files import (
+    InputFile,
+    check_unchanged,
+    cut_shards,
+    open_file,
+    unreadable,
+)
+from curriculum.storage.requests import RANGE_BYTES
 
 
 def names(files: list) -> list[str]:
@@ -236,3 +244,20 @@ def test_file_that_has_grown_is_told_by_whoever_reads_it(tmp_path: Path) -> None
         list(read_blocks(shard))
     os.utime(path, ns=(0, shard.file.modified_ns))
     assert len(list(read_blocks(shard))) == 1
+
+
+def test_only_a_look_at_the_first_lines_asks_a_store_for_a_small_range(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"{}\n")
+    (shard,) = cut_shards([find_file(tmp_path / "a.jsonl")])
+    steps = []
+
+    def opened(file: InputFile, step: int, stop: int) -> BinaryIO:
+        steps.append(step)
+        return open_file(file, step, stop)
+
+    monkeypatch.setattr("curriculum.reading.blocks.open_file", opened)
+    for size in (100, None, BLOCK_BYTES, 4 * BLOCK_BYTES):
+        assert [bytes(block.text) for block in read_blocks(shard, size)] == [b"{}\n"]
+    assert steps == [100, RANGE_BYTES, RANGE_BYTES, RANGE_BYTES]
