@@ -78,12 +78,13 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
         run = BucketingRun(options, output, workers, progress)
         source = open_source(run, files, form.dump)
         scanned = scan_rollouts(run, source)
-        repeats = find_repeats(source, scanned)
-        assigned = assign_buckets(options, scanned)
         write = measure_buckets if options.dry_run else copy_to_buckets
-        with ThreadPoolExecutor(1) as aside:  # this process has little to do while others copy
+        with ThreadPoolExecutor(1) as aside:  # nothing that is written depends on these two
+            found = aside.submit(find_repeats, source, scanned)
+            assigned = assign_buckets(options, scanned)
             trust = aside.submit(estimate_trust, options, scanned, assigned)
             bucket_files = write(run, source, assigned.buckets)
+        repeats = found.result()
         check_unchanged(files)
         manifest = record_bucketing(
             options, files, source, assigned.facts, bucket_files, output.rejected

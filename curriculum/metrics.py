@@ -45,7 +45,8 @@ class Scores:
         # + 0.0 turns -0.0 into 0.0: equal scores must be equal bytes.
         values = np.array(flat, dtype=np.float64) + 0.0
         present = np.isfinite(values)
-        if len(values) and present.all() and min(counts) == (most := max(counts)):
+        most = int(np.max(counts, initial=0))
+        if present.all() and most == np.min(counts, initial=most) and most:
             offsets = np.arange(len(counts) + 1, dtype=np.int64) * most
             return Scores(np.sort(values.reshape(-1, most), axis=1).reshape(-1), offsets)
         rows = np.repeat(np.arange(len(counts)), counts)[present]

@@ -179,6 +179,9 @@ def _start_worker(driver: Connection, lifeline: Connection) -> None:
     for number in ENDING_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     lifeline.close()
+    # The C library gives memory back to the system again and again unless it once got back a block
+    # of nearly 32 MB. Putting rollouts together took a fifth longer.
+    bytearray(31 << 20)
     threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
 
 

@@ -91,8 +91,13 @@ static void append_integer(Bytes *bytes, int64_t value)
     append(bytes, &value, sizeof value);
 }
 
-/* ---- Where a string may end: the stops in 64 bytes, a bit each, the first byte lowest. A stop is
- * a quote, a backslash or a control character. ---- */
+/* ---- What matters in 64 bytes of a string, a bit each, the first byte lowest ---- */
+
+typedef struct {
+    uint64_t stops;       /* a quote or a control character: the string ends here, or is wrong */
+    uint64_t backslashes; /* all of them */
+    uint64_t letters;     /* what a backslash may stand before, but for u; 0: not looked for */
+} Marks;
 
 static inline int lowest_bit(uint64_t bits)
 {
@@ -106,114 +111,127 @@ static inline int lowest_bit(uint64_t bits)
 #endif
 }
 
-static uint64_t stops_by_words(const byte *at)
+#if defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline))
+#else
+#define INLINE static inline
+#endif
+
+/* The bytes of eight that are 0, as bits. */
+INLINE uint64_t zeros_in_8(uint64_t eight)
 {
-    const uint64_t ones = 0x0101010101010101, low = 0x7f7f7f7f7f7f7f7f;
-    uint64_t stops = 0;
+    const uint64_t low = 0x7f7f7f7f7f7f7f7f;
+    uint64_t zeros = ~(((eight & low) + low) | eight | low); /* the high bit of each */
+    return (zeros >> 7) * 0x0102040810204080 >> 56;          /* gathered in one byte */
+}
+
+INLINE Marks marks_by_words(const byte *at)
+{
+    const uint64_t ones = 0x0101010101010101;
+    Marks marks = {0, 0, 0};
     for (int word = 0; word < 8; word++) {
         uint64_t eight = 0;
         for (int i = 7; i >= 0; i--)
             eight = eight << 8 | at[8 * word + i];
-        uint64_t quote = eight ^ ones * '"', backslash = eight ^ ones * '\\';
-        uint64_t control = eight & ones * 0xe0;
-        /* The high bit of each byte that is zero in one of the three. */
-        uint64_t zeros = ~((((quote & low) + low) | quote) & (((backslash & low) + low) | backslash) &
-                           (((control & low) + low) | control)) & ~low;
-        /* Gathers the eight high bits in one byte. */
-        stops |= ((zeros >> 7) * 0x0102040810204080 >> 56) << 8 * word;
+        marks.stops |= (zeros_in_8(eight ^ ones * '"') | zeros_in_8(eight & ones * 0xe0))
+                       << 8 * word;
+        marks.backslashes |= zeros_in_8(eight ^ ones * '\\') << 8 * word;
     }
-    return stops;
+    return marks;
 }
 
 #ifdef HAS_SSE2
-static inline uint64_t stops_in_16(const byte *at)
+INLINE uint64_t equal_in_16(__m128i text, char c)
 {
-    __m128i text = _mm_loadu_si128((const __m128i *)at);
-    __m128i quote = _mm_cmpeq_epi8(text, _mm_set1_epi8('"'));
-    __m128i backslash = _mm_cmpeq_epi8(text, _mm_set1_epi8('\\'));
-    __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(text, _mm_set1_epi8(0x1f)), text);
-    return (uint64_t)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), control));
+    return (uint64_t)_mm_movemask_epi8(_mm_cmpeq_epi8(text, _mm_set1_epi8(c)));
 }
 
-static uint64_t stops_by_sse2(const byte *at)
+INLINE uint64_t controls_in_16(__m128i text)
 {
-    return stops_in_16(at) | stops_in_16(at + 16) << 16 | stops_in_16(at + 32) << 32 |
-           stops_in_16(at + 48) << 48;
+    return (uint64_t)_mm_movemask_epi8(
+        _mm_cmpeq_epi8(_mm_min_epu8(text, _mm_set1_epi8(0x1f)), text));
+}
+
+INLINE Marks marks_by_sse2(const byte *at)
+{
+    Marks marks = {0, 0, 0};
+    for (int i = 0; i < 4; i++) {
+        __m128i text = _mm_loadu_si128((const __m128i *)(at + 16 * i));
+        marks.stops |= (equal_in_16(text, '"') | controls_in_16(text)) << 16 * i;
+        marks.backslashes |= equal_in_16(text, '\\') << 16 * i;
+    }
+    return marks;
 }
 #endif
 
 #ifdef HAS_AVX2
-__attribute__((target("avx2"))) static uint64_t stops_by_avx2(const byte *at)
+#define AVX2 __attribute__((target("avx2")))
+
+AVX2 INLINE uint64_t equal_in_32(__m256i text, char c)
 {
-    uint64_t stops = 0;
-    for (int half = 0; half < 2; half++) {
-        __m256i text = _mm256_loadu_si256((const __m256i *)(at + 32 * half));
-        __m256i quote = _mm256_cmpeq_epi8(text, _mm256_set1_epi8('"'));
-        __m256i backslash = _mm256_cmpeq_epi8(text, _mm256_set1_epi8('\\'));
-        __m256i control = _mm256_cmpeq_epi8(_mm256_min_epu8(text, _mm256_set1_epi8(0x1f)), text);
-        __m256i stop = _mm256_or_si256(_mm256_or_si256(quote, backslash), control);
-        stops |= (uint64_t)(uint32_t)_mm256_movemask_epi8(stop) << 32 * half;
+    return (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(text, _mm256_set1_epi8(c)));
+}
+
+AVX2 INLINE uint64_t controls_in_32(__m256i text)
+{
+    return (uint32_t)_mm256_movemask_epi8(
+        _mm256_cmpeq_epi8(_mm256_min_epu8(text, _mm256_set1_epi8(0x1f)), text));
+}
+
+/* The bytes that a backslash may stand before, but for u: each is the only one with its two
+ * halves that is named for both (Langdale and Lemire, 2019). */
+AVX2 INLINE uint64_t letters_in_32(__m256i text)
+{
+    /* 1: "/ of 0x2., 2: \ of 0x5., 4: bfn of 0x6., 8: rt of 0x7. */
+    const __m256i high = _mm256_setr_epi8(0, 0, 1, 0, 0, 2, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0,
+                                          0, 0, 1, 0, 0, 2, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0);
+    const __m256i low = _mm256_setr_epi8(0, 0, 1 | 4 | 8, 0, 8, 0, 4, 0, 0, 0, 0, 0, 2, 0, 4, 1,
+                                         0, 0, 1 | 4 | 8, 0, 8, 0, 4, 0, 0, 0, 0, 0, 2, 0, 4, 1);
+    __m256i half = _mm256_set1_epi8(0x0f);
+    __m256i of_high = _mm256_shuffle_epi8(high, _mm256_and_si256(_mm256_srli_epi16(text, 4), half));
+    __m256i of_low = _mm256_shuffle_epi8(low, _mm256_and_si256(text, half));
+    __m256i none = _mm256_cmpeq_epi8(_mm256_and_si256(of_high, of_low), _mm256_setzero_si256());
+    return (uint32_t)~_mm256_movemask_epi8(none);
+}
+
+AVX2 INLINE Marks marks_by_avx2(const byte *at)
+{
+    Marks marks = {0, 0, 0};
+    for (int i = 0; i < 2; i++) {
+        __m256i text = _mm256_loadu_si256((const __m256i *)(at + 32 * i));
+        marks.stops |= (equal_in_32(text, '"') | controls_in_32(text)) << 32 * i;
+        marks.backslashes |= equal_in_32(text, '\\') << 32 * i;
+        marks.letters |= letters_in_32(text) << 32 * i;
     }
-    return stops;
+    return marks;
 }
 #endif
 
 #ifdef HAS_NEON
-static uint64_t stops_by_neon(const byte *at)
+/* A bit for each byte of 64 that is not 0. */
+INLINE uint64_t bits_of_64(uint8x16_t *parts)
 {
     static const byte bit_of[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
-    uint8x16_t bits = vld1q_u8(bit_of), part[4];
-    for (int i = 0; i < 4; i++) {
-        uint8x16_t text = vld1q_u8(at + 16 * i);
-        uint8x16_t quote = vceqq_u8(text, vdupq_n_u8('"'));
-        uint8x16_t backslash = vceqq_u8(text, vdupq_n_u8('\\'));
-        uint8x16_t control = vcltq_u8(text, vdupq_n_u8(0x20));
-        part[i] = vandq_u8(vorrq_u8(vorrq_u8(quote, backslash), control), bits);
-    }
+    uint8x16_t bits = vld1q_u8(bit_of);
+    for (int i = 0; i < 4; i++)
+        parts[i] = vandq_u8(parts[i], bits);
     /* Adding neighbours three times puts the eight bits of eight bytes into one. */
-    uint8x16_t sum = vpaddq_u8(vpaddq_u8(part[0], part[1]), vpaddq_u8(part[2], part[3]));
+    uint8x16_t sum = vpaddq_u8(vpaddq_u8(parts[0], parts[1]), vpaddq_u8(parts[2], parts[3]));
     sum = vpaddq_u8(sum, sum);
     return vgetq_lane_u64(vreinterpretq_u64_u8(sum), 0);
 }
-#endif
 
-typedef struct {
-    const char *name;
-    uint64_t (*stops)(const byte *);
-} Simd;
-
-/* From the plainest to the fastest; the last one that runs here is used. */
-static const Simd SIMD[] = {
-    {"portable", stops_by_words},
-#ifdef HAS_SSE2
-    {"sse2", stops_by_sse2},
-#endif
-#ifdef HAS_AVX2
-    {"avx2", stops_by_avx2},
-#endif
-#ifdef HAS_NEON
-    {"neon", stops_by_neon},
-#endif
-};
-
-static Simd simd;
-
-/* Uses this kind of instructions (NULL: the fastest); false if it is not there. */
-static bool use_simd(const char *name)
+INLINE Marks marks_by_neon(const byte *at)
 {
-    bool found = false;
-    for (size_t i = 0; i < sizeof SIMD / sizeof *SIMD; i++) {
-#ifdef HAS_AVX2
-        if (SIMD[i].stops == stops_by_avx2 && !__builtin_cpu_supports("avx2"))
-            continue;
-#endif
-        if (name == NULL || strcmp(name, SIMD[i].name) == 0) {
-            simd = SIMD[i];
-            found = true;
-        }
+    uint8x16_t stops[4], backslashes[4];
+    for (int i = 0; i < 4; i++) {
+        uint8x16_t text = vld1q_u8(at + 16 * i);
+        stops[i] = vorrq_u8(vceqq_u8(text, vdupq_n_u8('"')), vcltq_u8(text, vdupq_n_u8(0x20)));
+        backslashes[i] = vceqq_u8(text, vdupq_n_u8('\\'));
     }
-    return found;
+    return (Marks){bits_of_64(stops), bits_of_64(backslashes), 0};
 }
+#endif
 
 /* ---- Values ---- */
 
@@ -285,21 +303,38 @@ static int escape_size(const byte *at, const byte *end)
     }
 }
 
-/* Whether a string of fewer than 16 bytes without escapes starts here, as most names do. */
-static inline bool is_short(const byte *at, const byte *end, size_t *size)
+/* Which of 64 bytes are escaped by the backslash before them; the first is not. Every other one of a
+ * run of backslashes is escaped: a subtraction, which borrows along the run, tells runs that start
+ * at an even place from others (Langdale and Lemire, 2019). */
+INLINE uint64_t escaped_by(uint64_t backslashes)
 {
-#ifdef HAS_SSE2
-    uint64_t stops = end - at < 16 ? 0 : stops_in_16(at);
-    *size = stops ? (size_t)lowest_bit(stops) : 0;
-    return stops && at[*size] == '"';
-#else
-    (void)at, (void)end, (void)size;
-    return false;
-#endif
+    const uint64_t odd = 0xaaaaaaaaaaaaaaaa;
+    return (((backslashes << 1 | odd) - backslashes) ^ odd) ^ backslashes;
 }
 
-/* Reads a string from after its opening quote. */
-static const byte *read_long_string(const byte *at, const byte *end, Text *text)
+/* Reads 64 bytes escape by escape: where the closing quote is; without one, how many bytes were read,
+ * more than 64 if an escape goes on; -1 to decline. */
+static int read_escapes(const Marks *marks, const byte *block, const byte *at, const byte *end)
+{
+    uint64_t left = marks->stops | marks->backslashes;
+    int next = 64;
+    while (left) {
+        int stop = lowest_bit(left);
+        if (block[stop] == '"')
+            return stop;
+        int size = block[stop] == '\\' ? escape_size(at + stop, end) : 0;
+        if (size == 0)
+            return -1;
+        next = stop + size;
+        left = next < 64 ? left & ~(uint64_t)0 << next : 0;
+    }
+    return next < 64 ? 64 : next;
+}
+
+/* Reads a string from after its opening quote. What is usual, escapes of one letter, takes no step
+ * per escape. */
+INLINE const byte *read_blocks(Marks (*marks_in)(const byte *), const byte *at, const byte *end,
+                               Text *text)
 {
     byte rest[64];
     for (;;) {
@@ -309,30 +344,117 @@ static const byte *read_long_string(const byte *at, const byte *end, Text *text)
             memcpy(rest, at, (size_t)(end - at));
             block = rest;
         }
-        uint64_t stops = simd.stops(block);
+        Marks marks = marks_in(block);
+        uint64_t stops = marks.stops;
         int next = 64;
-        while (stops) {
-            int stop = lowest_bit(stops);
-            if (block[stop] == '"') {
-                text->size = (size_t)(at + stop - text->start);
-                return at + stop + 1;
+        if (marks.backslashes) {
+            uint64_t escaped = escaped_by(marks.backslashes);
+            stops &= ~escaped;
+            uint64_t inside = stops ? (stops & -stops) - 1 : ~(uint64_t)0;
+            text->escaped |= (marks.backslashes & inside) != 0;
+            if (escaped & inside & ~marks.letters) { /* a \\u, or what is no escape */
+                next = read_escapes(&marks, block, at, end);
+                if (next < 0)
+                    return NULL;
+                stops = next < 64 ? (uint64_t)1 << next : 0;
+            } else {
+                next -= (int)((marks.backslashes & ~escaped) >> 63);
             }
-            int size = block[stop] == '\\' ? escape_size(at + stop, end) : 0;
-            if (size == 0)
-                return NULL;
-            text->escaped = true;
-            next = stop + size;
-            stops = next < 64 ? stops & ~(uint64_t)0 << next : 0;
         }
-        at += next < 64 ? 64 : next;
+        if (stops) {
+            int stop = lowest_bit(stops);
+            if (block[stop] != '"')
+                return NULL;
+            text->size = (size_t)(at + stop - text->start);
+            return at + stop + 1;
+        }
+        at += next;
     }
+}
+
+static const byte *read_by_words(const byte *at, const byte *end, Text *text)
+{
+    return read_blocks(marks_by_words, at, end, text);
+}
+
+#ifdef HAS_SSE2
+static const byte *read_by_sse2(const byte *at, const byte *end, Text *text)
+{
+    return read_blocks(marks_by_sse2, at, end, text);
+}
+#endif
+#ifdef HAS_AVX2
+AVX2 static const byte *read_by_avx2(const byte *at, const byte *end, Text *text)
+{
+    return read_blocks(marks_by_avx2, at, end, text);
+}
+#endif
+#ifdef HAS_NEON
+static const byte *read_by_neon(const byte *at, const byte *end, Text *text)
+{
+    return read_blocks(marks_by_neon, at, end, text);
+}
+#endif
+
+typedef struct {
+    const char *name;
+    const byte *(*read_string)(const byte *, const byte *, Text *);
+} Simd;
+
+/* From the plainest to the fastest; the last one that runs here is used. */
+static const Simd SIMD[] = {
+    {"portable", read_by_words},
+#ifdef HAS_SSE2
+    {"sse2", read_by_sse2},
+#endif
+#ifdef HAS_AVX2
+    {"avx2", read_by_avx2},
+#endif
+#ifdef HAS_NEON
+    {"neon", read_by_neon},
+#endif
+};
+
+static Simd simd;
+
+/* Uses this kind of instructions (NULL: the fastest); false if it is not there. */
+static bool use_simd(const char *name)
+{
+    bool found = false;
+    for (size_t i = 0; i < sizeof SIMD / sizeof *SIMD; i++) {
+#ifdef HAS_AVX2
+        if (SIMD[i].read_string == read_by_avx2 && !__builtin_cpu_supports("avx2"))
+            continue;
+#endif
+        if (name == NULL || strcmp(name, SIMD[i].name) == 0) {
+            simd = SIMD[i];
+            found = true;
+        }
+    }
+    return found;
+}
+
+/* Whether a string of fewer than 16 bytes without escapes starts here, as most names do. */
+static inline bool is_short(const byte *at, const byte *end, size_t *size)
+{
+#ifdef HAS_SSE2
+    if (end - at < 16)
+        return false;
+    __m128i text = _mm_loadu_si128((const __m128i *)at);
+    uint64_t stops = equal_in_16(text, '"') | equal_in_16(text, '\\') | controls_in_16(text);
+    *size = stops ? (size_t)lowest_bit(stops) : 0;
+    return stops && at[*size] == '"';
+#else
+    (void)at, (void)end, (void)size;
+    return false;
+#endif
 }
 
 static inline const byte *read_string(const byte *at, const byte *end, Text *text)
 {
     text->start = at;
     text->escaped = false;
-    return is_short(at, end, &text->size) ? at + text->size + 1 : read_long_string(at, end, text);
+    return is_short(at, end, &text->size) ? at + text->size + 1 : simd.read_string(at, end, text);
 }
 
 /* Skips the digits here; NULL if there are none. */

@@ -18,7 +18,7 @@ from curriculum.statistics.cuts import CutRule, Cuts
 from curriculum.statistics.posterior import Posterior, in_parts
 
 MOST = 64  # times as many responses
-PROMPTS = 8_000  # to draw for each number of responses, or fewer if they need too many
+PROMPTS = 4_000  # to draw for each number of responses, or fewer if they need too many
 # A small sample says too little for so many to be worth their time.
 PROMPTS_PER_ROLLOUT, LEAST_PROMPTS = 40, 1_000
 NUMBERS = 1_000_000  # about how many scores and weights to draw for each number of responses

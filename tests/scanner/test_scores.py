@@ -69,6 +69,23 @@ def test_escapes_at_every_place_of_a_string() -> None:
         assert compare_scores(b"\n".join(lines)) == []
 
 
+def test_only_nine_bytes_may_follow_a_backslash() -> None:
+    every = [number for number in range(256) if number != ord("\n")]
+    wrong = [at for at, number in enumerate(every) if number not in b'"\\/bfnrtu']
+    for before in (0, 15, 31, 32, 61, 62, 63, 64):
+        text = b"x" * before + b"\\%c0041" + b"y" * 70
+        lines = [b'{"reward":[1],"other":"%b"}' % text.replace(b"%c", bytes([number]))
+                 for number in every]  # fmt: skip
+        assert compare_scores(b"\n".join(lines)) == wrong
+
+
+def test_every_other_backslash_of_a_run_escapes() -> None:
+    for before in range(70):
+        lines = [b'{"reward":[1],"other":"%b%b"}' % (b"x" * before, b"\\" * count)
+                 for count in range(140)]  # fmt: skip
+        assert compare_scores(b"\n".join(lines)) == list(range(1, 140, 2))
+
+
 def test_text_that_is_read_is_utf8_or_declined() -> None:
     """Characters of one to four bytes, each byte from both sides of every bound that there is."""
     after = b"a\x7f\x80\x8f\x90\x9f\xa0\xbf\xc0"
