@@ -84,10 +84,44 @@ def build_parser() -> Parser:
         "--dry-run", action="store_true",
         help="write nothing, and show what the sets would hold; -o may be left out",
     )  # fmt: skip
+    _add_source_flags(parser.add_argument_group("your own data set"))
     _add_row_flags(parser.add_argument_group("rows"))
     messages = add_common_flags(parser)
     messages.add_argument("-v", "--verbose", action="store_true", help="say more of each set")
     return parser
+
+
+def _add_source_flags(group: argparse._ArgumentGroup) -> None:
+    """The rows of a data set instead of rows made from rollouts."""
+    group.add_argument(
+        "--source", nargs="+", action="extend", metavar="FILE",
+        help="write the rows of this data set, each where the rollouts of its prompt are: parquet "
+        "or JSON lines, files or globs, here or in a store",
+    )  # fmt: skip
+    group.add_argument(
+        "--source-val", nargs="+", action="extend", metavar="FILE",
+        help="the data set's own val rows: val holds these, by difficulty, and train none of their "
+        "prompts",
+    )  # fmt: skip
+    group.add_argument(
+        "--source-key", metavar="PLACE[=PLACE]",
+        help="match rows and rollouts by this field of both, or by a field of the rows and another "
+        "of the rollouts, such as extra_info.index=key (default: by the prompt)",
+    )  # fmt: skip
+    group.add_argument(
+        "--unmatched", metavar="CHOICE",
+        help="rows that match no rollout. drop: leave them out; keep: write them to a set of their "
+        "own, unseen; stop: write nothing (default: drop, but stop if they are most of the rows)",
+    )  # fmt: skip
+    group.add_argument(
+        "--annotate", metavar="FILE",
+        help="write all rows of --source, in their order and with their difficulty, to this "
+        "parquet file: besides the sets, or with --dry-run instead of them",
+    )  # fmt: skip
+    group.add_argument(
+        "--no-annotate", action="store_true",
+        help="do not add the difficulty to the rows of parquet files",
+    )  # fmt: skip
 
 
 def _add_row_flags(rows: argparse._ArgumentGroup) -> None:

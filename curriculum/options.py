@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib.util import find_spec
 from itertools import pairwise
@@ -33,8 +33,26 @@ ON_MALFORMED = ("stop", "set-aside")
 TRUNCATED = ("graded", "missing")
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 DEFAULT_SCORE_FIELD = "score"
+DEFAULT_SEED = 42  # of the split
 PASS_AT_K = "pass_at_k"
 DEFAULT_DATA_SOURCE = "bucketed_curriculum"
+UNMATCHED = ("drop", "keep", "stop")
+UNSEEN = "unseen"  # the set of the rows of a data set that match no rollout
+# By field, the flags that go with --source alone, and those that do not go with it.
+_SOURCE_FLAGS = {
+    "source_val": "--source-val",
+    "source_key": "--source-key",
+    "unmatched": "--unmatched",
+    "annotate": "--annotate",
+    "no_annotate": "--no-annotate",
+}
+_ROW_FLAGS = {
+    "data_source": "--data-source",
+    "keep_data_source": "--keep-data-source",
+    "ability": "--ability",
+    "ground_truth_format": "--ground-truth-format",
+    "best_response": "--no-best-response",
+}
 
 
 @dataclass(frozen=True)
@@ -117,13 +135,7 @@ class BucketOptions:
         _ = self.names
         if self.plot is not None:
             _check_plot(self.plot)
-        if self.scores is not None and not self.scores.endswith(".parquet"):
-            raise UsageError(
-                f"the file is {self.scores!r}",
-                where="--scores",
-                expected="a name that ends in .parquet",
-                fix=f"write --scores {_ending_in('.parquet', self.scores)}",
-            )
+        _check_parquet("--scores", self.scores)
 
     def _check_k(self) -> None:
         """Raise UsageError for a --k that would change nothing."""
@@ -257,6 +269,10 @@ class PreprocessOptions:
     first three, and so on, in `cumulative/`. With `dry_run` nothing is written, and there need be
     no output directory.
 
+    With a `source`, a data set, its rows are written instead of rows made from rollouts, with their
+    difficulty added unless `no_annotate`. With a `source_val` its rows are val, and no others.
+    `annotate` is a parquet file to write all rows of the source to, with their difficulty.
+
     None means the default: all buckets, the manifest's score field and pass threshold, `combined`
     for the set's name, a worker per usable core.
     """
@@ -278,9 +294,15 @@ class PreprocessOptions:
     keep_data_source: bool = False
     ability: str = "instruction_following"
     val_ratio: float = 0.05
-    seed: int = 42
+    seed: int = DEFAULT_SEED
     ground_truth_format: str = "auto"
     best_response: bool = True
+    source: Sequence[str] = ()
+    source_val: Sequence[str] = ()
+    source_key: str | None = None
+    unmatched: str | None = None
+    annotate: str | None = None
+    no_annotate: bool = False
     on_malformed: str = "stop"
     workers: int | None = None
     engine: str = "local"
@@ -319,6 +341,7 @@ class PreprocessOptions:
                 expected="a whole number of at most 64 bits",
                 fix="choose a smaller one",
             )
+        self._check_source()
         if self.cumulative and self.combine:
             raise UsageError(
                 "--combine makes one set of all buckets, --cumulative one of each bucket and more",
@@ -335,6 +358,60 @@ class PreprocessOptions:
                     fix="add --combine, or leave out --output-name",
                 )
             check_names("--output-name", [self.output_name])
+
+    def _check_source(self) -> None:
+        """Raise UsageError for flags that do not go together with or without --source."""
+        if self.unmatched is not None:
+            check_choice("--unmatched", self.unmatched, UNMATCHED)
+        places = [] if self.source_key is None else self.source_key.split("=")
+        for place in places if len(places) <= 2 else [""]:
+            _check_place("--source-key", place)
+        for name in (*self.source, *self.source_val):
+            _check_path("--source", name, "the files of a data set")
+        _ = self.source_paths, self.source_val_paths
+        _check_parquet("--annotate", self.annotate)
+        if self.annotate and self.no_annotate:
+            raise UsageError(
+                "--annotate writes rows with their difficulty, --no-annotate adds none",
+                where="--annotate",
+                expected="one of the two",
+                fix="leave out one of them",
+            )
+        if self.source_val and self.val_ratio != 0.05:
+            raise UsageError(
+                "--source-val says which rows are val, and --val-ratio which share of them is",
+                where="--val-ratio",
+                expected="one of the two",
+                fix="leave out one of them",
+            )
+        defaults = {field.name: field.default for field in fields(self)}
+        wrong = _ROW_FLAGS if self.source else _SOURCE_FLAGS
+        for name, flag in wrong.items():
+            if getattr(self, name) != defaults[name]:
+                raise UsageError(
+                    "it says how rows are made from rollouts, and the rows of --source stay what "
+                    "they are"
+                    if self.source
+                    else "it is about the rows of a data set, and none is named",
+                    where=flag,
+                    expected="no such flag beside --source" if self.source else "--source as well",
+                    fix="leave it out" + ("" if self.source else ", or add --source FILE"),
+                )
+
+    @cached_property
+    def report_files(self) -> dict[str, AnyPath]:
+        """The file that --annotate names, by flag."""
+        return {} if self.annotate is None else {"--annotate": to_path(self.annotate)}
+
+    @cached_property
+    def source_paths(self) -> dict[str, AnyPath]:
+        """The path or glob of each file of the data set, by how it was given."""
+        return {name: to_path(name) for name in self.source}
+
+    @cached_property
+    def source_val_paths(self) -> dict[str, AnyPath]:
+        """The same of its val rows."""
+        return {name: to_path(name) for name in self.source_val}
 
     @cached_property
     def input(self) -> AnyPath:
@@ -494,6 +571,16 @@ def _check_thresholds(thresholds: Sequence[float], num_buckets: int | None, ties
             where="--thresholds",
             expected="one of the two",
             fix="leave out --ties or --thresholds",
+        )
+
+
+def _check_parquet(flag: str, name: str | None) -> None:
+    if name is not None and not name.endswith(".parquet"):
+        raise UsageError(
+            f"the file is {name!r}",
+            where=flag,
+            expected="a name that ends in .parquet",
+            fix=f"write {flag} {_ending_in('.parquet', name)}",
         )
 
 

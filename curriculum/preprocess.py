@@ -22,8 +22,8 @@ from curriculum.output.manifests import (
     is_cumulative,
 )
 from curriculum.output.output_directory import OutputDirectory, check_targets, check_writable
+from curriculum.output.report_files import ReportFiles, check_report_file
 from curriculum.preprocessing.bucket_directory import BucketDirectory, open_bucket_directory
-from curriculum.preprocessing.convert import ConvertedBuckets
 from curriculum.preprocessing.parquet_sets import (
     add_sets,
     load_sets,
@@ -35,11 +35,10 @@ from curriculum.preprocessing.parquet_sets import (
     split_sets,
 )
 from curriculum.preprocessing.passes import (
+    StagedRun,
     check_any_row,
     check_counts,
-    choose_row_form,
-    convert_again,
-    convert_buckets,
+    stage_rollouts,
     write_rejected,
 )
 from curriculum.preprocessing.row_plan import RowPlan
@@ -47,9 +46,11 @@ from curriculum.preprocessing.settings import PreprocessingRun, Settings, read_s
 from curriculum.preprocessing.split import SPLITS, split_prompts
 from curriculum.preprocessing.write_sets import plan_facts, write_sets
 from curriculum.reading.input_files import check_unchanged
-from curriculum.reading.ledger import MALFORMED, NO_SCORE, TAKEN
+from curriculum.reading.ledger import NO_SCORE, TAKEN
 from curriculum.reports.preprocessing_report import PreprocessingReport
+from curriculum.source.passes import stage_source
 from curriculum.storage.paths import AnyPath, any_in_store
+from curriculum.verl.rows import RowForm
 
 
 def preprocess_buckets(
@@ -69,15 +70,18 @@ def preprocess_buckets(
         if options.output.name == CUMULATIVE and (options.output.parent / JOURNAL).exists():
             recover_to_read(options.output.parent)  # a dead run's commit there moves files to here
         check_writable(options.output)
+    for flag, path in options.report_files.items():
+        check_report_file(flag, path, options.output)
     work = directory.bytes()
     if not options.dry_run:
         work += sum(directory.bytes(buckets) for buckets in sets.values())
-    fork = not any_in_store([options.input, options.output])
+    fork = not any_in_store([options.input, options.output, *options.source_paths.values()])
     engine = Workers(options.workers, options.engine, options.ray_address, fork)
     with (
         Progress(work, show_progress) as progress,
         OutputDirectory(options.output, options.sync) as output,
         _keep_others_out(options, sets) as inner,
+        ReportFiles() as report_files,
         engine as workers,  # ended before what they stage is removed
     ):
         output.warnings += inner.warnings if inner else []
@@ -86,57 +90,64 @@ def preprocess_buckets(
             previous = load_sets(options.output)
             _check_outputs(options, options.output, sets, previous)
         run = PreprocessingRun(options, directory, settings, sets, output, workers, progress)
-        return _preprocess(run, previous)
+        return _preprocess(run, previous, report_files)
 
 
 def _preprocess(
-    run: PreprocessingRun, previous: PreprocessingManifest | None
+    run: PreprocessingRun, previous: PreprocessingManifest | None, report_files: ReportFiles
 ) -> PreprocessingReport:
-    """Convert, choose the form, split, write, commit; `previous` is the manifest that is there."""
-    options, directory = run.options, run.directory
-    converted = convert_buckets(run)
-    form, notes = choose_row_form(run, converted)
-    convert_again(run, converted, form)
+    """Stage all rows, split, write, commit; `previous` is the manifest that is there."""
+    options = run.options
+    staged = stage_source(run) if options.source else stage_rollouts(run)
+    run, directory, converted = staged.run, staged.run.directory, staged.converted
     hashes = (converted.hashes(bucket) for bucket in range(len(directory.names)))
-    split = split_prompts(hashes, options.val_ratio)
+    split = staged.split or split_prompts(hashes, options.val_ratio)
     plan = RowPlan(converted, split, run.sets, easy_to_hard=options.order != "input")
     check_any_row(options, plan)
-    facts = plan_facts(run, plan) if options.dry_run else write_sets(run, plan, form)
+    write = plan_facts if options.dry_run else write_sets
+    facts = write(run, plan, staged.form)
     check_counts(run, converted, facts)
     if not options.dry_run:
-        write_rejected(run, converted)
-    check_unchanged(chain.from_iterable(directory.files))
+        write_rejected(run, staged.ledger)
+    for path in options.report_files.values():
+        staged.annotate(report_files.stage(path))
+    check_unchanged([*chain.from_iterable(directory.files), *staged.source_files])
     directory.check_unchanged()
     moved = plan.moved_prompts()
     records = {
-        fact.name: record_set(options, directory, run.settings, fact, moved) for fact in facts
+        fact.name: record_set(options, directory, run.settings, fact, moved, staged.source_record)
+        for fact in facts
     }
     manifest = add_sets(options.output, previous, records, run.output.rejected)
     if not options.dry_run:
         own, cumulative = split_sets(manifest)
         places = {CUMULATIVE: cumulative} if any(map(is_cumulative, records)) else {}
         run.output.commit(own, replaced_files(previous, records), places)
+    report_files.put_in_place(
+        "no set was written" if options.dry_run else "the sets are new and in place"
+    )
     return PreprocessingReport(
         options=options,
         manifest=manifest,
         sets=facts,
-        form=form,
+        form=staged.form if isinstance(staged.form, RowForm) else None,
+        source=staged.source,
         moved=len(moved),
         repeated_prompts=plan.count_repeated_prompts(),
         shared_prompts=len(plan.shared_prompts),
         notes=converted.notes,
-        rows=converted.count(TAKEN),
-        unscored=converted.count(NO_SCORE),
-        malformed=converted.ledger.reason_kinds,
-        responses=sum(part.responses for part in converted.shards),
-        missing_scores=sum(part.missing_scores for part in converted.shards),
+        rows=staged.ledger.count(TAKEN),
+        unscored=staged.ledger.count(NO_SCORE),
+        malformed=staged.ledger.reason_kinds,
+        responses=staged.responses,
+        missing_scores=staged.missing_scores,
         warnings=[
             *run.output.warnings,
             *directory.warnings,
             *run.settings.warnings,
-            *_edited(directory, converted),
+            *_edited(directory, staged),
             *_moved(options, outdated_sets(previous, records)),
-            *notes,
+            *staged.warnings,
         ],
     )
 
@@ -188,7 +199,8 @@ def _check_outputs(
     sets: Mapping[str, Sequence[int]],
     previous: PreprocessingManifest | None,
 ) -> None:
-    wanted = [set_file(name, split) for name in sets for split in SPLITS]
+    suffixes = (".parquet", ".jsonl") if options.source else (".parquet",)
+    wanted = [set_file(name, split, end) for name in sets for split in SPLITS for end in suffixes]
     for place in {output: None, **{(output / file).parent: None for file in wanted}}:
         if place.resolve() == options.input.resolve():
             raise InputError(
@@ -197,16 +209,24 @@ def _check_outputs(
                 expected="another directory: both have rejected lines of their own",
                 fix="choose another -o",
             )
+    for path in options.report_files.values():
+        if path.resolve() in {(output / file).resolve() for file in wanted}:
+            raise InputError(
+                "this is a file of one of the sets",
+                where=str(path),
+                expected="a file of its own",
+                fix="give --annotate another name",
+            )
     ours = previous.files() if previous else []
     check_targets(output, wanted, ours, BucketingManifest.file_name)
 
 
-def _edited(directory: BucketDirectory, converted: ConvertedBuckets) -> list[str]:
+def _edited(directory: BucketDirectory, staged: StagedRun) -> list[str]:
     """A warning for each bucket file that is not what its manifest says."""
     warnings = []
     records = directory.manifest.buckets if directory.manifest else ()
     for i, record in enumerate(records):
-        count = sum(converted.count(kind, i) for kind in (TAKEN, NO_SCORE, MALFORMED))
+        count = staged.lines(i)
         size = directory.bytes([i])
         if (record.bytes, record.count) != (size, count):
             warnings.append(

@@ -13,10 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from curriculum.arrays import ByteArray, FloatArray, HashArray, IntArray
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
+from curriculum.options import DEFAULT_SEED
 from curriculum.reading.blocks import Block, read_blocks
 from curriculum.reading.input_files import Shard
 from curriculum.reading.ledger import (
@@ -31,12 +33,15 @@ from curriculum.reading.ledger import (
     LineRecorder,
     ShardLines,
 )
+from curriculum.reading.lines import REFUSALS, Malformed, load_object
+from curriculum.reading.prompts import NO_PROMPT, PromptHashes, asked_messages, last_text
 from curriculum.reading.rollouts import KnownRollouts, ReadScores, ScoreReader
 from curriculum.statistics.sample import HIGHEST, Sample, hash_offsets, lowest
 from curriculum.storage.paths import AnyPath, open_sink
 
 # On arrays of a few thousand numbers, calling NumPy takes longer than computing.
 SCORES_AT_ONCE = 1 << 17
+PROMPT_SHOWN = 200  # characters of a prompt in the score table
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,7 @@ class _Scanner:
         self._hashes: list[int] = []
         self._metrics: list[dict[str, FloatArray]] = []
         self._keys: list[str | None] = []
+        self._asked: list[Any] = []
         self._rows = ScoreRows(task.scores) if task.scores is not None else None
         self._sample = Sample.join([], [])
         self._scored = 0
@@ -138,6 +144,8 @@ class _Scanner:
         rollouts = np.flatnonzero(self._recorder.add_block(block, read.refused) == TAKEN)
         if self._task.hash_lines:
             self._hashes.extend(_hash(block.line(position)) for position in rollouts.tolist())
+        if self._rows:
+            self._asked += [_read_prompt(block.line(position)) for position in rollouts.tolist()]
         self._offsets.append(self._next_offset + block.starts[rollouts])
         self._next_offset += block.size
         self._add_scores(read)
@@ -199,8 +207,8 @@ class _Scanner:
             self._metrics.append(measured)
         if self._rows:
             passes = scores.passes(parameters.pass_threshold)
-            self._rows.add(self._keys, measured, scores.counts, passes)
-            self._keys = []
+            self._rows.add(self._keys, self._asked, measured, scores.counts, passes)
+            self._keys, self._asked = [], []
 
     def _take_sample(self, scores: Scores, defined: IntArray, offsets: IntArray) -> None:
         """Sample the rollouts `defined` of `scores`, whose lines start at `offsets` of the file."""
@@ -239,6 +247,29 @@ class _Scanner:
         self._recorder.close()
         if self._rows:
             self._rows.close()
+
+
+class _Asked(msgspec.Struct, gc=False):
+    """Where a rollout has its prompt."""
+
+    prompt: Any = None
+    messages: Any = None
+
+
+_decode_asked = msgspec.json.Decoder(_Asked).decode
+
+
+def _read_prompt(line: memoryview) -> Any:
+    """The prompt of a rollout as JSON has it; None if it cannot be read, which is no harm here."""
+    try:
+        asked = _decode_asked(line)
+    except REFUSALS:
+        try:
+            fields = load_object(line)
+        except Malformed:
+            return None
+        asked = _Asked(fields.get("prompt"), fields.get("messages"))
+    return asked.messages if asked.prompt in (None, "", []) else asked.prompt
 
 
 def _hash(line: memoryview) -> int:
@@ -281,16 +312,24 @@ class ScoreRows:
     def add(
         self,
         keys: Sequence[str | None],
+        asked: Sequence[Any],
         metrics: Mapping[str, FloatArray],
         responses: IntArray,
         passes: IntArray,
     ) -> None:
-        """Add the rows of some rollouts. A metric that is NaN is undefined and becomes null."""
+        """Add the rows of some rollouts, given what they ask. A metric that is NaN is undefined and
+        becomes null."""
         import pyarrow as pa  # slow to load, and only the score table needs it here
 
         from curriculum.storage.arrow_arrays import integers, numbers, texts
 
-        columns = {"key": texts(keys)}
+        prompts = list(map(asked_messages, asked))
+        hashes = PromptHashes.of(asked, DEFAULT_SEED).prompts.tolist()
+        columns = {
+            "key": texts(keys),
+            "prompt_hash": texts([f"{h:016x}" if h != NO_PROMPT else None for h in hashes]),
+            "prompt_text": texts([last_text(some)[:PROMPT_SHOWN] or None for some in prompts]),
+        }
         columns |= {name: numbers(values, ~np.isnan(values)) for name, values in metrics.items()}
         columns |= {"num_responses": integers(responses), "num_passes": integers(passes)}
         batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))

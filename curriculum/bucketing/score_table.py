@@ -61,8 +61,9 @@ def _read(staged: AnyPath) -> pa.Table:
 
 def _schema(rows: pa.Schema) -> pa.Schema:
     """The schema of the table, from that of the staged rows."""
-    key, *measures = rows
-    fields = [key, pa.field("file", pa.string()), pa.field("line", pa.int64()), *measures]
+    key, prompt_hash, prompt_text, *measures = rows
+    fields = [key, prompt_hash, prompt_text, pa.field("file", pa.string())]
+    fields += [pa.field("line", pa.int64()), *measures]
     return pa.schema([*fields, pa.field("bucket", pa.string())], metadata={"creator": NAME})
 
 

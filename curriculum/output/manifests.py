@@ -154,6 +154,35 @@ class MovedPrompt(msgspec.Struct, frozen=True):
     to: str
 
 
+class SourceFileRecord(msgspec.Struct, frozen=True):
+    """A file of a data set: its path as given, its bytes and its rows."""
+
+    path: str
+    bytes: int
+    rows: int
+
+
+class SourceRecord(msgspec.Struct, frozen=True):
+    """The data set whose rows were written: its files, and how rows and rollouts were matched.
+
+    `unmatched` rows match no rollout, and `unmatched_rows` says what became of them.
+    `rollouts_without_row` match no row. `annotate` says whether the difficulty was added to rows.
+    With `val_files` their rows are val, and `in_val` rows of the others were left out, because they
+    have a prompt of val.
+    """
+
+    files: tuple[SourceFileRecord, ...]
+    val_files: tuple[SourceFileRecord, ...]
+    in_val: int
+    matched_by: str
+    rows: int
+    unmatched: int
+    unmatched_rows: str
+    rollouts: int
+    rollouts_without_row: int
+    annotate: bool
+
+
 class SetRecord(msgspec.Struct, frozen=True):
     """One parquet set: where its rows come from, how it was made, and what it holds.
 
@@ -178,6 +207,7 @@ class SetRecord(msgspec.Struct, frozen=True):
     dropped: dict[str, int]
     moved_prompts: tuple[MovedPrompt, ...]
     order: str = "input"
+    source: SourceRecord | msgspec.UnsetType = msgspec.UNSET
 
     def written(self) -> list[str]:
         """The files of the set; a split without rows has none."""

@@ -15,6 +15,7 @@ from curriculum.storage.paths import AnyPath, move
 from curriculum.version import NAME
 
 HIDDEN = ".curriculum"
+ANNOTATED = f"{NAME} --annotate"  # in the files of that flag
 _LOOKED_AT = 1 << 16  # bytes searched for our name, at either end of a file
 _STARTS = {".parquet": b"PAR1", ".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 
@@ -28,7 +29,7 @@ def check_report_file(flag: str, path: AnyPath, output: AnyPath | None) -> None:
         found = "this is a directory"
     elif path.name.startswith(HIDDEN) or path.parent.resolve() == rejected:
         found = "the toolkit has files of its own there"
-    elif path.exists() and not (path.is_file() and _is_ours(path)):
+    elif path.exists() and not (path.is_file() and _is_ours(path, flag)):
         found = "this file is there already, and no such flag wrote it"
     else:
         return
@@ -40,13 +41,14 @@ def check_report_file(flag: str, path: AnyPath, output: AnyPath | None) -> None:
     )
 
 
-def _is_ours(path: AnyPath) -> bool:
-    """Whether the file has the format of its suffix, and our name in it."""
+def _is_ours(path: AnyPath, flag: str) -> bool:
+    """Whether the file has the format of its suffix, and our name in it as this flag writes it."""
     with path.open("rb") as file:
         head = file.read(_LOOKED_AT)
         file.seek(max(path.stat().st_size - _LOOKED_AT, 0))
-        named = NAME.encode() in head + file.read(_LOOKED_AT)
-    return named and head.startswith(_STARTS[path.suffix])
+        text = head + file.read(_LOOKED_AT)
+    fits = (ANNOTATED.encode() in text) == (flag == "--annotate")
+    return fits and NAME.encode() in text and head.startswith(_STARTS[path.suffix])
 
 
 class ReportFiles:

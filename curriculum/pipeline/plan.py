@@ -53,7 +53,9 @@ def plan(flags: argparse.Namespace, scripts: Sequence[Script]) -> Variables:
     bucketing = ["-i", *inputs, "-o", bucketed, *named, *to_bucketing]
     options = _bucket_options(scripts[0], bucketing, flags.stages)
     preprocessing = ["-i", bucketed, "-o", preprocessed, "--cumulative", *to_preprocessing]
-    wanted = scripts[1].options(PreprocessOptions, preprocessing).buckets
+    chosen = scripts[1].options(PreprocessOptions, preprocessing)
+    _refuse_lines(chosen.source)
+    wanted = chosen.buckets
     buckets = choose_buckets(options.names, wanted or options.names[options.inner])
     left_out = [] if wanted else [name for name in options.names if name not in buckets]
     if left_out:
@@ -81,6 +83,17 @@ def _refuse_one_set(asked: Mapping[str, Sequence[str]]) -> None:
                 where=asked[dest][0].partition("=")[0],
                 fix="leave it out, or run preprocess_bucketed_rollouts.py by itself",
             )
+
+
+def _refuse_lines(source: Sequence[str]) -> None:
+    others = [name for name in source if not name.endswith(".parquet")]
+    if others:
+        raise UsageError(
+            f"{others[0]} is no parquet file, and the stages are trained from parquet",
+            where="--source",
+            expected="a data set in parquet",
+            fix="write it as parquet, or run the two scripts by themselves",
+        )
 
 
 def _directory(output: str | None) -> str:

@@ -24,11 +24,10 @@ from curriculum.arrays import (
     compact_lengths,
     join_lengths,
 )
-from curriculum.bucketers import difficulty
-from curriculum.errors import InternalError
 from curriculum.filters import FILTERS
-from curriculum.metrics import METRICS, MetricParameters, Scores
-from curriculum.preprocessing.settings import MetricChoice
+from curriculum.measures import MetricChoice
+from curriculum.metrics import Scores
+from curriculum.preprocessing.settings import HASH, ORDINAL, Form
 from curriculum.reading.blocks import Block, read_blocks
 from curriculum.reading.input_files import Shard
 from curriculum.reading.ledger import BLANK, NO_SCORE, TAKEN, Ledger, LineRecorder, ShardLines
@@ -38,7 +37,7 @@ from curriculum.verl.infer_schema import FormGuess, Shapes
 from curriculum.verl.read_line import ReadOptions
 from curriculum.verl.read_rows import RowReader
 from curriculum.verl.row_batch import Notes, RowBatch
-from curriculum.verl.rows import Measures, RowForm, build_rows
+from curriculum.verl.rows import RowForm, build_rows
 
 # Lines of this many bytes are converted at once: the calls cost as much as a hundred rows.
 BATCH_BYTES = 1 << 22
@@ -67,11 +66,11 @@ class ConvertTask:
 
 @dataclass(frozen=True)
 class StagedFile:
-    """Staged rows of one form. Besides the columns of `build_rows` they have `hash` (of the prompt)
-    and `ordinal` (the rollout's position in its shard)."""
+    """Staged rows of one form. Besides their own columns they have HASH (of the prompt) and ORDINAL
+    (the rollout's position in its shard)."""
 
     path: AnyPath
-    form: RowForm
+    form: Form
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ class _Converter:
         """Add the rows that have a score, and stage those that the filter keeps."""
         keep = FILTERS[self._task.filter].keep(scores, self._task.metrics.pass_threshold)
         if self._task.rank:
-            self._difficulty.append(_difficulty(scores, self._task.metrics))
+            self._difficulty.append(self._task.metrics.difficulty(scores))
         form = self._task.form or self._guess.add(rows, (self._task.number, self._lines))
         self._keep.append(keep)
         self._hashes.append(rows.hashes)
@@ -160,8 +159,8 @@ class _Converter:
         if directory is None or form is None:
             self._staged = directory is None
             return
-        columns = build_rows(rows, _measure(scores, self._task.metrics), form)
-        columns |= {"hash": integers(rows.hashes.view(np.int64)), "ordinal": integers(ordinals)}
+        columns = build_rows(rows, self._task.metrics.measure(scores), form)
+        columns |= {HASH: integers(rows.hashes.view(np.int64)), ORDINAL: integers(ordinals)}
         batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
         if self._writer is None or self._parts[-1].form != form:
             self._end_part()
@@ -204,31 +203,6 @@ def _some(
         return rows, scores, ordinals
     numbers = np.flatnonzero(chosen)
     return rows.take(numbers), scores.take(numbers), ordinals[numbers]
-
-
-def _difficulty(scores: Scores, choice: MetricChoice) -> FloatArray:
-    """The difficulty of each rollout; NaN, which sorts last, where the metric is undefined."""
-    if choice.metric is None:
-        raise InternalError("there is no metric to order rows by")
-    return difficulty(
-        choice.metric.values(scores, choice.parameters), choice.metric.higher_is_easier
-    )
-
-
-def _measure(scores: Scores, choice: MetricChoice) -> Measures:
-    own = MetricParameters(pass_threshold=choice.pass_threshold)
-    value = np.full(len(scores.counts), np.nan)
-    if choice.metric is not None:
-        value = choice.metric.values(scores, choice.parameters)
-    numbers = {
-        "value": value,
-        "mean_score": METRICS["mean_reward"].values(scores, own),
-        "max_score": scores.highest,
-        "min_score": scores.lowest,
-        "score_variance": METRICS["variance"].values(scores, own),
-        "success_rate": METRICS["success_rate"].values(scores, own),
-    }
-    return Measures(choice.metric.name if choice.metric else None, numbers, scores.counts)
 
 
 @dataclass

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from curriculum.arrays import HashArray, LengthArray
@@ -17,6 +18,7 @@ from curriculum.output.manifests import (
     MovedPrompt,
     PreprocessingManifest,
     SetRecord,
+    SourceRecord,
     cumulative_name,
     load_manifest,
 )
@@ -54,9 +56,9 @@ def _check_free(name: str, directory: BucketDirectory) -> None:
         )
 
 
-def set_file(name: str, split: str) -> str:
+def set_file(name: str, split: str, suffix: str) -> str:
     """The file of one side of a set: its path in the output directory."""
-    return f"{name}_{split}.parquet"
+    return f"{name}_{split}{suffix}"
 
 
 def record_set(
@@ -65,6 +67,7 @@ def record_set(
     settings: Settings,
     facts: SetFacts,
     moved: tuple[MovedPrompt, ...],
+    source: SourceRecord | UnsetType = UNSET,
 ) -> SetRecord:
     """What the manifest says about a set."""
     return SetRecord(
@@ -86,6 +89,7 @@ def record_set(
         dropped=facts.dropped,
         moved_prompts=moved,
         order=options.order,
+        source=source,
     )
 
 
@@ -211,7 +215,7 @@ class LengthFacts:
     def of(parts: Sequence[LengthArray]) -> LengthFacts:
         """The percentiles (nearest rank) over all parts; each is the length of some prompt."""
         lengths = np.sort(np.concatenate([np.zeros(0, np.uint32), *parts]))
-        if not len(lengths):
+        if not lengths.any():  # the rows of a data set may have no prompt
             return LengthFacts()
         ranks = [-(-percent * len(lengths) // 100) - 1 for percent in (50, 90, 99, 100)]
         return LengthFacts(*lengths[ranks].tolist())

@@ -6,29 +6,101 @@ guessed another form are converted again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from curriculum.advice.buckets import how_to_fix
 from curriculum.errors import InputError, InternalError
 from curriculum.filters import FILTERS
 from curriculum.options import PreprocessOptions
 from curriculum.output.copy_lines import Copier
-from curriculum.output.manifests import MALFORMED_FILE, REASONS_FILE, UNSCORED_FILE
+from curriculum.output.manifests import (
+    MALFORMED_FILE,
+    REASONS_FILE,
+    UNSCORED_FILE,
+    SourceRecord,
+)
 from curriculum.output.rejected import NO_SCORE_REASON, reason_lines, rejected_lines
 from curriculum.preprocessing.convert import ConvertedBuckets, ConvertTask, convert_shard
 from curriculum.preprocessing.parquet_sets import SetFacts
 from curriculum.preprocessing.row_plan import RowPlan
-from curriculum.preprocessing.settings import PreprocessingRun
-from curriculum.reading.input_files import changed, cut_shards
+from curriculum.preprocessing.settings import Form, PreprocessingRun
+from curriculum.preprocessing.split import Split
+from curriculum.reading.input_files import InputFile, changed, cut_shards
 from curriculum.reading.ledger import BLANK, MALFORMED, NO_SCORE, TAKEN, Ledger
+from curriculum.storage.paths import AnyPath
 from curriculum.verl.infer_schema import choose_form
 from curriculum.verl.row_batch import Topic
 from curriculum.verl.rows import RowForm
 from curriculum.verl.value_types import Conflict
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """How the rows of a data set and the rollouts met: by what, how many of both did and did not,
+    and some that did not, each as `place: text`."""
+
+    way: str
+    rows: int
+    matched: int
+    unmatched: int  # but for those of `in_val`
+    rollouts: int
+    without_row: int
+    shown_rows: Sequence[str]
+    shown_rollouts: Sequence[str]
+    in_val: int  # train rows left out, because val has their prompt
+    shown_in_val: Sequence[str]
+    joined: int  # prompts with several rollouts, which count together
+    across: int  # those of them whose rollouts lie in several buckets
+    key_kinds: Sequence[str]  # the types of the keys of the rows, if these are matched by
+
+
+@dataclass(frozen=True)
+class StagedRun:
+    """All rows of a run, staged in one `form`. `converted` has them bucket by bucket, and `ledger`
+    the lines of the rollouts, whose shards are in these `buckets`. `responses` and
+    `missing_scores` count those of the rollouts. With --source, `source…` say what was matched."""
+
+    run: PreprocessingRun
+    converted: ConvertedBuckets
+    form: Form
+    ledger: Ledger
+    buckets: Sequence[int]
+    responses: int
+    missing_scores: int
+    warnings: Sequence[str] = ()
+    source: SourceFacts | None = None
+    source_record: SourceRecord | UnsetType = UNSET
+    source_files: Sequence[InputFile] = ()
+    split: Split | None = None  # None: by the prompts
+    annotate: Callable[[AnyPath], None] = lambda path: None  # writes --annotate
+
+    def lines(self, bucket: int) -> int:
+        """How many lines of a bucket are not blank."""
+        parts = zip(self.buckets, self.ledger.shard_lines, strict=True)
+        return sum(int((lines.kinds != BLANK).sum()) for at, lines in parts if at == bucket)
+
+
+def stage_rollouts(run: PreprocessingRun) -> StagedRun:
+    """Make rows from all rollouts. Raises InputError as `convert_buckets` and `choose_row_form`
+    do."""
+    converted = convert_buckets(run)
+    form, warnings = choose_row_form(run, converted)
+    convert_again(run, converted, form)
+    return StagedRun(
+        run=run,
+        converted=converted,
+        form=form,
+        ledger=converted.ledger,
+        buckets=converted.buckets,
+        responses=sum(part.responses for part in converted.shards),
+        missing_scores=sum(part.missing_scores for part in converted.shards),
+        warnings=warnings,
+    )
 
 
 def convert_buckets(run: PreprocessingRun) -> ConvertedBuckets:
@@ -187,15 +259,15 @@ def check_counts(
             raise InternalError(f"the counts of {fact.name} do not add up to its {lines:,} lines")
 
 
-def write_rejected(run: PreprocessingRun, converted: ConvertedBuckets) -> None:
+def write_rejected(run: PreprocessingRun, ledger: Ledger) -> None:
     """Copy the rejected lines of the whole directory, and write their reasons."""
     files = {NO_SCORE: UNSCORED_FILE, MALFORMED: MALFORMED_FILE}
-    names = {kind: file for kind, file in files.items() if converted.count(kind)}
+    names = {kind: file for kind, file in files.items() if ledger.count(kind)}
     if not names:
         return
     numbers = {kind: number for number, kind in enumerate(names)}
     copier = Copier(run.output, run.workers)
-    copier.copy(list(names.values()), rejected_lines(converted.ledger, numbers))
+    copier.copy(list(names.values()), rejected_lines(ledger, numbers))
     reasons = {NO_SCORE: NO_SCORE_REASON}
     with run.output.stage(REASONS_FILE).open("wb") as stream:
-        stream.writelines(reason_lines(converted.ledger, reasons))
+        stream.writelines(reason_lines(ledger, reasons))

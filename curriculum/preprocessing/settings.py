@@ -4,25 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
 
 from curriculum.engines.progress import Progress
 from curriculum.engines.workers import Workers
-from curriculum.metrics import METRICS, Metric, MetricParameters
+from curriculum.measures import MetricChoice
+from curriculum.metrics import METRICS, MetricParameters
 from curriculum.options import DEFAULT_SCORE_FIELD, PreprocessOptions
 from curriculum.output.manifests import BucketingManifest
 from curriculum.output.output_directory import OutputDirectory
 from curriculum.preprocessing.bucket_directory import BucketDirectory
 from curriculum.verl.read_line import Places, ReadOptions
+from curriculum.verl.rows import Stage
+
+# Of staged rows, besides their own columns: the hash of the prompt, and the rollout's position.
+HASH, ORDINAL = "curriculum:hash", "curriculum:ordinal"
 
 
-@dataclass(frozen=True)
-class MetricChoice:
-    """How difficulty_metrics is filled: the manifest's metric (None: its value is null) with its
-    parameters, and the pass threshold of the success rate and of the filter."""
+class Form(Protocol):
+    """What the rows of a run have in common: how the names of their files end, the schema of
+    parquet files and which of its columns have few distinct values, and how staged rows become rows
+    of one stage and one split."""
 
-    metric: Metric | None
-    parameters: MetricParameters
-    pass_threshold: float
+    @property
+    def suffix(self) -> str: ...  # noqa: D102
+    @property
+    def dictionary(self) -> Sequence[str] | None: ...  # noqa: D102
+    def schema(self) -> pa.Schema: ...  # noqa: D102
+    def finish(  # noqa: D102
+        self, batch: pa.RecordBatch, first_index: int, stage: Stage, split: str
+    ) -> pa.RecordBatch: ...
 
 
 @dataclass(frozen=True)

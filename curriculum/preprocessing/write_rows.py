@@ -14,19 +14,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curriculum.arrays import HashArray, IntArray
+from curriculum.preprocessing.settings import HASH, Form
 from curriculum.preprocessing.split import SPLITS, VAL, Split
 from curriculum.storage.arrow_arrays import int64_values, integers, truths
+from curriculum.storage.line_files import LINES, LineWriter, count_lines
 from curriculum.storage.parquet_files import GroupWriter, read_footer
 from curriculum.storage.paths import AnyPath, StorePath
 from curriculum.storage.requests import RANGE_BYTES, each
-from curriculum.verl.rows import RowForm, Stage, finish_rows
+from curriculum.verl.rows import Stage
 
 FILES_AHEAD = 3  # staged files that are fetched ahead from a store
 
@@ -52,7 +54,7 @@ class WriteSetTask:
     """
 
     shards: Sequence[StagedShard]
-    form: RowForm
+    form: Form
     split: Split
     paths: Sequence[AnyPath | None]
     groups: Sequence[Sequence[int]]
@@ -78,10 +80,9 @@ def write_set(task: WriteSetTask) -> list[WrittenSide]:
     """Write the files of a set. Returns what was written to each side."""
     sides = [WrittenSide() for _ in SPLITS]
     digests = [hashlib.blake2b() for _ in SPLITS]
-    open_writer = partial(GroupWriter, schema=task.form.schema(), threads=task.threads)
     with ExitStack() as stack:
         writers = [
-            None if path is None else stack.enter_context(open_writer(path, groups=groups))
+            None if path is None else stack.enter_context(_open_writer(task, path, groups))
             for path, groups in zip(task.paths, task.groups, strict=True)
         ]
         in_order = any(order is not None for order in task.orders)
@@ -91,16 +92,36 @@ def write_set(task: WriteSetTask) -> list[WrittenSide]:
                 continue
             writer.add(rows)
             sides[side].rows += len(rows)
-            if task.data_source is None:
-                sides[side].data_sources.update(_count(rows.column("data_source")))
-            else:
+            if task.data_source is not None:
                 sides[side].data_sources[task.data_source] += len(rows)
+            elif "data_source" in rows.schema.names:
+                sides[side].data_sources.update(_count(rows.column("data_source")))
             digests[side].update(hashes.tobytes())
     for done, path, digest in zip(sides, task.paths, digests, strict=True):
         done.digest = digest.digest()
         if path is not None:
-            done.rows_in_file, done.columns = read_footer(path)
+            done.rows_in_file, done.columns = _read_back(path, task.form)
     return sides
+
+
+class RowWriter(Protocol):
+    """Writes rows to a file. A context manager."""
+
+    def __enter__(self) -> RowWriter: ...
+    def __exit__(self, *error: object) -> None: ...
+    def add(self, batch: pa.RecordBatch) -> None: ...  # noqa: D102
+
+
+def _open_writer(task: WriteSetTask, path: AnyPath, groups: Sequence[int]) -> RowWriter:
+    form = task.form
+    if form.suffix == LINES:
+        return LineWriter(path)
+    return GroupWriter(path, form.schema(), groups, form.dictionary, task.threads)
+
+
+def _read_back(path: AnyPath, form: Form) -> tuple[int, Counter[str]]:
+    """The number of rows in a file, and of parquet the compressed bytes of each column."""
+    return (count_lines(path), Counter()) if form.suffix == LINES else read_footer(path)
 
 
 def _as_staged(task: WriteSetTask) -> Iterator[tuple[int, pa.RecordBatch, HashArray]]:
@@ -146,13 +167,11 @@ def _gather(batches: Sequence[pa.RecordBatch], numbers: IntArray, rows: IntArray
 def _finish(
     batch: pa.RecordBatch, shard: StagedShard, task: WriteSetTask, side: int
 ) -> pa.RecordBatch:
-    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-    indexes = shard.first_index + int64_values(columns["ordinal"])
-    return finish_rows(columns, indexes, task.form, shard.stage, SPLITS[side])
+    return task.form.finish(batch, shard.first_index, shard.stage, SPLITS[side])
 
 
 def _hashes(batch: pa.RecordBatch) -> HashArray:
-    return int64_values(batch.column("hash")).view(np.uint64)
+    return int64_values(batch.column(HASH)).view(np.uint64)
 
 
 def digest_hashes(parts: Sequence[HashArray]) -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 from curriculum.errors import InternalError
 from curriculum.preprocessing.parquet_sets import LengthFacts, PromptFacts, SetFacts, set_file
 from curriculum.preprocessing.row_plan import RowPlan
-from curriculum.preprocessing.settings import PreprocessingRun
+from curriculum.preprocessing.settings import Form, PreprocessingRun
 from curriculum.preprocessing.split import SPLITS, TRAIN, VAL
 from curriculum.preprocessing.write_rows import (
     StagedShard,
@@ -24,23 +24,22 @@ from curriculum.preprocessing.write_rows import (
 from curriculum.reading.prompts import shared_prompts
 from curriculum.storage.parquet_files import plan_groups
 from curriculum.storage.paths import AnyPath
-from curriculum.verl.rows import RowForm, Stage
+from curriculum.verl.rows import Stage
 
 # A row is at most about as large as its line plus the columns that we add.
 OUR_BYTES_PER_ROW = 1_000
 
 
-def write_sets(run: PreprocessingRun, plan: RowPlan, form: RowForm) -> list[SetFacts]:
+def write_sets(run: PreprocessingRun, plan: RowPlan, form: Form) -> list[SetFacts]:
     """Second pass: write the files of all sets; a side without rows gets no file. Raises
     InternalError if the files differ from the plan."""
     run.progress.step("write")
-    _check_sides(plan)
     names = [name for name in plan.sets if plan.rows(name)]
     threads = run.workers.threads_each(len(names))
     tasks = {name: _write_task(run, plan, form, name, threads) for name in names}
     readers = Counter(path for task in tasks.values() for path in _staged(task))
     tick = _staged_progress(run, tasks.values())
-    facts = {}
+    planned, written = plan_facts(run, plan, form), {}
     # All sets may start at once: they are few, and some take much longer than others.
     done = run.workers.map(write_set, tasks.values(), crowd=True, tick=tick)
     for name, (task, sides) in zip(tasks, done, strict=True):
@@ -48,23 +47,23 @@ def write_sets(run: PreprocessingRun, plan: RowPlan, form: RowForm) -> list[SetF
         if task.stay:
             run.progress.add(run.directory.bytes(run.sets[name]))
             _remove_staged(task, readers)
-        facts[name] = _weigh(run, plan, name, sides)
+        written[name] = sides
     tick()
-    return [
-        facts.get(name) or _weigh(run, plan, name, [WrittenSide() for _ in SPLITS])
-        for name in plan.sets
-    ]
+    return [_weigh(run, facts, written.get(facts.name, ())) for facts in planned]
 
 
-def plan_facts(run: PreprocessingRun, plan: RowPlan) -> list[SetFacts]:
-    """The facts of the sets as they would be written, without their sizes."""
+def plan_facts(run: PreprocessingRun, plan: RowPlan, form: Form) -> list[SetFacts]:
+    """The facts of the sets as they will be written, without the sizes of their files and, with
+    --keep-data-source, without their sources. Raises InternalError if a prompt is on both sides of
+    this run's sets."""
     _check_sides(plan)
     source = run.options.data_source
     facts = []
     for name in plan.sets:
         rows = [len(plan.lengths(name, side)) for side in range(len(SPLITS))]
-        sources = Counter[str]() if run.options.keep_data_source else Counter({source: sum(rows)})
-        facts.append(_facts_of(run, plan, name, rows, sources))
+        unknown = run.options.keep_data_source or run.options.source
+        sources = Counter[str]() if unknown else Counter({source: sum(rows)})
+        facts.append(_facts_of(run, plan, name, rows, sources, form.suffix))
     return facts
 
 
@@ -80,7 +79,7 @@ def _check_sides(plan: RowPlan) -> None:
 
 
 def _write_task(
-    run: PreprocessingRun, plan: RowPlan, form: RowForm, name: str, threads: int
+    run: PreprocessingRun, plan: RowPlan, form: Form, name: str, threads: int
 ) -> WriteSetTask:
     shards = [
         StagedShard(
@@ -94,12 +93,12 @@ def _write_task(
     ]
     lengths = [plan.lengths(name, side) for side in range(len(SPLITS))]
     paths = [
-        run.output.stage(set_file(name, split)) if len(rows) else None
+        run.output.stage(set_file(name, split, form.suffix)) if len(rows) else None
         for split, rows in zip(SPLITS, lengths, strict=True)
     ]
     groups = [plan_groups(rows + OUR_BYTES_PER_ROW) for rows in lengths]
     options = run.options
-    source = None if options.keep_data_source else options.data_source
+    source = None if options.keep_data_source or options.source else options.data_source
     orders = [plan.order(name, side) for side in range(len(SPLITS))]
     # Staged files in a store are removed together at the end, others once no set needs them.
     stay = run.workers.on_nodes or run.output.in_store or options.cumulative
@@ -146,28 +145,34 @@ def _check_written(
             raise InternalError(f"{path} holds other prompts than were planned")
 
 
-def _weigh(
-    run: PreprocessingRun, plan: RowPlan, name: str, sides: Sequence[WrittenSide]
-) -> SetFacts:
-    sources: Counter[str] = sum((side.data_sources for side in sides), Counter())
-    facts = _facts_of(run, plan, name, [side.rows for side in sides], sources)
+def _weigh(run: PreprocessingRun, facts: SetFacts, sides: Sequence[WrittenSide]) -> SetFacts:
+    """The facts of a set with what was found in its files; a set without rows has no `sides`."""
     written = [run.output.stage(file) for file in facts.files.values() if file]
     return replace(
         facts,
         bytes=sum(path.stat().st_size for path in written),
+        data_sources=sum((side.data_sources for side in sides), Counter()),
         columns=sum((side.columns for side in sides), Counter()),
     )
 
 
 def _facts_of(
-    run: PreprocessingRun, plan: RowPlan, name: str, rows: Sequence[int], sources: Counter[str]
+    run: PreprocessingRun,
+    plan: RowPlan,
+    name: str,
+    rows: Sequence[int],
+    sources: Counter[str],
+    suffix: str,
 ) -> SetFacts:
     """The facts of a set with this number of `rows` on each side, without its size."""
     names, by_side = run.directory.names, dict(zip(SPLITS, rows, strict=True))
     return SetFacts(
         name=name,
         buckets=[names[i] for i in plan.sets[name]],
-        files={split: set_file(name, split) if count else None for split, count in by_side.items()},
+        files={
+            split: set_file(name, split, suffix) if count else None
+            for split, count in by_side.items()
+        },
         rows=by_side,
         dropped={names[i]: plan.dropped(i) for i in plan.sets[name]},
         prompts=PromptFacts.of(

@@ -285,6 +285,34 @@ def _has_rollout_name(path: AnyPath) -> bool:
     return name.endswith(SUFFIXES) and not name.startswith(".") and not path.is_dir()
 
 
+def find_matching(given: Mapping[str, AnyPath], flag: str) -> list[AnyPath]:
+    """The files that are named by paths and globs, sorted, each once. `given` has each as the user
+    wrote it. Raises InputError if one is missing or is no file."""
+    found: dict[AnyPath, AnyPath] = {}
+    for name, path in given.items():
+        matches = [path] if path.exists() or path.is_symlink() else list(_glob(path))
+        wrong = next((match for match in matches if match.exists() and not match.is_file()), None)
+        if wrong is not None or not matches:
+            similar = similar_path(name, path)
+            raise InputError(
+                "this is no file" if wrong is not None else "no such file, and no glob of any",
+                where=name if wrong is None else wrong,
+                expected=f"the files of {flag}",
+                fix=f"did you mean {similar}?" if similar and wrong is None else "check the path",
+            )
+        found |= {match.resolve(): match for match in sorted(matches, key=str, reverse=True)}
+    return sorted(found.values(), key=str)
+
+
+def look_at(path: AnyPath) -> tuple[InputFile, FileKind | None]:
+    """A file, and its kind; None if it may be JSON lines. Raises InputError if it cannot be read,
+    and OtherInput if it is not compressed as its name says."""
+    look = _look(path)
+    if look.misnamed:
+        _refuse_other_kinds([look])
+    return look.file, look.kind
+
+
 def find_file(path: AnyPath) -> InputFile:
     """Look at one file, whatever it is. Raises InputError if it cannot be read."""
     return _look(path).file

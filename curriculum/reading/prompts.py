@@ -141,7 +141,8 @@ def _read_message(where: str, message: object, notes: PromptNotes) -> Message:
     if isinstance(content, list):
         raise Malformed(
             "a message's content is a list of parts",
-            f"{where}.content; images, audio and other parts are not supported, only a string",
+            f"{where}.content, expected a string: parts such as images stay in the rows of a data "
+            "set that is named with --source",
         )
     for name, value in (("role", role), ("content", content)):
         if not isinstance(value, str):
@@ -211,9 +212,74 @@ def hash_prompts(messages: Messages, seed: int) -> HashArray:
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 
-Turns: TypeAlias = list[tuple[Any, Any]]  # the role and the content of each message, unchecked
-
 NO_PROMPT = 0  # in place of the hash of a prompt that is not there
+
+
+@dataclass(frozen=True)
+class PromptHashes:
+    """For each prompt a hash of its messages, as the split hashes them; one of the text of its last
+    message of the user; and how many characters it has. Both hashes are NO_PROMPT without a prompt.
+    """
+
+    prompts: HashArray
+    texts: HashArray
+    characters: LengthArray
+
+    @staticmethod
+    def of(prompts: Sequence[Any], seed: int) -> PromptHashes:
+        """Hash prompts as JSON has them: texts or lists of messages. `seed` is the split's."""
+        asked = [asked_messages(prompt) for prompt in prompts]
+        there = np.array([bool(messages) for messages in asked], np.bool_)
+        hashes = np.full(len(asked), NO_PROMPT, np.uint64)
+        characters = np.zeros(len(asked), np.uint32)
+        messages = Messages.of([some for some in asked if some])
+        if messages.counts:
+            hashes[there] = hash_prompts(messages, seed)
+            characters[there] = messages.characters()
+        texts = [last_text(some) for some in asked]
+        found = [hash_of_text(text) if text else NO_PROMPT for text in texts]
+        return PromptHashes(hashes, np.array(found, np.uint64), characters)
+
+
+def asked_messages(prompt: Any) -> list[Message]:
+    """The messages of a prompt without trailing answers; none if it is no prompt.
+
+    Of content that is a list of parts, the text parts are taken; content that is null is empty.
+    """
+    if isinstance(prompt, str):
+        prompt = [{"role": "user", "content": prompt}] if prompt else None
+    prompt = settle(prompt, Counter())
+    if not isinstance(prompt, list) or not all(isinstance(turn, dict) for turn in prompt):
+        return []
+    messages = [
+        Message(_SURROGATE.sub("\ufffd", str(turn.get("role"))), _said(turn.get("content")))
+        for turn in prompt
+    ]
+    return messages if any(message.content.strip() for message in messages) else []
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _said(content: Any) -> str:
+    parts = content if isinstance(content, list) else [content]
+    found = (part.get("text") if isinstance(part, dict) else part for part in parts)
+    return _SURROGATE.sub("\ufffd", "".join(part for part in found if isinstance(part, str)))
+
+
+def last_text(messages: Sequence[Message]) -> str:
+    """The text of the last message of the user, its white space collapsed; empty without one."""
+    asked = (message.content for message in reversed(messages) if message.role == "user")
+    return " ".join(next(asked, "").split())
+
+
+def hash_of_text(text: str) -> int:
+    """A 64-bit hash of a text that is there; not NO_PROMPT."""
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little") or 1
+
+
+Turns: TypeAlias = list[tuple[Any, Any]]  # the role and the content of each message, unchecked
 
 
 def read_turns(prompt: Any, messages: Callable[[], Any]) -> Turns:

@@ -10,6 +10,7 @@ from pathlib import Path
 from curriculum.options import PreprocessOptions
 from curriculum.output.manifests import PreprocessingManifest, SetRecord
 from curriculum.preprocessing.parquet_sets import SetFacts
+from curriculum.preprocessing.passes import SourceFacts
 from curriculum.storage.paths import AnyPath
 from curriculum.verl.row_batch import Notes
 from curriculum.verl.rows import RowForm
@@ -19,7 +20,8 @@ from curriculum.verl.rows import RowForm
 class PreprocessingReport:
     """A preprocessing run: its manifest and what else a person wants to know about it.
 
-    `form` is that of all rows. `rows`, `unscored`, `malformed` (by kind), `responses`,
+    `form` is that of rows made from rollouts; with --source it is None, and `source` says how rows
+    and rollouts were matched. `rows`, `unscored`, `malformed` (by kind), `responses`,
     `missing_scores` and the prompts in several rollouts (`repeated_prompts`) and in several buckets
     (`shared_prompts`) are counts over the whole bucket directory, and so are `notes`.
     """
@@ -27,7 +29,8 @@ class PreprocessingReport:
     options: PreprocessOptions
     manifest: PreprocessingManifest
     sets: Sequence[SetFacts]
-    form: RowForm
+    form: RowForm | None
+    source: SourceFacts | None
     moved: int
     repeated_prompts: int
     shared_prompts: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from curriculum.display.histogram import shorten
 from curriculum.errors import plural
 from curriculum.preprocessing.parquet_sets import SetFacts
+from curriculum.preprocessing.passes import SourceFacts
 from curriculum.reports.preprocessing_report import PreprocessingReport
 from curriculum.reports.text import bullets, share, size, table, wrapped, written_line
 from curriculum.reports.verl_verdict import NOT_YET, READY, verl_verdict
@@ -17,19 +18,17 @@ def preprocessing_summary(report: PreprocessingReport, verbose: bool = False) ->
     `verbose` a second table says more of each set."""
     return "\n".join(
         [
-            *(["Dry run: nothing was written.", ""] if report.dry_run else []),
+            *_dry_run(report),
             *wrapped(_heading(report)),
+            *(wrapped(_matched(report.source)) if report.source else []),
             "",
             *_table(report),
             "",
             *(_details(report) if verbose else []),
-            *wrapped(
-                "Prompt lengths are in characters; data.max_prompt_length, in tokens, must hold "
-                "the longest."
-            ),
+            *(wrapped(_LENGTHS) if any(f.prompt_lengths.longest for f in report.sets) else []),
             *wrapped(_written(report)),
-            "",
-            *_verdict(report),
+            *(wrapped(_annotated(report)) if report.options.annotate else []),
+            *([] if report.source else ["", *_verdict(report)]),
         ]
     )
 
@@ -37,9 +36,19 @@ def preprocessing_summary(report: PreprocessingReport, verbose: bool = False) ->
 def _heading(report: PreprocessingReport) -> str:
     record = report.record
     filtered = "" if record.filter == "all" else f", filter {record.filter}"
+    split = f"split by prompt (val ratio {record.val_ratio:g}, seed {record.seed})"
+    if report.options.source_val:
+        split = f"val rows those of {' '.join(report.options.source_val)}"
+    rows = f"of the rows of {' '.join(report.options.source)} " if report.source else ""
+    return f"{plural(len(report.sets), 'set')} {rows}from {record.input_dir}{filtered}, {split}:"
+
+
+def _matched(source: SourceFacts) -> str:
+    """How rows and rollouts were matched, and what had no counterpart."""
     return (
-        f"{plural(len(report.sets), 'set')} from {record.input_dir}{filtered}, split by prompt "
-        f"(val ratio {record.val_ratio:g}, seed {record.seed}):"
+        f"{source.matched:,} of {plural(source.rows, 'row')} of the data set and "
+        f"{source.rollouts - source.without_row:,} of {plural(source.rollouts, 'rollout')} matched "
+        f"by {source.way}."
     )
 
 
@@ -91,6 +100,21 @@ def _written(report: PreprocessingReport) -> str:
     files = [file for facts in report.sets for file in facts.files.values() if file]
     names = [*files, report.manifest.file_name]
     return written_line(names, report.options.output_dir, report.dry_run)
+
+
+_LENGTHS = (
+    "Prompt lengths are in characters; data.max_prompt_length, in tokens, must hold the longest."
+)
+
+
+def _dry_run(report: PreprocessingReport) -> list[str]:
+    if not report.dry_run:
+        return []
+    return [f"Dry run: {'no set' if report.options.annotate else 'nothing'} was written.", ""]
+
+
+def _annotated(report: PreprocessingReport) -> str:
+    return f"wrote all rows of --source, with their difficulty, to {report.options.annotate}"
 
 
 def _verdict(report: PreprocessingReport) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from enum import Enum
 
 from curriculum.errors import plural
-from curriculum.options import SOLVED_NAME, UNSOLVED_NAME
+from curriculum.options import SOLVED_NAME, UNSEEN, UNSOLVED_NAME
 from curriculum.output.manifests import UNSCORED_FILE, is_cumulative
 from curriculum.preprocessing.parquet_sets import SetFacts
+from curriculum.preprocessing.passes import SourceFacts
 from curriculum.reading.prompts import PromptNote
 from curriculum.reports.preprocessing_report import PreprocessingReport
 from curriculum.reports.text import PROMPT_WARNINGS, are, few, have, set_aside_warning
@@ -19,6 +21,7 @@ def preprocessing_warnings(report: PreprocessingReport) -> list[str]:
     """What a person should know before training on the files, each with a remedy."""
     return [
         *report.warnings,
+        *(_source_warnings(report, report.source) if report.source else []),
         *_truth_warnings(report),
         *_note_warnings(report),
         *_prompt_warnings(report),
@@ -33,6 +36,45 @@ def _who(report: PreprocessingReport, count: int) -> str:
     """How many of the rollouts of the directory, as the subject of a sentence."""
     total = report.rows + report.unscored
     return f"{count:,} of {plural(total, 'rollout')} in {report.record.input_dir}"
+
+
+def _source_warnings(report: PreprocessingReport, source: SourceFacts) -> list[str]:
+    """Rows and rollouts without a counterpart, and rollouts that count together."""
+    warnings, would = [], "would be" if report.dry_run else "were"
+    if source.unmatched:
+        kept = report.options.unmatched == "keep"
+        fate = f"{would} {f'written to {UNSEEN}' if kept else 'left out'}"
+        warnings.append(
+            f"{source.unmatched:,} of {plural(source.rows, 'row')} match no rollout and {fate}: "
+            f"{_some(source.shown_rows, source.unmatched)}."
+        )
+    if source.in_val:
+        warnings.append(
+            f"{plural(source.in_val, 'row')} of --source {have(source.in_val)} a prompt of "
+            f"--source-val and {would} left out of train: "
+            f"{_some(source.shown_in_val, source.in_val)}."
+        )
+    if source.without_row:
+        warnings.append(
+            f"{source.without_row:,} of {plural(source.rollouts, 'rollout')} match no row: "
+            f"{_some(source.shown_rollouts, source.without_row)}."
+        )
+    if source.joined:
+        across = f", {source.across:,} of them in several buckets" if source.across else ""
+        warnings.append(
+            f"{plural(source.joined, 'prompt')} {have(source.joined)} several rollouts{across}: "
+            "their responses count together."
+        )
+    if len(source.key_kinds) > 1:
+        warnings.append(
+            f"the keys of the rows are of several types ({', '.join(source.key_kinds)}); they were "
+            "compared as text."
+        )
+    return warnings
+
+
+def _some(shown: Sequence[str], count: int) -> str:
+    return "; ".join(shown) + (" …" if count > len(shown) else "")
 
 
 def _truth_warnings(report: PreprocessingReport) -> list[str]:
@@ -95,7 +137,7 @@ def _note_warnings(report: PreprocessingReport) -> list[str]:
 
 def _prompt_warnings(report: PreprocessingReport) -> list[str]:
     """Prompts of several rollouts, or buckets: they train more than once, easy and hard."""
-    if not report.repeated_prompts:
+    if not report.repeated_prompts or report.source:
         return []
     found, shared = report.repeated_prompts, report.shared_prompts
     apart = f", {shared:,} of them in several buckets" if shared else ""

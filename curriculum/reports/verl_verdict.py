@@ -11,28 +11,30 @@ from curriculum.reports.text import MOST_SHOWN, few, have
 from curriculum.verl.ground_truth import IDS
 from curriculum.verl.reward_sources import has_reward_function, wrong_ground_truth
 from curriculum.verl.row_batch import Topic
+from curriculum.verl.rows import RowForm
 
 READY = "verl: ready"
 NOT_YET = "verl: not yet:"
 
 
 def verl_verdict(report: PreprocessingReport) -> list[str]:
-    """What keeps verl from training on the sets as they are; nothing if it can.
+    """What keeps verl from training on sets of rows made from rollouts; nothing if it can.
 
     verl needs train and val rows, and a reward for each of them.
     """
-    return [*_reward_problems(report), *_row_problems(report)]
+    assert report.form is not None
+    return [*_reward_problems(report, report.form), *_row_problems(report)]
 
 
-def _reward_problems(report: PreprocessingReport) -> Iterator[str]:
+def _reward_problems(report: PreprocessingReport, form: RowForm) -> Iterator[str]:
     sources = _data_sources(report)
     unknown = [source for source in sources if not has_reward_function(source)]
     if unknown:
         count, total = sum(sources[source] for source in unknown), sources.total()
         part = f" ({count:,} of {plural(total, 'row')})" if count < total else ""
-        yield f"no reward function for data_source {few(unknown)}{part}{_remedy(report)}"
+        yield f"no reward function for data_source {few(unknown)}{part}{_remedy(report, form)}"
     for source in sources:
-        wanted = wrong_ground_truth(source, report.form.ground_truth)
+        wanted = wrong_ground_truth(source, form.ground_truth)
         if wanted:
             yield (
                 f"verl's reward function for {source} wants ground truths that are {wanted}: set "
@@ -59,7 +61,7 @@ def _data_sources(report: PreprocessingReport) -> Counter[str]:
 _OWN = Topic.OWN_DATA_SOURCE
 
 
-def _remedy(report: PreprocessingReport) -> str:
+def _remedy(report: PreprocessingReport, form: RowForm) -> str:
     """What to do about a data source that verl does not know."""
     own = Counter({source: n for (at, source), n in report.notes.items() if at is _OWN})
     known = Counter({source: n for source, n in own.items() if has_reward_function(source)})
@@ -72,7 +74,7 @@ def _remedy(report: PreprocessingReport) -> str:
         shown = ", ".join(f"{n:,} name {source}" for source, n in known.most_common(MOST_SHOWN))
         return f": of {plural(total, 'rollout')} {shown}: use --keep-data-source"
     path = "set reward.custom_reward_function.path in verl"
-    if IDS in dict(report.form.ground_truth.fields):
+    if IDS in dict(form.ground_truth.fields):
         return f": {path}, to examples/verl/reward.py for instruction following"
     return f": {path}, or say with --data-source which data set of verl's this is (openai/gsm8k)"
 

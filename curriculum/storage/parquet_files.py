@@ -60,8 +60,8 @@ class GroupWriter:
     """Writes rows to a parquet file in the given row groups, with no metadata but the schema's.
 
     A context manager. `groups` says how many rows each group has; all of them must be added before
-    the end. `dictionary` names the columns with few distinct values. Several `threads` encode as
-    many row groups at a time.
+    the end. `dictionary` names the columns with few distinct values; None leaves that to pyarrow.
+    Several `threads` encode as many row groups at a time.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class GroupWriter:
         path: AnyPath,
         schema: pa.Schema,
         groups: Sequence[int],
-        dictionary: Sequence[str] = DICTIONARY_COLUMNS,
+        dictionary: Sequence[str] | None = DICTIONARY_COLUMNS,
         threads: int = 1,
     ) -> None:
-        self._schema = schema
+        self._schema, self._plain = schema, _without_dictionaries(schema)
         self._groups = iter(groups)
         self._wanted = next(self._groups, 0)
         self._waiting: list[pa.RecordBatch] = []
@@ -102,8 +102,55 @@ class GroupWriter:
             if len(self._waiting[-1]) == missing:
                 # In one chunk, because the parquet library also ends pages where chunks end.
                 rows = pa.Table.from_batches(self._waiting, self._schema).combine_chunks()
+                if self._plain != self._schema:  # the values of a dictionary in order of appearance
+                    rows = rows.cast(self._plain).cast(self._schema)
                 self._waiting, self._wanted = [], next(self._groups, 0)
                 self._writer.write_table(rows)
+
+
+class GroupCutter:
+    """Writes rows to a parquet file whose size is not known before, in the row groups of
+    `plan_groups`. A context manager; the file stays open."""
+
+    def __init__(self, file: Any, schema: pa.Schema) -> None:
+        self._schema, self._plain = schema, _without_dictionaries(schema)
+        self._writer = pq.ParquetWriter(file, schema, **_encoding(schema, None))
+        self._waiting = schema.empty_table()
+        self._sizes = np.zeros(0, np.int64)
+
+    def __enter__(self) -> GroupCutter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if not any(error):
+            self._write(len(self._waiting))
+        self._writer.close()
+
+    def add(self, rows: pa.RecordBatch, sizes: IntArray) -> None:
+        """Add rows, which have these sizes in bytes."""
+        more = pa.Table.from_batches([rows.replace_schema_metadata(self._schema.metadata)])
+        self._waiting = pa.concat_tables([self._waiting, more])
+        self._sizes = np.append(self._sizes, sizes)
+        for group in plan_groups(self._sizes)[:-1]:
+            self._write(group)
+
+    def _write(self, count: int) -> None:
+        if count:
+            rows = self._waiting.slice(0, count).combine_chunks()
+            self._writer.write_table(rows.cast(self._plain).cast(self._schema))
+            self._waiting, self._sizes = self._waiting.slice(count), self._sizes[count:]
+
+
+def _without_dictionaries(schema: pa.Schema) -> pa.Schema:
+    """A schema with plain columns in place of Arrow's dictionary columns, unless their values have
+    an order."""
+    plain = [
+        field.with_type(field.type.value_type)
+        if pa.types.is_dictionary(field.type) and not field.type.ordered
+        else field
+        for field in schema
+    ]
+    return pa.schema(plain, metadata=schema.metadata)
 
 
 class ParallelWriter:
@@ -159,10 +206,12 @@ class ParallelWriter:
         self._footers.append(footer)
 
 
-def _encoding(schema: pa.Schema, dictionary: Sequence[str]) -> dict[str, Any]:
+def _encoding(schema: pa.Schema, dictionary: Sequence[str] | None) -> dict[str, Any]:
     """The options of ParquetWriter. A column with a dictionary has next to nothing to compress, and
     nothing that reads these files needs statistics: the two took a sixth of the time to write short
-    rows."""
+    rows. Where the schema is not ours, its types are kept beside the columns."""
+    if dictionary is None:
+        return {"compression": "zstd", "compression_level": 1, "write_statistics": False}
     empty = pa.BufferOutputStream()
     pq.ParquetWriter(empty, schema).close()
     leaves = pq.read_metadata(pa.BufferReader(empty.getvalue())).schema

@@ -4,6 +4,6 @@ In: lines of bucket files. Out: record batches with the schema that all files of
 Promise: no ground truth is changed, and all files of one bucket directory load together.
 """
 
-from curriculum.verl.rows import Measures, OwnField, RowForm, Stage, build_rows, finish_rows
+from curriculum.verl.rows import OwnField, RowForm, Stage, build_rows, finish_rows
 
-__all__ = ["Measures", "OwnField", "RowForm", "Stage", "build_rows", "finish_rows"]
+__all__ = ["OwnField", "RowForm", "Stage", "build_rows", "finish_rows"]

@@ -6,14 +6,17 @@ version of the datasets library that verl's users have.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from curriculum.arrays import FloatArray, IntArray
-from curriculum.storage.arrow_arrays import integers, numbers, repeated, structs
+from curriculum.measures import Measures
+from curriculum.storage.arrow_arrays import int64_values, integers, numbers, repeated, structs
+from curriculum.storage.parquet_files import DICTIONARY_COLUMNS
 from curriculum.verl.row_batch import MESSAGE, RowBatch
 from curriculum.verl.value_types import ValueType, arrow_array
 from curriculum.verl.values import Values, as_list
@@ -64,6 +67,17 @@ class RowForm:
     ground_truth: ValueType
     own_fields: tuple[OwnField, ...]
     best_response: bool
+    suffix: ClassVar[str] = ".parquet"
+    dictionary: ClassVar[Sequence[str]] = DICTIONARY_COLUMNS
+
+    def finish(
+        self, batch: pa.RecordBatch, first_index: int, stage: Stage, split: str
+    ) -> pa.RecordBatch:
+        """Complete staged rows: the columns of `build_rows` and, as the last one, the position of
+        each row after `first_index`."""
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        indexes = first_index + int64_values(batch.columns[-1])
+        return finish_rows(columns, indexes, self, stage, split)
 
     def extra_info_type(self) -> pa.StructType:
         """The type of extra_info: our fields, then the rollouts' own fields, sorted by name."""
@@ -121,18 +135,6 @@ class Stage:
     index: int
 
 
-@dataclass(frozen=True)
-class Measures:
-    """The values of difficulty_metrics, one entry per row.
-
-    `numbers` holds them by field name, NaN where undefined.
-    """
-
-    metric: str | None
-    numbers: dict[str, FloatArray]
-    num_responses: IntArray
-
-
 def build_rows(rows: RowBatch, measures: Measures, form: RowForm) -> dict[str, pa.Array]:
     """The columns that depend on the rollouts alone, not on split, index or stage, by name.
 
@@ -144,7 +146,7 @@ def build_rows(rows: RowBatch, measures: Measures, form: RowForm) -> dict[str, p
         "ability": rows.abilities,
         "ground_truth": arrow_array(rows.ground_truths, form.ground_truth),
         "key": rows.keys,
-        "difficulty_metrics": _difficulty_metrics(measures, len(rows)),
+        "difficulty_metrics": difficulty_metrics(measures),
     }
     if form.best_response:
         columns["best_response"] = _best_responses(rows, measures.numbers["max_score"])
@@ -186,10 +188,11 @@ def _own_column(values: Values, field: OwnField) -> pa.Array:
     return arrow_array(values, field.type)
 
 
-def _difficulty_metrics(measures: Measures, count: int) -> pa.Array:
+def difficulty_metrics(measures: Measures) -> pa.Array:
+    """The column of that name."""
     values = [measures.numbers[field.name] for field in list(DIFFICULTY_METRICS)[1:-1]]
     children = [
-        repeated(measures.metric, count),
+        repeated(measures.metric, len(measures.num_responses)),
         *(numbers(value, ~np.isnan(value)) for value in values),
         integers(measures.num_responses),
     ]

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import signal
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,19 @@ from curriculum.metrics import MetricParameters, measure
 from tests.helpers.rollouts import Script, lines, rollout, tree, write_jsonl
 
 pytestmark = pytest.mark.slow
+
+
+def plain_text(prompt: Any) -> str | None:
+    return " ".join(prompt[0]["content"].split())[:200] if prompt else None
+
+
+def plain_hash(prompt: Any) -> str | None:
+    """As documented: BLAKE2b of the lengths and texts of role and content, keyed with the seed."""
+    if not prompt:
+        return None
+    content = " ".join(prompt[0]["content"].split())
+    text = f"4:user{len(content)}:{content}".encode()
+    return blake2b(text, digest_size=8, key=b"42").digest()[::-1].hex()
 
 
 def plain_rows(paths: list[Path], k: int, threshold: float) -> list[dict[str, Any]]:
@@ -35,6 +49,8 @@ def plain_rows(paths: list[Path], k: int, threshold: float) -> list[dict[str, An
             key = loaded.get("key")
             found.append({
                 "key": key if key is None or isinstance(key, str) else json.dumps(key),
+                "prompt_hash": plain_hash(loaded.get("prompt")),
+                "prompt_text": plain_text(loaded.get("prompt")),
                 "file": str(path),
                 "line": number,
                 **measure(scores, MetricParameters(k, threshold)),

@@ -192,6 +192,7 @@ def test_names_run_from_easy_to_hard_in_the_stages_too() -> None:
          "of easy, medium, hard;\ndid you mean hard? "),
         (["--combine"], "--combine: this asks for one set of all buckets"),
         (["--output-name", "x"], "--output-name: this asks for one set of all buckets"),
+        (["--source", "a.parquet", "b.jsonl"], "--source: b.jsonl is no parquet file, and the "),
         (["-o", ""], "--output: the name is empty"),
         (["-o", "s3://bucket/x"], "--output: this is in a store"),
         (["--stages", " , "], "--stages: there is no name"),

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from curriculum.preprocessing.settings import HASH
 from curriculum.preprocessing.write_rows import WriteSetTask, write_set
 from curriculum.storage.arrow_arrays import integers
 from tests.helpers.bucket_directories import bucketed, three_stages
@@ -29,7 +30,7 @@ def replace_rows(path: Path, change: Any) -> None:
 
 def other_hash(table: pa.Table) -> pa.Table:
     hashes = np.full(len(table), -1, np.int64)
-    return table.set_column(table.schema.get_field_index("hash"), "hash", integers(hashes))
+    return table.set_column(table.schema.get_field_index(HASH), HASH, integers(hashes))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -313,3 +314,34 @@ def test_tools_and_interactions_reach_the_batch(verl: Any, written: Written) -> 
     tools = [row["tools_kwargs"] for row in found if row["tools_kwargs"]["calc"]]
     assert tools == [{"calc": {"create_kwargs": {"answer": "4"}}}] * 6
     assert all(hasattr(row["interaction_kwargs"], "get") for row in found)
+
+
+def test_rows_of_a_data_set(verl: Any, readers: Any, written: Written) -> None:
+    """--source: rows that are not ours, with a type of their own and the features of `datasets`."""
+    given = CASES["plain strings"].rollouts(20)
+    written.bucketed(write_jsonl(written.directory / "in.jsonl", given))
+    data = [
+        {
+            "data_source": "openai/gsm8k",
+            "prompt": messages(one),
+            "ability": "math",
+            "reward_model": {"style": "rule", "ground_truth": str(number)},
+            "extra_info": {"index": number, "split": "train"},
+            "steps": ["think"] * (number % 4),
+        }
+        for number, one in enumerate(given)
+    ]
+    table = pa.Table.from_pylist(data)
+    table = table.set_column(0, "data_source", table["data_source"].cast(pa.large_string()))
+    pq.write_table(table, written.directory / "train.parquet", row_group_size=7)
+    files = written.preprocessed(
+        "--val-ratio", 0.3, "--source", written.directory / "train.parquet"
+    )
+    assert len(files) == 6
+    assert_loads(verl, readers, files)
+    found = [row for path in files for row in rows(path)]
+    assert sorted(row["extra_info"]["index"] for row in found) == list(range(len(data)))
+    for row in found:
+        assert row["extra_info"]["curriculum_stage"] in ("easy", "medium", "hard")
+        row["extra_info"] = {name: row["extra_info"][name] for name in ("index", "split")}
+        assert row == data[row["extra_info"]["index"]]

@@ -1,0 +1,61 @@
+"""The scores of some rollouts → their difficulty, and all values of `difficulty_metrics`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from curriculum.arrays import FloatArray, IntArray
+from curriculum.bucketers import difficulty
+from curriculum.errors import InternalError
+from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
+
+
+@dataclass(frozen=True)
+class MetricChoice:
+    """How difficulty_metrics is filled: the manifest's metric (None: its value is null) with its
+    parameters, and the pass threshold of the success rate and of the filter."""
+
+    metric: Metric | None
+    parameters: MetricParameters
+    pass_threshold: float
+
+    def measure(self, scores: Scores) -> Measures:
+        """The values of difficulty_metrics of each rollout."""
+        own = MetricParameters(pass_threshold=self.pass_threshold)
+        value = np.full(len(scores.counts), np.nan)
+        if self.metric is not None:
+            value = self.metric.values(scores, self.parameters)
+        numbers = {
+            "value": value,
+            "mean_score": METRICS["mean_reward"].values(scores, own),
+            "max_score": scores.highest,
+            "min_score": scores.lowest,
+            "score_variance": METRICS["variance"].values(scores, own),
+            "success_rate": METRICS["success_rate"].values(scores, own),
+        }
+        return Measures(self.metric.name if self.metric else None, numbers, scores.counts)
+
+    def difficulty(self, scores: Scores) -> FloatArray:
+        """The difficulty of each rollout; NaN, which sorts last, where the metric is undefined."""
+        if self.metric is None:
+            raise InternalError("there is no metric to order rows by")
+        return difficulty(self.metric.values(scores, self.parameters), self.metric.higher_is_easier)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The values of difficulty_metrics, one entry per rollout.
+
+    `numbers` holds them by field name, NaN where undefined.
+    """
+
+    metric: str | None
+    numbers: dict[str, FloatArray]
+    num_responses: IntArray
+
+    def some(self, rollouts: slice) -> Measures:
+        """Those of some of the rollouts."""
+        numbers = {name: values[rollouts] for name, values in self.numbers.items()}
+        return Measures(self.metric, numbers, self.num_responses[rollouts])
