@@ -103,8 +103,8 @@ def _add_look_flags(look: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     look.add_argument(
         "--scores", metavar="FILE",
-        help="write the score table, into a .parquet: key, file, line, every metric, numbers of "
-        "responses and passes, and bucket of each rollout",
+        help="write the score table, into a .parquet: key, prompt, file, line, every metric, "
+        "numbers of responses and passes, and bucket of each rollout",
     )  # fmt: skip
 
 

@@ -34,7 +34,13 @@ from curriculum.reading.ledger import (
     ShardLines,
 )
 from curriculum.reading.lines import REFUSALS, Malformed, load_object
-from curriculum.reading.prompts import NO_PROMPT, PromptHashes, asked_messages, last_text
+from curriculum.reading.prompts import (
+    NO_PROMPT,
+    PromptHashes,
+    asked_messages,
+    first_prompt,
+    last_text,
+)
 from curriculum.reading.rollouts import KnownRollouts, ReadScores, ScoreReader
 from curriculum.statistics.sample import HIGHEST, Sample, hash_offsets, lowest
 from curriculum.storage.paths import AnyPath, open_sink
@@ -269,7 +275,7 @@ def _read_prompt(line: memoryview) -> Any:
         except Malformed:
             return None
         asked = _Asked(fields.get("prompt"), fields.get("messages"))
-    return asked.messages if asked.prompt in (None, "", []) else asked.prompt
+    return first_prompt((asked.prompt, asked.messages))
 
 
 def _hash(line: memoryview) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
@@ -239,6 +239,11 @@ class PromptHashes:
         texts = [last_text(some) for some in asked]
         found = [hash_of_text(text) if text else NO_PROMPT for text in texts]
         return PromptHashes(hashes, np.array(found, np.uint64), characters)
+
+
+def first_prompt(values: Iterable[Any]) -> Any:
+    """The first value that is not absent or empty; None if there is none."""
+    return next((value for value in values if value not in (None, "", [])), None)
 
 
 def asked_messages(prompt: Any) -> list[Message]:

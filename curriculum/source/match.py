@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -44,12 +45,12 @@ class Match:
     scores: Scores
     without_row: IntArray
 
-    @property
+    @cached_property
     def used(self) -> BoolArray:
         """Whether any row has the group of each rollout."""
         return np.isin(self.members, self.groups[self.groups >= 0])
 
-    @property
+    @cached_property
     def unmatched(self) -> IntArray:
         """The rows that are in no group."""
         return np.flatnonzero(self.groups < 0)

@@ -12,11 +12,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from curriculum.arrays import (
-    BoolArray,
-    HashArray,
-    IntArray,
-)
+from curriculum.arrays import BoolArray, HashArray, IntArray
 from curriculum.errors import InputError, plural
 from curriculum.filters import FILTERS
 from curriculum.options import UNSEEN
@@ -39,15 +35,8 @@ from curriculum.source.match import (
     match_rows,
     several_truths,
 )
-from curriculum.source.rollouts import (
-    read_every_rollout,
-    show_rollout,
-)
-from curriculum.source.rows import (
-    Places,
-    Rows,
-    choose_places,
-)
+from curriculum.source.rollouts import read_every_rollout, show_rollout
+from curriculum.source.rows import Places, Rows, choose_places
 from curriculum.storage.paths import AnyPath, printable
 
 SHOWN = 3  # unmatched rows and rollouts, of each

@@ -22,7 +22,7 @@ from curriculum.reading.blocks import read_blocks
 from curriculum.reading.input_files import Shard, cut_shards, open_file
 from curriculum.reading.ledger import NO_SCORE, TAKEN, Ledger, LineRecorder, ShardLines
 from curriculum.reading.lines import REFUSALS, Line, Malformed, find, load_object
-from curriculum.reading.prompts import PromptHashes
+from curriculum.reading.prompts import PromptHashes, first_prompt
 from curriculum.reading.rollouts import ScoreReader
 from curriculum.source.keys import (
     KEY,
@@ -58,8 +58,7 @@ class RolloutPlaces:
         if self.prompt:
             prompt = find(fields, self.prompt)
         else:
-            prompt = fields.get("prompt")
-            prompt = fields.get("messages") if prompt in (None, "", []) else prompt
+            prompt = first_prompt((fields.get("prompt"), fields.get("messages")))
         if self.ground_truth:
             truth = find(fields, self.ground_truth)
         else:

@@ -17,7 +17,7 @@ from curriculum.reading.blocks import read_blocks
 from curriculum.reading.input_files import Shard
 from curriculum.reading.ledger import TAKEN, Ledger, LineRecorder, ShardLines
 from curriculum.reading.lines import Malformed, find, load_object
-from curriculum.reading.prompts import PromptHashes
+from curriculum.reading.prompts import PromptHashes, first_prompt
 from curriculum.source.files import Chunk, Groups, Source, first_fields, read_batches
 from curriculum.source.keys import (
     KEY,
@@ -62,10 +62,9 @@ class Places:
 def choose_places(run: PreprocessingRun, source: Source) -> Places:
     """Where to look, given the flags and the names of the columns."""
     options = run.options
-    row_key, _, rollout_key = (options.source_key or "").partition("=")
-    rollout_key = rollout_key or row_key
+    wanted, _, rollout_key = (options.source_key or "").partition("=")
+    row_key, rollout_key = wanted, rollout_key or wanted
     names = source.schema.names if source.is_parquet else first_fields(source)
-    tops = {place.partition(".")[0] for place in (row_key,) if place}
     if not names:
         raise InputError(
             "it holds no JSON object",
@@ -78,12 +77,13 @@ def choose_places(run: PreprocessingRun, source: Source) -> Places:
         prompts = list(PROMPT_FIELDS)
     if rollout_key in ("prompt", "messages") and row_key:  # the field holds the rollouts' prompt
         prompts, row_key = [row_key], ""
-    if not tops <= set(names) or not (row_key or prompts):
-        wanted = row_key or "".join(prompts) or "one of " + ", ".join(PROMPT_FIELDS)
+    top = wanted.partition(".")[0]
+    if (top and top not in names) or not (row_key or prompts):
+        sought = wanted or f"one of {', '.join(PROMPT_FIELDS)}"
         raise InputError(
-            f"its rows have no field {min(tops)}" if tops else "its rows have no prompt",
+            f"its rows have no field {top}" if top else "its rows have no prompt",
             where=source.files[0].path,
-            expected=f"{wanted}, to find the rollouts of a row; there are {', '.join(names)}",
+            expected=f"{sought}, to find the rollouts of a row; there are {', '.join(names)}",
             fix="name a field of both with --source-key, or PLACE=prompt for the prompt's field",
         )
     read = run.settings.read.places
@@ -106,8 +106,7 @@ class RowTask:
 
     def read(self, row: Mapping[str, Any]) -> tuple[Any, Any]:
         """The prompt and the key of a row; None where there is none."""
-        found = (find(row, place) for place in self.prompts)
-        prompt = next((value for value in found if value not in (None, "", [])), None)
+        prompt = first_prompt(find(row, place) for place in self.prompts)
         return prompt, find(row, self.key) if self.key else None
 
 
@@ -219,7 +218,7 @@ class Rows:
             )
         return Rows(source, tasks, found, np.cumsum([0, *counts]), first_lines)
 
-    @property
+    @cached_property
     def cuts(self) -> list[slice]:
         """The rows of each chunk."""
         return [slice(first, after) for first, after in pairwise(self.starts.tolist())]

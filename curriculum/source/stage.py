@@ -11,13 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curriculum.arrays import (
-    HashArray,
-    IntArray,
-    LengthArray,
-    compact_lengths,
-    join_lengths,
-)  # fmt: skip
+from curriculum.arrays import HashArray, IntArray, LengthArray, compact_lengths, join_lengths
 from curriculum.measures import MetricChoice
 from curriculum.metrics import Scores
 from curriculum.output.report_files import ANNOTATED
