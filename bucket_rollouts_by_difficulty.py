@@ -40,8 +40,13 @@ def build_parser() -> Parser:
     files = parser.add_argument_group("files")
     files.add_argument(
         "-i", "--input", "--input-dir", dest="inputs", nargs="+", action="extend",
-        metavar="PATH", help="directories, files or globs of rollouts (.jsonl, .ndjson; also .gz, "
-        ".zst, .bz2, .lz4), here or in a store (s3://, gs://)",
+        metavar="PATH", help="directories, files or globs of rollouts (.jsonl, .ndjson, .json, "
+        "also .gz, .zst, .bz2, .lz4; .parquet, .eval), here or in a store (s3://, gs://); - is "
+        "standard input",
+    )  # fmt: skip
+    files.add_argument(
+        "--recursive", action="store_true",
+        help="take what is in directories inside the directories given, too",
     )  # fmt: skip
     files.add_argument(
         "-o", "--output-dir", metavar="DIR",
@@ -55,7 +60,17 @@ def build_parser() -> Parser:
     how.add_argument(
         "--k", type=whole_number("--k", "4"), metavar="K", help="k of pass_at_k (default: 1)"
     )
-    add_score_flags(how, field="score", threshold="0.5")
+    add_score_flags(how, field="score", threshold="0.5", several=True)
+    how.add_argument(
+        "--score-map", nargs="+", metavar="WORD=SCORE",
+        help="scores in words, such as C=1 P=0.5 I=0; another word is malformed",
+    )  # fmt: skip
+    how.add_argument(
+        "--score-reduce", metavar="CHOICE",
+        help="sum, last or mean: the score of a response that has a list of them, such as one for "
+        "each turn (default: such a score is malformed)",
+    )  # fmt: skip
+    _add_value_flags(parser.add_argument_group("prompts with a number and without responses"))
     cuts = parser.add_argument_group("buckets")
     cuts.add_argument(
         "-n", "--num-buckets", type=whole_number("-n", "3"), metavar="N",
@@ -86,6 +101,25 @@ def build_parser() -> Parser:
     return parser
 
 
+def _add_value_flags(value: argparse._ArgumentGroup) -> None:
+    """Where lines carry a number in place of scores."""
+    value.add_argument(
+        "--value-field", metavar="PLACE",
+        help="bucket by this number of a line, such as a rate of solving",
+    )  # fmt: skip
+    value.add_argument(
+        "--value-direction", metavar="WAY", help="easier or harder: what a higher number means"
+    )
+    value.add_argument(
+        "--value-missing", nargs="+", metavar="VALUE",
+        help="numbers that stand for none, such as -1; a text that is no number is none anyway",
+    )  # fmt: skip
+    value.add_argument(
+        "--value-counts", metavar="PASSES:TOTAL",
+        help="two places instead: how many responses passed, and of how many",
+    )  # fmt: skip
+
+
 def _add_look_flags(look: argparse._ArgumentGroup) -> None:
     """What else to show."""
     look.add_argument(
@@ -109,16 +143,19 @@ def _add_look_flags(look: argparse._ArgumentGroup) -> None:
 
 
 def add_dump_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that say where dumps with one response a line have their fields."""
-    from curriculum.dumps.formats import FORMATS, OWN
+    """The flags that say what other people's files have where."""
+    from curriculum.dumps.formats import OWN
+    from curriculum.dumps.table import NAMES
 
     dumps = parser.add_argument_group(
-        "dumps with one response a line",
-        "A place is a field of a line, or a.b inside one; --score-field is one, too.",
+        "other people's files",
+        "A place is a field of a line, a.b inside one, or a[*].b in each item of a list; "
+        "--score-field is one, too.",
     )
     dumps.add_argument(
         "--format", metavar="NAME",
-        help=f"{OWN}, one rollout a line, or {', '.join(FORMATS)} (default: auto, by the fields)",
+        help=f"{OWN}, of the toolkit's own form, or {', '.join(NAMES)} (default: auto, by the "
+        "fields)",
     )  # fmt: skip
     for name in ("prompt", "response", "ground truth"):
         flag = f"--{name.replace(' ', '-')}-field"
@@ -132,6 +169,10 @@ def add_dump_flags(parser: argparse.ArgumentParser) -> None:
         "--group-by", metavar="CHOICE",
         help="prompt: by the prompt alone, over ids and steps; also merges rollouts that repeat a "
         "prompt",
+    )  # fmt: skip
+    dumps.add_argument(
+        "--filter-key", metavar="NAME",
+        help="lm-evaluation-harness writes a line for each filter: the one to take",
     )  # fmt: skip
     dumps.add_argument("--steps", metavar="A:B", help="steps to take, A and B too (default: all)")
     dumps.add_argument(

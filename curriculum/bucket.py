@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 
 import numpy as np
 
 from curriculum.advice.first_lines import find_form
-from curriculum.advice.other_files import find_rollouts
+from curriculum.advice.other_files import Input, find_rollouts, has_pipes
 from curriculum.bucketing.assign_buckets import (
     BucketAssignment,
     assign_buckets,
@@ -28,7 +29,7 @@ from curriculum.bucketing.passes import (
     open_source,
     scan_rollouts,
 )
-from curriculum.bucketing.repeats import Repeats, find_repeats
+from curriculum.bucketing.repeats import Repeats, find_repeats, find_truths, tell_truths
 from curriculum.bucketing.report import BucketingReport
 from curriculum.bucketing.rollout_source import RolloutSource
 from curriculum.bucketing.scan import Scanned
@@ -44,6 +45,7 @@ from curriculum.output.output_directory import OutputDirectory, check_targets, c
 from curriculum.output.report_files import ReportFiles, check_report_file
 from curriculum.reading.input_files import InputFile, check_unchanged
 from curriculum.reading.ledger import CONFLICT, MALFORMED, NO_SCORE, UNDEFINED
+from curriculum.reading.truths import SeveralTruths
 from curriculum.reports.bucketing_summary import picture
 from curriculum.storage.paths import AnyPath, any_in_store
 
@@ -55,7 +57,26 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
     rollout, and for an output directory that cannot be used; and with the buckets written, where
     the score table or the picture cannot be put in its place after them.
     """
-    files = find_rollouts(options)
+    with ExitStack() as stack:
+        output = OutputDirectory(options.output, options.sync)
+        scratch = None
+        if has_pipes(options):  # what comes through is kept there
+            if options.output is not None:
+                check_writable(options.output)
+            scratch = stack.enter_context(output).scratch_directory
+        found = find_rollouts(options, scratch)
+        entered = nullcontext(output) if scratch else output
+        return _bucket(options, entered, found, show_progress)
+
+
+def _bucket(
+    options: BucketOptions,
+    entered: AbstractContextManager[OutputDirectory],
+    found_input: Input,
+    show_progress: bool,
+) -> BucketingReport:
+    """Bucket the rollouts of these files."""
+    files = found_input.files
     if options.output is not None:
         check_writable(options.output)
     for flag, path in options.report_files.items():
@@ -66,10 +87,11 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
     engine = Workers(options.workers, options.engine, options.ray_address, fork)
     with (
         Progress(passes * sum(file.size for file in files), show_progress) as progress,
-        OutputDirectory(options.output, options.sync) as output,
+        entered as output,
         ReportFiles() as report_files,
         engine as workers,  # ended before what they stage is removed
     ):
+        output.warnings += found_input.warnings
         old: list[str] = []
         if options.output is not None:
             previous = load_manifest(options.output, BucketingManifest)
@@ -85,11 +107,13 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
             trust = aside.submit(estimate_trust, options, scanned, assigned)
             bucket_files = write(run, source, assigned.buckets)
         repeats = found.result()
+        progress.step("compare")
+        truths = find_truths(workers, source, repeats, scanned)
         check_unchanged(files)
         manifest = record_bucketing(
             options, files, source, assigned.facts, bucket_files, output.rejected
         )
-        report = _report(run, source, scanned, (repeats, assigned), manifest)
+        report = _report(run, source, scanned, (repeats, truths, assigned), manifest)
         report = replace(
             report,
             uncertainty=trust.result(),
@@ -135,11 +159,11 @@ def _report(
     run: BucketingRun,
     source: RolloutSource,
     scanned: Scanned,
-    found: tuple[Repeats, BucketAssignment],
+    found: tuple[Repeats, SeveralTruths, BucketAssignment],
     manifest: BucketingManifest,
 ) -> BucketingReport:
     """All that a person wants to know of a run."""
-    options, rollouts, (repeats, assigned) = run.options, source.rollout_ledger, found
+    options, rollouts, (repeats, truths, assigned) = run.options, source.rollout_ledger, found
     return BucketingReport(
         options=options,
         manifest=manifest,
@@ -150,6 +174,8 @@ def _report(
         highest=float(np.nanmax([scan.highest for scan in scanned.scans])),
         repeats=repeats,
         in_several=repeats.in_several(assigned.buckets),
+        truths=truths,
+        truth_places=tell_truths(source, scanned, truths),
         bins=assigned.bins,
         cuts=assigned.cuts,
         dataset=dataset_name(list(options.input_paths.values())),

@@ -75,12 +75,17 @@ def add_common_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup
     return group
 
 
-def add_score_flags(group: argparse._ArgumentGroup, field: str, threshold: str) -> None:
-    """How scores are read; the two texts say the defaults."""
+def add_score_flags(
+    group: argparse._ArgumentGroup, field: str, threshold: str, several: bool = False
+) -> None:
+    """How scores are read; the two texts say the defaults. With `several`, scores may be added up,
+    and be elsewhere."""
+    more = "; in other people's files, a place, or several to add up" if several else ""
     group.add_argument(
         "--score-field",
+        nargs="+" if several else None,
         metavar="NAME",
-        help=f"field of reward[i] that holds the score, such as V_i (default: {field})",
+        help=f"field of reward[i] that holds the score, such as V_i{more} (default: {field})",
     )
     group.add_argument(
         "--pass-threshold",

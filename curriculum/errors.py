@@ -85,9 +85,9 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f"did you mean {' or '.join(found)}?" if found else ""
 
 
-def closest(word: str, choices: Iterable[str]) -> list[str]:
-    """The choices that `word` may have been meant to be, at most three: the one that is spelled
-    most like it, and those that begin or end with it."""
+def closest(word: str, choices: Iterable[str], enough: float = 0.6) -> list[str]:
+    """The choices that `word` may have been meant to be, at most four: the one that is spelled
+    most like it, if it is `enough`, and those that begin or end with it."""
     spelled = {_plain(choice): choice for choice in choices}
     asked = _plain(word)
     if asked in spelled:
@@ -99,9 +99,9 @@ def closest(word: str, choices: Iterable[str]) -> list[str]:
     ]
     likeness = {name: _likeness(asked, name) for name in spelled}
     best = max(likeness, key=likeness.__getitem__, default="")
-    enough = 0.85 if parts else 0.6
+    enough = 0.85 if parts else enough
     found = [best, *parts] if likeness.get(best, 0) > enough else parts
-    return [spelled[name] for name in dict.fromkeys(found)][:3]
+    return [spelled[name] for name in dict.fromkeys(found)][:4]
 
 
 def _likeness(word: str, name: str) -> float:

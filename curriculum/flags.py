@@ -105,16 +105,18 @@ class Parser(argparse.ArgumentParser):
         unknown = [name for name in dict.fromkeys(names) if name != "--"]
         if not unknown:
             return None
-        hints = [*self._of_other(unknown), *self._meant(unknown)]
+        theirs = self._of_other(unknown)
+        hints = [*self._told_of_other(theirs), *self._meant(unknown, theirs)]
         return UsageError(
             "there is no such flag" if len(unknown) == 1 else "there are no such flags",
             where=" and ".join(unknown),
             fix=f"{_sentence(hints)} {self._help}",
         )
 
-    def _meant(self, unknown: Sequence[str]) -> Iterator[str]:
-        """Which flags were probably meant, as a question."""
-        found = {name: closest(name, self._option_string_actions) for name in unknown}
+    def _meant(self, unknown: Sequence[str], theirs: Sequence[str]) -> Iterator[str]:
+        """Which flags were probably meant, as a question; less is guessed of the other script's."""
+        known = self._option_string_actions
+        found = {n: closest(n, known, 0.85) if n in theirs else closest(n, known) for n in unknown}
         meant = {name: " or ".join(flags) for name, flags in found.items() if flags}
         if len(unknown) == 1:
             yield from (f"did you mean {flag}?" for flag in meant.values())
@@ -122,14 +124,17 @@ class Parser(argparse.ArgumentParser):
             pairs = (f"{flag} for {name}" for name, flag in meant.items())
             yield f"did you mean {' and '.join(pairs)}?"
 
-    def _of_other(self, unknown: Sequence[str]) -> Iterator[str]:
+    def _of_other(self, unknown: Sequence[str]) -> list[str]:
         """Which flags are of the other script."""
         with suppress(ImportError):
             parser = import_module(self._other).build_parser()
-            theirs = [name for name in unknown if name in parser._option_string_actions]
-            if theirs:
-                are = "is a flag" if len(theirs) == 1 else "are flags"
-                yield f"{' and '.join(theirs)} {are} of {self._other}.py"
+            return [name for name in unknown if name in parser._option_string_actions]
+        return []
+
+    def _told_of_other(self, theirs: Sequence[str]) -> Iterator[str]:
+        if theirs:
+            are = "is a flag" if len(theirs) == 1 else "are flags"
+            yield f"{' and '.join(theirs)} {are} of {self._other}.py"
 
     def _stray_words(self, words: Sequence[str], rest: Sequence[str]) -> UsageError:
         """The error for words that are no flag's value."""

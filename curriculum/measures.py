@@ -15,11 +15,13 @@ from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
 @dataclass(frozen=True)
 class MetricChoice:
     """How difficulty_metrics is filled: the manifest's metric (None: its value is null) with its
-    parameters, and the pass threshold of the success rate and of the filter."""
+    parameters, and the pass threshold of the success rate and of the filter. With `carried` the
+    only score of a rollout is a number that it carries, and all but the value is null."""
 
     metric: Metric | None
     parameters: MetricParameters
     pass_threshold: float
+    carried: bool = False
 
     def measure(self, scores: Scores) -> Measures:
         """The values of difficulty_metrics of each rollout."""
@@ -35,7 +37,12 @@ class MetricChoice:
             "score_variance": METRICS["variance"].values(scores, own),
             "success_rate": METRICS["success_rate"].values(scores, own),
         }
-        return Measures(self.metric.name if self.metric else None, numbers, scores.counts)
+        responses = scores.counts
+        if self.carried:
+            nothing = np.full(len(responses), np.nan)
+            numbers = {name: value if name == "value" else nothing for name in numbers}
+            responses = np.zeros_like(responses)
+        return Measures(self.metric.name if self.metric else None, numbers, responses)
 
     def difficulty(self, scores: Scores) -> FloatArray:
         """The difficulty of each rollout; NaN, which sorts last, where the metric is undefined."""

@@ -286,6 +286,11 @@ METRICS: dict[str, Metric] = {
 }
 
 
+def given_value(name: str, higher_is_easier: bool) -> Metric:
+    """The metric of rollouts that carry a number in place of scores: that number."""
+    return Metric(name, max_rewards, higher_is_easier, "the number that it carries")
+
+
 OneRollout: TypeAlias = Sequence[float | bool | None]  # None, NaN and ±Infinity are missing
 
 

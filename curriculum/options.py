@@ -5,24 +5,43 @@ Whatever is wrong by itself raises UsageError here, before any data is read.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from importlib.util import find_spec
-from itertools import pairwise
-from pathlib import PurePosixPath
 
 from curriculum.bucket_names import check_names, name_buckets
 from curriculum.bucketers import inner_buckets
-from curriculum.dumps.detect import AUTO, DumpFlags
-from curriculum.dumps.formats import FORMATS, OWN, Steps
+from curriculum.dumps.flags import (
+    AUTO,
+    DIRECTIONS,
+    DumpFlags,
+    ValueFlags,
+    check_score_reduce,
+    parse_score_map,
+    parse_steps,
+    parse_value,
+)
+from curriculum.dumps.formats import OWN
+from curriculum.dumps.table import NAMES
 from curriculum.engines.workers import check_engine
 from curriculum.errors import UsageError, check_choice, plural
 from curriculum.filters import FILTERS
-from curriculum.metrics import METRICS, Metric, MetricParameters
-from curriculum.packages import how_to_install
+from curriculum.metrics import METRICS, Metric, MetricParameters, given_value
+from curriculum.option_checks import (
+    check_at_least_one,
+    check_finite,
+    check_group_by,
+    check_metric,
+    check_output,
+    check_parquet,
+    check_path,
+    check_place,
+    check_plot,
+    check_score_field,
+    check_text,
+    check_thresholds,
+    check_workers,
+)
 from curriculum.storage.paths import AnyPath, to_path
 
 DEFAULT_BUCKETS = 3
@@ -31,13 +50,24 @@ ORDERS = ("input", "easy-to-hard")
 TRUTH_FORMATS = ("auto", "string", "typed")
 ON_MALFORMED = ("stop", "set-aside")
 TRUNCATED = ("graded", "missing")
-PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 DEFAULT_SCORE_FIELD = "score"
 DEFAULT_SEED = 42  # of the split
 PASS_AT_K = "pass_at_k"
 DEFAULT_DATA_SOURCE = "bucketed_curriculum"
 UNMATCHED = ("drop", "keep", "stop")
 UNSEEN = "unseen"  # the set of the rows of a data set that match no rollout
+# By field, the flags about scores.
+_SCORE_FLAGS = {
+    "metric": "--metric",
+    "k": "--k",
+    "score_field": "--score-field",
+    "score_map": "--score-map",
+    "score_reduce": "--score-reduce",
+    "pass_threshold": "--pass-threshold",
+    "solved_unsolved": "--solved-unsolved",
+    "compare_metrics": "--compare-metrics",
+    "truncated": "--truncated",
+}
 # By field, the flags that go with --source alone, and those that do not go with it.
 _SOURCE_FLAGS = {
     "source_val": "--source-val",
@@ -59,6 +89,7 @@ _ROW_FLAGS = {
 class BucketOptions:
     """What to bucket, by which metric, and where to cut.
 
+    With `recursive` also the files in directories inside those of `inputs` are taken.
     `thresholds` replace percentiles; `bucket_names` run from easy to hard, and words for values
     (low, medium, high) from the lowest metric value up. `metric` is a name in METRICS or a Metric
     of one's own. Rollouts whose responses all pass, or all fail, get buckets of their own with
@@ -67,6 +98,9 @@ class BucketOptions:
 
     None means the default: three buckets, or as many as there are names; k = 1; a pass from a score
     of 0.5 on; a worker per usable core.
+
+    With a `value_field`, rollouts are bucketed by a number that lines carry, and `value_direction`
+    says whether a higher one is "easier" or "harder".
     """
 
     inputs: Sequence[str]
@@ -75,7 +109,9 @@ class BucketOptions:
     num_buckets: int | None = None
     bucket_names: Sequence[str] | None = None
     thresholds: Sequence[float] | None = None
-    score_field: str | None = None
+    score_field: str | Sequence[str] | None = None
+    score_map: Sequence[str] = ()
+    score_reduce: str | None = None
     k: int | None = None
     pass_threshold: float | None = None
     ties: str = "together"
@@ -93,6 +129,12 @@ class BucketOptions:
     group_by: str | None = None
     steps: str | None = None
     truncated: str | None = None
+    filter_key: str | None = None
+    value_field: str | None = None
+    value_direction: str | None = None
+    value_counts: str | None = None
+    value_missing: Sequence[str] = ()
+    recursive: bool = False
     workers: int | None = None
     engine: str = "local"
     ray_address: str | None = None
@@ -107,35 +149,39 @@ class BucketOptions:
                 fix="name some with -i",
             )
         for name in self.inputs:
-            _check_path("--input", name, "files or directories of rollouts, such as -i ./rollouts")
+            check_path("--input", name, "files or directories of rollouts, such as -i ./rollouts")
         if not isinstance(self.metric, Metric):
-            _check_metric(self.metric)
+            check_metric(self.metric)
         check_choice("--ties", self.ties, ("together", "split"))
-        _check_output(self.output_dir, self.dry_run, self.engine)
+        check_output(self.output_dir, self.dry_run, self.engine)
         _ = self.input_paths, self.output, self.report_files
         check_choice("--on-malformed", self.on_malformed, ON_MALFORMED)
-        check_choice("--format", self.format, (AUTO, OWN, *FORMATS))
+        check_choice("--format", self.format, (AUTO, OWN, *NAMES))
         if self.truncated is not None:
             check_choice("--truncated", self.truncated, TRUNCATED)
         self._check_places()
         _ = self.dump_flags
-        _check_at_least_one(
+        check_at_least_one(
             "--num-buckets", self.num_buckets, "give the number of buckets, such as -n 3"
         )
-        _check_at_least_one(
+        check_at_least_one(
             "--k", self.k, "give the number of responses that pass_at_k draws, such as --k 4"
         )
         self._check_k()
-        _check_workers(self.workers)
+        check_workers(self.workers)
         check_engine(self.engine, self.ray_address)
-        _check_finite("--pass-threshold", self.pass_threshold)
-        _check_score_field(self.score_field)
+        check_finite("--pass-threshold", self.pass_threshold)
+        for name in self.score_fields:
+            check_score_field(name)
+        check_score_reduce(self.score_reduce)
+        if self.value_field is not None:
+            self._check_value_field(self.value_field)
         if self.thresholds is not None:
-            _check_thresholds(self.thresholds, self.num_buckets, self.ties)
+            check_thresholds(self.thresholds, self.num_buckets, self.ties)
         _ = self.names
         if self.plot is not None:
-            _check_plot(self.plot)
-        _check_parquet("--scores", self.scores)
+            check_plot(self.plot)
+        check_parquet("--scores", self.scores)
 
     def _check_k(self) -> None:
         """Raise UsageError for a --k that would change nothing."""
@@ -153,9 +199,9 @@ class BucketOptions:
 
     def _check_places(self) -> None:
         for flag in ("prompt_field", "response_field", "ground_truth_field"):
-            _check_place("--" + flag.replace("_", "-"), getattr(self, flag))
+            check_place("--" + flag.replace("_", "-"), getattr(self, flag))
         for name in self.group_field or ():
-            _check_place("--group-field", name)
+            check_place("--group-field", name)
         if self.prompt_field is not None and self.prompt_field == self.response_field:
             raise UsageError(
                 "the place is that of --prompt-field",
@@ -164,7 +210,7 @@ class BucketOptions:
                 fix="write prompt and response to fields of their own",
             )
         if self.group_by is not None:
-            _check_group_by(self.group_by)
+            check_group_by(self.group_by)
             if self.group_field:
                 raise UsageError(
                     "--group-by prompt groups by the prompt alone",
@@ -173,9 +219,37 @@ class BucketOptions:
                     fix="leave out one of them",
                 )
 
+    def _check_value_field(self, place: str) -> None:
+        """Raise UsageError for flags about scores, which lines that carry a number have not."""
+        check_place("--value-field", place)
+        defaults = {field.name: field.default for field in fields(self)}
+        for name, flag in _SCORE_FLAGS.items():
+            if getattr(self, name) != defaults[name]:
+                raise UsageError(
+                    f"it is about scores, and rollouts are bucketed by the number in {place}",
+                    where=flag,
+                    expected="no such flag beside --value-field",
+                    fix="leave out one of the two",
+                )
+
+    @property
+    def score_fields(self) -> tuple[str, ...]:
+        """The places of the score; several are added up."""
+        given = self.score_field or ()
+        return (given,) if isinstance(given, str) else tuple(given)
+
+    @property
+    def value(self) -> ValueFlags | None:
+        """Where lines carry a number in place of scores."""
+        return parse_value(
+            self.value_field, self.value_direction, self.value_counts, self.value_missing
+        )
+
     @property
     def chosen_metric(self) -> Metric:
-        """The metric itself."""
+        """The metric itself: the number that --value-field names, if it does."""
+        if self.value_field is not None:
+            return given_value(self.value_field, self.value_direction == DIRECTIONS[0])
         return self.metric if isinstance(self.metric, Metric) else METRICS[self.metric]
 
     @cached_property
@@ -226,7 +300,7 @@ class BucketOptions:
     @property
     def reward_field(self) -> str:
         """The field of a reward entry that holds its score."""
-        return self.score_field or DEFAULT_SCORE_FIELD
+        return self.score_fields[0] if self.score_fields else DEFAULT_SCORE_FIELD
 
     @property
     def inner(self) -> slice:
@@ -237,7 +311,8 @@ class BucketOptions:
     def dump_flags(self) -> DumpFlags:
         """What is said of the input's form."""
         given = {
-            "score": self.score_field,
+            "score": self.score_fields[0] if self.score_fields else None,
+            "added": self.score_fields[1:] or None,
             "prompt": self.prompt_field,
             "response": self.response_field,
             "ground_truth": self.ground_truth_field,
@@ -249,6 +324,10 @@ class BucketOptions:
             steps=parse_steps(self.steps),
             by_prompt=self.group_by == "prompt",
             truncated=self.truncated,
+            words=parse_score_map(self.score_map),
+            reduce=self.score_reduce,
+            chosen=self.filter_key,
+            value=self.value,
         )
 
     @property
@@ -313,19 +392,17 @@ class PreprocessOptions:
         check_choice("--filter", self.filter, FILTERS)
         check_choice("--order", self.order, ORDERS)
         check_choice("--ground-truth-format", self.ground_truth_format, TRUTH_FORMATS)
-        _check_path(
-            "--input-dir", self.input_dir, "the directory of buckets, such as -i ./bucketed"
-        )
-        _check_output(self.output_dir, self.dry_run, self.engine)
+        check_path("--input-dir", self.input_dir, "the directory of buckets, such as -i ./bucketed")
+        check_output(self.output_dir, self.dry_run, self.engine)
         _ = self.input, self.output
         check_choice("--on-malformed", self.on_malformed, ON_MALFORMED)
-        _check_finite("--pass-threshold", self.pass_threshold)
-        _check_score_field(self.score_field)
-        _check_place("--prompt-field", self.prompt_field)
-        _check_place("--ground-truth-field", self.ground_truth_field)
-        _check_text("--data-source", self.data_source)
-        _check_text("--ability", self.ability)
-        _check_workers(self.workers)
+        check_finite("--pass-threshold", self.pass_threshold)
+        check_score_field(self.score_field)
+        check_place("--prompt-field", self.prompt_field)
+        check_place("--ground-truth-field", self.ground_truth_field)
+        check_text("--data-source", self.data_source)
+        check_text("--ability", self.ability)
+        check_workers(self.workers)
         check_engine(self.engine, self.ray_address)
         if not 0 <= self.val_ratio < 1:
             raise UsageError(
@@ -365,11 +442,11 @@ class PreprocessOptions:
             check_choice("--unmatched", self.unmatched, UNMATCHED)
         places = [] if self.source_key is None else self.source_key.split("=")
         for place in places if len(places) <= 2 else [""]:
-            _check_place("--source-key", place)
+            check_place("--source-key", place)
         for name in (*self.source, *self.source_val):
-            _check_path("--source", name, "the files of a data set")
+            check_path("--source", name, "the files of a data set")
         _ = self.source_paths, self.source_val_paths
-        _check_parquet("--annotate", self.annotate)
+        check_parquet("--annotate", self.annotate)
         if self.annotate and self.no_annotate:
             raise UsageError(
                 "--annotate writes rows with their difficulty, --no-annotate adds none",
@@ -422,186 +499,3 @@ class PreprocessOptions:
     def output(self) -> AnyPath | None:
         """The output directory as a path; None for a dry run that has none."""
         return None if self.output_dir is None else to_path(self.output_dir)
-
-
-def parse_steps(text: str | None) -> Steps:
-    """`A:B`, both included, either open; or one step. Raises UsageError."""
-    first, colon, last = (text or ":").partition(":")
-    try:
-        low, high = (int(end) if end else None for end in (first, last if colon else first))
-    except ValueError:
-        low, high = 1, 0
-    if low is not None and high is not None and low > high:
-        raise UsageError(
-            f"the steps are {text!r}",
-            where="--steps",
-            expected="A:B with A at most B, such as 100:200, 100: or :200, or one step",
-            fix="write the first and the last step that you want",
-        )
-    return Steps(low, high)
-
-
-def _check_metric(name: str) -> None:
-    """Raise UsageError for a name that no metric has; it may be another word for one of them."""
-    pass_at = re.fullmatch(r"pass[@_-]+(?:at[_-]?)?(\d+)", name)
-    meant = f"pass_at_k --k {pass_at[1]}" if pass_at else _SYNONYMS.get(name)
-    if name not in METRICS and meant:
-        raise UsageError(
-            f"there is no {name!r}",
-            where="--metric",
-            expected="one of " + ", ".join(METRICS),
-            fix=f"did you mean --metric {meant}?",
-        )
-    check_choice("--metric", name, METRICS)
-
-
-_SYNONYMS = dict.fromkeys(("pass_rate", "solve_rate", "accuracy", "acc"), "success_rate")
-
-
-def _check_group_by(value: str) -> None:
-    if value != "prompt":
-        raise UsageError(
-            f"the value is {value!r}",
-            where="--group-by",
-            expected="prompt, the only choice",
-            fix=f"write --group-by prompt; to group by a field of the lines, --group-field {value}",
-        )
-
-
-def _check_at_least_one(flag: str, value: int | None, fix: str) -> None:
-    if value is not None and value < 1:
-        raise UsageError(f"the number is {value}", where=flag, expected="1 or more", fix=fix)
-
-
-def _check_workers(value: int | None) -> None:
-    fix = "give the number of processes, such as --workers 4, or leave it out for one per core"
-    _check_at_least_one("--workers", value, fix)
-
-
-def _check_finite(flag: str, value: float | None) -> None:
-    if value is not None and not math.isfinite(value):
-        raise UsageError(
-            f"the score is {value}",
-            where=flag,
-            expected="a finite number",
-            fix="give the lowest score that passes, such as 0.5",
-        )
-
-
-def _check_path(flag: str, name: str, wanted: str) -> None:
-    if not name:
-        raise UsageError(
-            "the path is empty",
-            where=flag,
-            expected=wanted,
-            fix="write it out, or look whether the variable that holds it is set",
-        )
-
-
-def _check_output(name: str | None, dry_run: bool, engine: str) -> None:
-    """Raise UsageError unless there is an output directory or none is needed."""
-    if name is not None:
-        _check_path("--output-dir", name, "a directory to write to")
-    elif not dry_run:
-        raise UsageError(
-            "there is no output directory",
-            where="--output-dir",
-            expected="a directory to write to",
-            fix="name one with -o, or look first with --dry-run, which needs none",
-        )
-    elif engine == "ray":
-        raise UsageError(
-            "there is no output directory",
-            where="--output-dir",
-            expected="with Ray one for temporary files, which all nodes see, in a dry run too",
-            fix="name one with -o, or leave out --engine ray",
-        )
-
-
-def _check_text(flag: str, value: str | None) -> None:
-    if value == "":
-        raise UsageError(
-            "the name is empty",
-            where=flag,
-            expected="a name",
-            fix="give one, or leave the flag out for the default",
-        )
-
-
-def _check_place(flag: str, place: str | None) -> None:
-    if place is not None and not all(place.split(".")):
-        raise UsageError(
-            f"the place is {place!r}",
-            where=flag,
-            expected="a field of a line, or a.b inside one",
-            fix="give one, or leave the flag out for the default",
-        )
-
-
-def _check_score_field(name: str | None) -> None:
-    _check_text("--score-field", name)
-    if name is not None and (not name.isprintable() or set(name) & {'"', "\\"}):
-        raise UsageError(
-            f"the name is {name!r}",
-            where="--score-field",
-            expected="a name without quotes, backslashes and control characters",
-            fix="rename the field",
-        )
-
-
-def _check_thresholds(thresholds: Sequence[float], num_buckets: int | None, ties: str) -> None:
-    finite = all(math.isfinite(value) for value in thresholds)
-    if not thresholds or not finite or not all(a < b for a, b in pairwise(thresholds)):
-        raise UsageError(
-            f"the thresholds are {' '.join(f'{value:g}' for value in thresholds) or 'none'}",
-            where="--thresholds",
-            expected="finite metric values, strictly ascending",
-            fix="write them from low to high, each once, such as --thresholds 0.3 0.7",
-        )
-    if num_buckets not in (None, len(thresholds) + 1):
-        raise UsageError(
-            f"{plural(len(thresholds), 'threshold')} beside --num-buckets {num_buckets}",
-            where="--thresholds",
-            expected=f"--num-buckets {len(thresholds) + 1}, one bucket more than thresholds",
-            fix="leave out --num-buckets",
-        )
-    if ties == "split":
-        raise UsageError(
-            "--ties split makes equal parts, thresholds make parts by value",
-            where="--thresholds",
-            expected="one of the two",
-            fix="leave out --ties or --thresholds",
-        )
-
-
-def _check_parquet(flag: str, name: str | None) -> None:
-    if name is not None and not name.endswith(".parquet"):
-        raise UsageError(
-            f"the file is {name!r}",
-            where=flag,
-            expected="a name that ends in .parquet",
-            fix=f"write {flag} {_ending_in('.parquet', name)}",
-        )
-
-
-def _check_plot(name: str) -> None:
-    """Raise UsageError unless such a picture can be drawn here."""
-    if PurePosixPath(name).suffix not in PLOT_SUFFIXES:
-        raise UsageError(
-            f"the file is {name!r}",
-            where="--plot",
-            expected="a name that ends in " + ", ".join(PLOT_SUFFIXES),
-            fix=f"write --plot {_ending_in('.png', name)}",
-        )
-    if find_spec("matplotlib") is None:
-        raise UsageError(
-            "matplotlib, which draws the picture, is not installed",
-            where="--plot",
-            fix=how_to_install(["matplotlib"], extra="plot"),
-        )
-
-
-def _ending_in(suffix: str, name: str) -> str:
-    """The name with this suffix instead of its own."""
-    stem, _, rest = name.rpartition(".")
-    return (name if "/" in rest or not stem else stem) + suffix

@@ -38,6 +38,7 @@ from curriculum.preprocessing.passes import (
     StagedRun,
     check_any_row,
     check_counts,
+    find_truths,
     stage_rollouts,
     write_rejected,
 )
@@ -47,6 +48,7 @@ from curriculum.preprocessing.split import SPLITS, split_prompts
 from curriculum.preprocessing.write_sets import plan_facts, write_sets
 from curriculum.reading.input_files import check_unchanged
 from curriculum.reading.ledger import NO_SCORE, TAKEN
+from curriculum.reading.truths import SeveralTruths
 from curriculum.reports.preprocessing_report import PreprocessingReport
 from curriculum.source.passes import stage_source
 from curriculum.storage.paths import AnyPath, any_in_store
@@ -65,6 +67,7 @@ def preprocess_buckets(
     directory = open_bucket_directory(options)
     settings = read_settings(options, directory.manifest)
     _check_order(options, settings, directory.manifest)
+    _check_filter(options, directory.manifest)
     sets = name_sets(options, directory)
     if options.output is not None:
         if options.output.name == CUMULATIVE and (options.output.parent / JOURNAL).exists():
@@ -107,6 +110,9 @@ def _preprocess(
     write = plan_facts if options.dry_run else write_sets
     facts = write(run, plan, staged.form)
     check_counts(run, converted, facts)
+    truths = SeveralTruths()
+    if not options.source:
+        truths = find_truths(run, converted, plan.repeated_prompts)
     if not options.dry_run:
         write_rejected(run, staged.ledger)
     for path in options.report_files.values():
@@ -133,8 +139,10 @@ def _preprocess(
         form=staged.form if isinstance(staged.form, RowForm) else None,
         source=staged.source,
         moved=len(moved),
-        repeated_prompts=plan.count_repeated_prompts(),
+        repeated_prompts=len(plan.repeated_prompts),
         shared_prompts=len(plan.shared_prompts),
+        truths=truths,
+        truth_places=[converted.file_line(at.shard, at.line) for at in truths.example],
         notes=converted.notes,
         rows=staged.ledger.count(TAKEN),
         unscored=staged.ledger.count(NO_SCORE),
@@ -190,6 +198,18 @@ def _check_order(
         where="--order",
         expected="the metric that the buckets were cut by",
         fix=f"{fix}, or leave out --order",
+    )
+
+
+def _check_filter(options: PreprocessOptions, manifest: BucketingManifest | None) -> None:
+    if options.filter == "all" or manifest is None or not manifest.metric.is_carried:
+        return
+    raise InputError(
+        f"the filter goes by scores, and these rollouts carry {manifest.metric.name} in place of "
+        "them",
+        where="--filter",
+        expected="rollouts with scores",
+        fix="leave it out; to leave prompts out, bucket with --thresholds and name --buckets",
     )
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import bucket_rollouts_by_difficulty
 import preprocess_bucketed_rollouts
 from curriculum.bucket_names import DEFAULT_NAMES
-from curriculum.dumps.formats import FORMATS
+from curriculum.dumps.table import FORMATS
 from curriculum.errors import UsageError, closest, did_you_mean
 from curriculum.filters import FILTERS
 from curriculum.metrics import METRICS
@@ -38,7 +38,7 @@ WRONG = {
     "--tresh 0.3": "--tresh: there is no such flag;\ndid you mean --thresholds?",
     "--metrics variance": "did you mean --metric or --compare-metrics?",
     "--bucket a b": "--bucket: there is no such flag;\ndid you mean --bucket-names?",
-    "--score x": "--score: there is no such flag;\ndid you mean --score-field or --scores?",
+    "--score x": "did you mean --score-field or --score-map or --score-reduce or --scores?",
     "--names a b c": "--names: there is no such flag;\ndid you mean --bucket-names?",
     "-N 3": "-N: there is no such flag;\ndid you mean -n?",
     "-metric variance": "-metric: there is no such flag;\ndid you mean --metric, with two dashes?",
@@ -108,7 +108,7 @@ def test_wrong_flags_are_told_what_was_meant(bucket: Script, flags: str, told: s
     ("flags", "told"),
     [
         ("--output x", "did you mean --output-dir or --output-name?"),
-        ("--thresholds 0.3", "--thresholds is a flag of bucket_rollouts_by_difficulty.py;"),
+        ("--thresholds 0.3", "--thresholds is a flag of bucket_rollouts_by_difficulty.py. All"),
         ("--filter best", "did you mean best_only?\n"),
         ("--filter informative-only", "did you mean informative_only?\n"),
         ("--order easy_to_hard", "did you mean easy-to-hard?\n"),

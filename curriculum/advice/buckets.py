@@ -15,9 +15,10 @@ from curriculum.dumps.detect import first_lines
 from curriculum.errors import InputError
 from curriculum.options import BucketOptions, PreprocessOptions
 from curriculum.output.manifests import REJECTED, BucketingManifest, PreprocessingManifest
-from curriculum.reading.find_files import find_each, similar_path
+from curriculum.reading.expand_paths import similar_path
+from curriculum.reading.find_files import find_each
 from curriculum.reading.input_files import InputFile
-from curriculum.reading.prompts import NO_PROMPT_TEXT
+from curriculum.reading.prompts import NO_PROMPT_TEXT, OTHER_PARTS
 from curriculum.storage.paths import AnyPath
 
 _BUCKETS = "a directory of buckets"
@@ -80,6 +81,11 @@ def how_to_fix(
                     return with_commands(
                         [f"if the prompt is in {name}:"], [command(options) + flag]
                     )
+    if OTHER_PARTS in set(kinds):
+        return (
+            "name the data set that the prompts came from with --source, which writes its rows as "
+            "they are, or use --on-malformed set-aside"
+        )
     return "fix the rollouts and bucket them again, or use --on-malformed set-aside"
 
 
@@ -109,7 +115,7 @@ def _bucket_first(options: PreprocessOptions, found: str) -> InputError:
     bucket = bucket_options(options)
     says, commands = ["bucket the rollouts first:"], [command(bucket)]
     try:
-        find_form(bucket, find_rollouts(bucket))
+        find_form(bucket, find_rollouts(bucket).files)
     except Advised as advised:
         found = advised.found if options.input.is_file() else f"{found} ({advised.found})"
         commands = list(advised.commands)

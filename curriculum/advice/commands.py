@@ -12,9 +12,9 @@ from itertools import count, islice
 from pathlib import Path, PurePath
 
 from curriculum.advice.rows import Rows
+from curriculum.containers.file_kinds import TAR, ZIP, FileKind
 from curriculum.options import BucketOptions, PreprocessOptions
-from curriculum.reading.file_kinds import TAR, ZIP, FileKind
-from curriculum.reading.find_files import SUFFIXES
+from curriculum.reading.expand_paths import SUFFIXES
 from curriculum.storage.paths import AnyPath, StorePath, any_in_store
 
 COLUMNS = 96  # of a line of the bucketing command, where a flag and its values are not longer

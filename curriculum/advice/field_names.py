@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from curriculum.dumps.formats import CUSTOM, FORMATS
+from curriculum.dumps.flags import DIRECTIONS
+from curriculum.dumps.table import CUSTOM, FORMATS
 from curriculum.dumps.values import Fields, is_number, written_number
 from curriculum.options import BucketOptions
 from curriculum.reading.lines import find, is_message
@@ -65,7 +66,7 @@ def advise(line: Fields, options: BucketOptions) -> Advice | None:
         return None
     score = find(line, place)
     if isinstance(score, list):
-        return _rename(line, place, score)
+        return _lists(line, place, score)
     return _group(line, place, options)
 
 
@@ -82,7 +83,7 @@ def _inner_prompt(line: Fields) -> str | None:
 
 def _score_place(line: Fields, options: BucketOptions) -> str | None:
     """Where a line has its score, or its list of scores."""
-    given = options.score_field
+    given = next(iter(options.score_fields), None)
     if given and all(map(_is_plain, given.split("."))) and _is_score(find(line, given)):
         return given
     texts = {len(value) for value in line.values() if _are(value, str)}
@@ -99,38 +100,79 @@ def _score_place(line: Fields, options: BucketOptions) -> str | None:
             known = [key for key in (*SCORES, "total", "value") if key in inner]
             if known or len(inner) == 1:
                 return f"{name}.{(known or inner)[0]}"
+    if place := _inside_objects(line, SCORES, is_number):
+        return place
     lists = [name for name, value in line.items() if _are(value, (int, float)) and _is_plain(name)]
     if len(lists) == 1 and len(line[lists[0]]) in texts:
         return lists[0]
-    rates = [name for name, value in line.items() if _RATE.search(name) and is_number(value)]
+    rates = [name for name in line if _is_rate(line, name)]
     return rates[0] if len(rates) == 1 and _is_plain(rates[0]) else None
 
 
-def _rename(line: Fields, scores: str, values: Sequence[Any]) -> Advice | None:
+def _inside_objects(
+    line: Fields, names: Sequence[str], fits: Callable[[Any], bool], of: Sequence[str] = ()
+) -> str | None:
+    """The place of a value in every object of a list, by the names that it may have; only in the
+    lists `of`, if there are any."""
+    for name, value in line.items():
+        if (of and name not in of) or not _are(value, dict) or not _is_plain(name):
+            continue
+        for inner in names:
+            if all(fits(item.get(inner)) for item in value):
+                return f"{name}[*].{inner}"
+    return None
+
+
+def _lists(line: Fields, scores: str, values: Sequence[Any]) -> Advice | None:
     """The advice for a line with a list of scores: a rollout whose fields have other names."""
-    changes = []
-    flags: dict[str, Any] = {}
     first = next(value for value in values if value is not None)
-    if isinstance(first, str):
-        number = _number(first, "score")
-        changes.append(f"row['reward'] = [{number} for score in row.pop('{scores}')]")
-    elif scores != "reward":
-        changes.append(f"row['reward'] = row.pop('{scores}')")
-    if isinstance(first, dict) and not is_number(first.get("score")):
-        flags["score_field"] = score_field(first)
+    inner, flags = None, _word_flags(first)
+    if isinstance(first, dict):
+        flags = _word_flags(first.get("score"))
+        inner = None if flags else score_field(first)
+    of = f"{scores}[*].{inner}" if inner else scores
     texts = _first(line, RESPONSES, lambda value: _are(value, str) and len(value) == len(values))
-    if texts not in (None, "responses") and not find(line, "response.choices"):
-        changes.append(f"row['responses'] = row.pop('{texts}')")
-    changes += _own_prompt(line, (scores, texts or ""))
+    if texts is None and "[*]" in scores:
+        beside = (scores.partition("[")[0],)
+        texts = _inside_objects(line, ("text", "content", *RESPONSES), _is_text, beside)
+    if texts == "responses" or find(line, "response.choices"):
+        texts = None  # where our own form has them
+    prompt, changes = _prompt_elsewhere(line, (scores, texts or ""))
+    own = scores == "reward" and not texts and not (isinstance(first, str) and not flags)
+    if own:
+        flags |= {"score_field": inner} if inner not in (None, "score") else {}
+        changes = changes or tuple(_own_prompt(line, (scores,)))
+    else:
+        score = None if of == FORMATS[CUSTOM].score else of
+        flags |= {"format": CUSTOM, "score_field": score, "response_field": texts}
+        flags |= {"prompt_field": prompt} if prompt else {}
     if not changes and not flags:
         return None
-    renamed = "change its fields" if changes else "name the field of the scores"
-    return Advice(f"{renamed}, then bucket:", tuple(changes), flags)
+    return Advice("each line is a rollout; say where its lists are:", changes, flags)
+
+
+def _prompt_elsewhere(line: Fields, but: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
+    """The field of a prompt that is not where rollouts have theirs, and the changes that it needs
+    if it is a conversation of from and value."""
+    name = prompt_field(line, but)
+    if name and _is_talk(line[name]) and not is_message(line[name][0]):
+        return None, tuple(_as_messages(line[name], name))
+    return (None if name in (None, "prompt", "messages") else name), ()
+
+
+def _word_flags(score: object) -> dict[str, Any]:
+    """The flag that says what the words are worth that a grade is one of."""
+    words = _wording(score)
+    if not words:
+        return {}
+    text = str(score)
+    alike = str.upper if text.isupper() else str.capitalize if text[:1].isupper() else str.lower
+    return {"score_map": tuple(f"{alike(w)}={n}" for w, n in zip(words, (1, 0), strict=True))}
 
 
 def _group(line: Fields, score: str, options: BucketOptions) -> Advice:
     """The advice for a line with one score: one response a line."""
-    if _RATE.search(score):
+    if _is_rate(line, score):
         return _rate(line, score)
     fits, given = _is_text_or_talk, options.response_field or ""
     response = given if fits(find(line, given)) else None
@@ -142,23 +184,28 @@ def _group(line: Fields, score: str, options: BucketOptions) -> Advice:
     asked = find(line, prompt) if prompt else None
     if response is None or not (prompt or ids) or (asked and not _is_prompt(asked)):
         return _own_form(line, score)
-    value = find(line, score)
-    changes = (f"{_row(score)} = {_number(value, _row(score))}",) if isinstance(value, str) else ()
     flags: dict[str, Any]
     by, flags = "the prompt", {"group_by": "prompt", "group_field": None}
     if not prompt or options.group_field:
         names = tuple(options.group_field or (str(ids),))
         by, flags = " and ".join(names), {"group_by": None, "group_field": names}
-    places = _custom_places(prompt, response, score)
-    return Advice(f"each line is one response; group them by {by}:", changes, places | flags)
+    flags |= _custom_places(prompt, response, score) | _word_flags(find(line, score))
+    return Advice(f"each line is one response; group them by {by}:", flags=flags)
+
+
+def _is_rate(line: Fields, name: str) -> bool:
+    """Whether a field is a number with the name of a rate."""
+    value = line.get(name)
+    return bool(_RATE.search(name)) and is_number(value) and not isinstance(value, bool)
 
 
 def _rate(line: Fields, rate: str) -> Advice:
     """The advice for a line with a rate and no responses."""
-    return Advice(
-        f"it has no responses. If a higher {rate} is easier, take it as the only score:",
-        (f"row['reward'] = [row['{rate}']]", *_own_prompt(line, (rate,))),
-    )
+    flags: dict[str, Any] = {"value_field": rate, "value_direction": DIRECTIONS[0]}
+    prompt, changes = _prompt_elsewhere(line, (rate,))
+    flags |= {"prompt_field": prompt} if prompt else {}
+    to_do = f"it has no responses. If a higher {rate} is easier, bucket by it:"
+    return Advice(to_do, changes, flags)
 
 
 def _custom_places(prompt: str | None, response: str, score: str) -> dict[str, Any]:

@@ -16,16 +16,18 @@ from curriculum.advice.commands import beside_others, command, converting, new_n
 from curriculum.advice.field_names import Advice, advise, prompt_field
 from curriculum.advice.rows import rows_of
 from curriculum.advice.text import COPY_FIRST, Advised, fields_of
-from curriculum.dumps.batches import refuse_batches
-from curriculum.dumps.detect import AUTO, Dump, FirstLines, find_dump, first_lines
-from curriculum.dumps.formats import EMPTY, FORMATS, OWN, adapt, fitting
+from curriculum.advice.unscored import unscored
+from curriculum.containers.file_kinds import JSON_OBJECT, FileKind
+from curriculum.dumps.detect import Dump, FirstLines, find_dump, first_lines, named_form
+from curriculum.dumps.flags import AUTO
+from curriculum.dumps.formats import EMPTY, OWN, REWARD, Holds
+from curriculum.dumps.table import BATCH, FORMATS, fitting
 from curriculum.dumps.values import Fields, top
 from curriculum.errors import InputError
 from curriculum.options import BucketOptions
-from curriculum.reading.file_kinds import JSON_OBJECT, FileKind
 from curriculum.reading.input_files import InputFile
 from curriculum.reading.lines import Malformed, find, shorten
-from curriculum.reading.prompts import NO_PROMPT_TEXT, read_prompt
+from curriculum.reading.prompts import NO_PROMPT_TEXT, OTHER_PARTS, read_prompt
 from curriculum.reading.rollouts import NO_REWARD, REWARD_NO_LIST, check_reward, response_texts
 from curriculum.storage.paths import any_in_store
 
@@ -50,17 +52,20 @@ def find_form(options: BucketOptions, files: Sequence[InputFile]) -> InputForm:
     what it is instead. Raises neither where malformed lines are to be set aside.
     """
     seen = first_lines(files)
-    if options.format in (AUTO, OWN):
-        refuse_batches((first.file, line) for first in seen for _, line in first.lines)
     if options.on_malformed == "stop":
         for first in seen:
             if error := _refusal(options, files, seen, first):
                 raise error
     dump = find_dump(seen, options.dump_flags, options.reward_field)
-    if dump is not None and dump.form.prompt is None:
+    own_prompt = dump is None or dump.form.has_own_prompt
+    if dump is not None and dump.form.prompt is None and not own_prompt:
         return InputForm(dump)
-    faults = _faults(seen, dump)
-    if dump is None or dump.form.name == OWN:  # how many have no prompt is counted later
+    faults = [
+        (where, line, fault)
+        for where, line, fault in _faults(seen, dump)
+        if fault.kind != OTHER_PARTS  # counted later
+    ]
+    if own_prompt:  # how many have no prompt is counted later
         absent = [line for _, line, fault in faults if fault.kind == NO_PROMPT_TEXT]
         faults = [(where, line, f) for where, line, f in faults if f.kind != NO_PROMPT_TEXT]
         likely = prompt_field(absent[0]) if absent else None
@@ -87,18 +92,18 @@ def _refusal(
     if problem is None:
         return None
     (number, line), (found, expected) = first.lines[0], problem
-    where, says = f"{first.file.path}:{number}", [f"the line has {fields_of(line)}."]
+    where, says = f"{first.file.name}:{number}", [f"the line has {fields_of(line)}."]
     advice, kind = _advise(options, line), None
     if advice is None:
         advice, kind = _look_inside(options, first)
-        where, says = str(first.file.path), []
+        where, says = first.file.name, []
         found, expected = "this is a JSON object that holds the rollouts", "JSON lines"
     if advice is None:
         return None
     good = [some.file for some in seen if some.lines and _problem(options, some) is None]
     if good:
         files = [some.file for some in seen if some.lines and _problem(options, some) == problem]
-        says.append(f"It is not like {good[0].path}.")
+        says.append(f"It is not like {good[0].name}.")
     how, commands = _commands(options, files, bool(good), advice, kind)
     says += [*how, advice.to_do]
     return Advised(found, where=where, expected=expected, says=says, commands=commands)
@@ -117,11 +122,15 @@ def _commands(
     if others and advice.flags:  # which are not for the others
         how, others = ["Bucket it apart."], False
         options = replace(options, inputs=[*map(str, paths)])
+    if advice.flags.get("group_by"):
+        options = replace(options, group_field=None)
     then = replace(options, **advice.flags)
     if not (advice.changes or kind):
         return how, [command(then)] if advice.flags else []
     # pyarrow opens files that are compressed and files that are not.
-    rows = rows_of(next((file for file in files if file.codec), files[0]).path, kind)
+    file = next((file for file in files if file.codec), files[0])
+    held = file.container
+    rows = rows_of(file.path, held.kind, held.field) if held else rows_of(file.path, kind)
     if rows is None:
         return how, []
     how += [COPY_FIRST] if any_in_store(paths) else []
@@ -135,7 +144,7 @@ def _not_json(first: FirstLines) -> InputError:
     text = shorten(first.other.decode("utf-8", "replace"), 60)
     return InputError(
         f"no line is a JSON object, the first is {text}",
-        where=first.file.path,
+        where=first.file.name,
         expected="JSON lines",
         fix="leave it out of -i, or write it as JSON lines",
     )
@@ -144,15 +153,30 @@ def _not_json(first: FirstLines) -> InputError:
 def _problem(options: BucketOptions, first: FirstLines) -> tuple[str, str | None] | None:
     """What is wrong with every one of a file's first lines, and what was expected instead."""
     lines = [line for _, line in first.lines]
-    if options.format in FORMATS:
-        form = adapt(FORMATS[options.format], options.dump_flags.places)
+    if options.value is not None:
+        return _value_problem(options, lines)
+    if options.format in (*FORMATS, BATCH):
+        form = named_form(options.format, lines, options.dump_flags)
         missing = [name for name in sorted(form.marks) if not any(name in line for line in lines)]
         expected = f"in every line ({form.title})"
         return (f"no {' and no '.join(missing)}", expected) if missing else None
     if options.format == AUTO and any(fitting(line) not in ((), (OWN,)) for line in lines):
         return None
+    if options.score_map or options.score_reduce:
+        lines = [line for line in lines if not isinstance(line.get(REWARD), list)]
     problems = [_reward_problem(line, options.reward_field) for line in lines]
     return None if None in problems or not problems else problems[0]
+
+
+def _value_problem(
+    options: BucketOptions, lines: Sequence[Fields]
+) -> tuple[str, str | None] | None:
+    given = options.value
+    places = given.counts or (given.place,) if given else ()
+    absent = [place for place in places if all(find(line, place) is None for line in lines)]
+    if not absent:
+        return None
+    return f"no {' and no '.join(absent)}", "a number there in some lines"
 
 
 def _reward_problem(line: Fields, score_field: str) -> tuple[str, str | None] | None:
@@ -167,8 +191,14 @@ def _reward_problem(line: Fields, score_field: str) -> tuple[str, str | None] | 
 
 def _advise(options: BucketOptions, line: Fields) -> Advice | None:
     """How to read lines like this one; flags that name what it does not have are corrected."""
+    if options.value_field is not None:
+        meant = _similar(options.value_field, line)
+        flags = {"value_field": meant}
+        return Advice(f"Did you mean --value-field {meant}?", flags=flags) if meant else None
     places = _PLACES if options.format in FORMATS else _PLACES[1:]
     given = {flag: getattr(options, flag) for flag in places}
+    if "score_field" in given:
+        given["score_field"] = next(iter(options.score_fields), None)
     wrong = {flag: place for flag, place in given.items() if place and find(line, place) is None}
     close = {flag: _similar(place, line) for flag, place in wrong.items()}
     if wrong and None not in close.values():
@@ -181,7 +211,7 @@ def _advise(options: BucketOptions, line: Fields) -> Advice | None:
             without |= dict.fromkeys(("prompt_field", "response_field", "ground_truth_field"))
         title = FORMATS[fits[0]].title if fits[0] in FORMATS else "rollouts"
         return Advice(f"These lines are {title}:", flags={"format": AUTO} | without)
-    advice = advise(line, replace(options, **without))
+    advice = unscored(line) or advise(line, replace(options, **without))
     if advice and wrong and advice.changes and options.format in FORMATS:
         return Advice(f"Name one of these fields with {' and '.join(map(_flag, wrong))}.")
     return replace(advice, flags=without | dict(advice.flags)) if advice else None
@@ -221,7 +251,7 @@ def _faults(seen: Sequence[FirstLines], dump: Dump | None) -> list[Fault]:
         for number, line in first.lines:
             known = fitting(line) == (OWN,) or (dump and dump.form.marks <= line.keys())
             if known and (fault := _fault(line, dump)):
-                faults.append((f"{first.file.path}:{number}", line, fault))
+                faults.append((f"{first.file.name}:{number}", line, fault))
     return faults
 
 
@@ -239,12 +269,15 @@ def _would_refuse(faults: Sequence[Fault], dump: Dump | None) -> list[str]:
 def _fault(line: Fields, dump: Dump | None) -> Malformed | None:
     """Why preprocessing would refuse the rollout of a line; None if it would not."""
     try:
-        if dump is None or dump.form.name == OWN:
-            response_texts(line)
+        if dump is None or dump.form.has_own_prompt:
+            if dump is None or dump.form.name == OWN:
+                response_texts(line)
             read_prompt(dict.fromkeys(("prompt", "messages")) | line, Counter())
         else:
             place = dump.form.prompt or ""
             prompt = find(line, place)
+            if dump.form.holds is Holds.BATCH:
+                prompt = next(iter(prompt or ()), None)
             if prompt in EMPTY or prompt is None:
                 raise Malformed(NO_PROMPT_TEXT, f"{place} holds none")
             if dump.form.read_prompt:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from curriculum.reading import file_kinds as kinds
-from curriculum.reading.file_kinds import FileKind
+from curriculum.containers import file_kinds as kinds
+from curriculum.containers.file_kinds import FileKind
 from curriculum.reading.find_files import find_file
 from curriculum.reading.input_files import InputFile, open_file
 from curriculum.storage.paths import AnyPath
@@ -47,10 +47,10 @@ class Rows:
     written: str = "json.dumps(row)"
 
 
-def rows_of(path: AnyPath, kind: FileKind | None) -> Rows | None:
-    """The rows of a file, which are its lines where `kind` is None. None if it is damaged or of a
-    kind without rows."""
-    read = _READERS.get(kind)
+def rows_of(path: AnyPath, kind: FileKind | None, field: str | None = None) -> Rows | None:
+    """The rows of a file, which are its lines where `kind` is None, and the items of the list in a
+    `field` of the object that it is. None if it is damaged or of a kind without rows."""
+    read = _list_in(field) if field else _READERS.get(kind)
     try:
         return read(find_file(path)) if read else None
     except _DAMAGED:
@@ -133,7 +133,7 @@ def _array(file: InputFile) -> Rows:
 
 
 def _object(file: InputFile) -> Rows:
-    """An object that holds the rollouts, one that is a rollout, or one rollout after another."""
+    """An object whose fields are the rollouts, that is one, or one after another."""
     if file.size > _BYTES_LOADED:
         raise ValueError
     with open_file(file) as stream:
@@ -141,20 +141,37 @@ def _object(file: InputFile) -> Rows:
     value, end = json.JSONDecoder().raw_decode(text)
     if not isinstance(value, dict):
         raise ValueError
-    loaded, first = f"json.load({_opened(file)})", [value]
-    lists = {name: len(held) for name, held in value.items() if _are_objects(held)}
+    loaded = f"json.load({_opened(file)})"
     if end < len(text):
         parts = f"{_text(file)}.read().strip().removesuffix('}}').split('\\n}}\\n')"
         loop, after = (f"for text in {parts}:",), ("row = json.loads(text + '}')",)
-        return Rows(loop, _modules(file), first, after=after)
-    if lists:
-        name = max(lists, key=lists.__getitem__)
-        rows, first = f"{loaded}[{name!r}]", value[name][:_ROWS]
-    elif _are_objects([*value.values()]):
-        rows, first = f"{loaded}.values()", [*value.values()][:_ROWS]
-    else:
-        rows = f"[{loaded}]"
-    return Rows((f"for row in {rows}:",), _modules(file), first)
+        return Rows(loop, _modules(file), [value], after=after)
+    inside = [*value.values()]
+    if _are_objects(inside):
+        return Rows((f"for row in {loaded}.values():",), _modules(file), inside[:_ROWS])
+    return Rows((f"for row in [{loaded}]:",), _modules(file), [value])
+
+
+def _list_in(name: str) -> Callable[[InputFile], Rows]:
+    def read(file: InputFile) -> Rows:
+        return Rows((f"for row in json.load({_opened(file)})[{name!r}]:",), _modules(file))
+
+    return read
+
+
+def _eval_log(file: InputFile) -> Rows:
+    names = (
+        "sorted(n for n in archive.namelist() if re.fullmatch('samples/.+_epoch_[0-9]+.json', n))"
+    )
+    loops = ("for archive in [zipfile.ZipFile(file)]:", f"for name in {names}:")
+    return Rows(loops, ("re", "zipfile"), after=("row = json.loads(archive.read(name))",))
+
+
+def _torch(file: InputFile) -> Rows:
+    """What slime saves; it is not loaded to look at it."""
+    loops = ("for found in [torch.load(file, weights_only=False)]:", "for row in found['samples']:")
+    after = ("row = {'rollout_id': found.get('rollout_id'), **row}",)
+    return Rows(loops, ("torch",), after=after, written="json.dumps(row, default=str)")
 
 
 def _are_objects(values: object) -> bool:
@@ -174,6 +191,8 @@ _READERS: dict[FileKind | None, Callable[[InputFile], Rows]] = {
     kinds.TSV: _table("\t"),
     kinds.JSON_ARRAY: _array,
     kinds.JSON_OBJECT: _object,
+    kinds.EVAL_LOG: _eval_log,
+    kinds.TORCH: _torch,
     kinds.PYTHON: _python,
 }
 

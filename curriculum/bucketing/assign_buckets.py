@@ -158,10 +158,10 @@ def _cuts(options: BucketOptions, facts: Sequence[BucketFacts]) -> Cuts:
 def estimate_trust(
     options: BucketOptions, scanned: Scanned, assigned: BucketAssignment
 ) -> Uncertainty | None:
-    """How far the buckets can be trusted; None if that cannot be estimated, or if all rollouts are
-    in one bucket."""
+    """How far the buckets can be trusted; None if that cannot be estimated, if all rollouts are in
+    one bucket, or if there are no scores."""
     every, sample = np.concatenate(list(assigned.buckets)), scanned.sample
-    if every.min() == every.max():
+    if every.min() == every.max() or options.value_field is not None:
         return None
     own = every[sample.positions].astype(np.int64)
     parts = options.cut_into if options.thresholds is None else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from curriculum.bucketing.assign_buckets import BucketFacts
 from curriculum.bucketing.rollout_source import RolloutSource
 from curriculum.errors import InternalError
@@ -34,9 +36,7 @@ def record_bucketing(
     """The manifest of a run that read `files` and wrote `bucket_files`, one per entry of `facts`,
     and `rejected`. Raises InternalError if the counts do not add up."""
     lines, malformed = source.input_ledger.by_file(), source.input_ledger.malformed
-    inputs = [
-        InputRecord(printable(str(file.path)), file.size, lines[str(file.path)]) for file in files
-    ]
+    inputs = [InputRecord(printable(file.name), file.size, lines[file.name]) for file in files]
     counts = CountRecord(
         read=source.rollout_ledger.well_formed + malformed,
         bucketed=sum(fact.count for fact in facts),
@@ -72,6 +72,7 @@ def _metric_record(options: BucketOptions, score_field: str) -> MetricRecord:
         score_field,
         parameters.k,
         parameters.pass_threshold,
+        msgspec.UNSET if options.value_field is None else True,
     )
 
 

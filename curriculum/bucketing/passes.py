@@ -7,7 +7,8 @@ to none if it is blank.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from curriculum.bucketing.refusals import check_dump, how_to_fix, nothing_scored
 from curriculum.bucketing.rollout_source import RolloutDump, RolloutFiles, RolloutSource
 from curriculum.bucketing.scan import Scanned, ScanTask, scan_shard
 from curriculum.dumps.detect import Dump
+from curriculum.dumps.formats import Holds
 from curriculum.engines.progress import Progress
 from curriculum.engines.workers import Workers
 from curriculum.errors import InternalError
@@ -27,6 +29,10 @@ from curriculum.output.rejected import NO_SCORE_REASON, lines_by_kind, rejected_
 from curriculum.reading.input_files import InputFile
 from curriculum.reading.ledger import CONFLICT, MALFORMED, NO_SCORE, TAKEN, UNDEFINED, Ledger
 from curriculum.storage.paths import AnyPath
+
+if TYPE_CHECKING:
+    from curriculum.converting.converted_dump import ConvertedDump
+    from curriculum.grouping.grouped_dump import GroupedDump
 
 
 @dataclass(frozen=True)
@@ -45,16 +51,23 @@ class BucketingRun:
 
 
 def open_source(run: BucketingRun, files: Sequence[InputFile], dump: Dump | None) -> RolloutSource:
-    """The rollouts of the input; the lines of a dump are grouped into rollouts first. Raises
+    """The rollouts of the input; the lines of a dump become rollouts first. Raises
     InputError if a dump has malformed lines that are not to be set aside, or no response or prompt
     that is of use."""
     options = run.options
     if dump is None:
         reasons = run.output.scratch_directory() / "reasons" if run.set_aside else None
         return RolloutFiles(files, options.reward_field, reasons)
-    from curriculum.grouping.grouped_dump import Gatherer  # takes 30 ms, and only dumps need it
+    how = (dump, run.output, run.workers, run.progress, run.set_aside)
+    grouped: GroupedDump | ConvertedDump
+    if dump.form.holds is Holds.RESPONSE:
+        from curriculum.grouping.grouped_dump import Gatherer  # takes 30 ms, and few need it
 
-    grouped = Gatherer(dump, run.output, run.workers, run.progress, run.set_aside).run(files)
+        grouped = Gatherer(*how).run(files)
+    else:
+        from curriculum.converting.converted_dump import LineConversion
+
+        grouped = LineConversion(*how).run(files)
     if not run.set_aside:
         grouped.ledger.stop_if_malformed(how_to_fix(grouped.ledger, dump), dump.form.one_a_line)
     source = RolloutDump(grouped, options.inputs)
@@ -80,7 +93,22 @@ def scan_rollouts(run: BucketingRun, source: RolloutSource) -> Scanned:
         source.rollout_ledger.stop_if_malformed(how_to_fix(source.rollout_ledger))
     if not source.rollout_ledger.count(TAKEN):
         raise nothing_scored(run.options, source)
+    # From here on, lines that were made are read where they are kept.
+    ledger = source.rollout_ledger
+    texts = zip(ledger.shards, _texts(run, ledger), strict=True)
+    ledger.shards = [replace(shard, text=text) if text else shard for shard, text in texts]
     return scanned
+
+
+def _texts(run: BucketingRun, ledger: Ledger) -> list[AnyPath | None]:
+    """Where the lines of each shard are kept for the copy if they have to be made of records; None
+    where they need not be, and in a store, from which they would have to be fetched again."""
+    keep = not (run.options.dry_run or run.output.in_store)
+    made = [keep and shard.file.container is not None for shard in ledger.shards]
+    if not any(made):
+        return [None] * len(made)
+    scratch = run.output.scratch_directory()
+    return [scratch / f"text-{i:06}.jsonl" if needs else None for i, needs in enumerate(made)]
 
 
 def _scan_tasks(run: BucketingRun, source: RolloutSource, scanned: Scanned) -> Iterator[ScanTask]:
@@ -88,7 +116,8 @@ def _scan_tasks(run: BucketingRun, source: RolloutSource, scanned: Scanned) -> I
     options, ledger = run.options, source.rollout_ledger
     numbers = {file.path: number for number, file in enumerate(source.files)}
     score_rows: list[AnyPath | None] = [*scanned.score_rows] or [None] * len(ledger.shards)
-    for shard, reasons, rows in zip(ledger.shards, ledger.reasons, score_rows, strict=True):
+    shards = zip(ledger.shards, ledger.reasons, score_rows, _texts(run, ledger), strict=True)
+    for shard, reasons, rows, text in shards:
         yield ScanTask(
             shard=shard,
             score_field=source.score_field,
@@ -100,7 +129,9 @@ def _scan_tasks(run: BucketingRun, source: RolloutSource, scanned: Scanned) -> I
             every_metric=options.compare_metrics,
             bound=scanned.sample.bound,
             file=numbers[shard.file.path],
+            carried=options.value_field is not None,
             known=source.known(shard) if rows is None and options.ties != "split" else None,
+            text=text,
         )
 
 
@@ -154,7 +185,9 @@ def _lines_to_copy(
 
 def _write_reasons(run: BucketingRun, source: RolloutSource) -> None:
     reasons = {
-        NO_SCORE: NO_SCORE_REASON,
+        NO_SCORE: NO_SCORE_REASON
+        if run.options.value_field is None
+        else f"unscored: there is no number in {run.options.value_field}",
         UNDEFINED: f"unscored: {run.options.chosen_metric.name} is undefined for its scores",
     }
     with run.output.stage(REASONS_FILE).open("wb") as stream:

@@ -13,6 +13,7 @@ from curriculum.bucketing.rollout_source import RolloutDump, RolloutSource
 from curriculum.dumps.detect import Dump, first_lines
 from curriculum.dumps.formats import (
     SAME_IDS,
+    SEVERAL_CHOICES,
     SEVERAL_PROMPTS,
     SEVERAL_RESPONSES,
     SEVERAL_TRUTHS,
@@ -39,6 +40,8 @@ def how_to_fix(ledger: Ledger, dump: Dump | None = None) -> str:
         says.append("If one prompt may have several ground truths, leave out --group-by prompt.")
     elif kinds & {SEVERAL_TRUTHS, SEVERAL_PROMPTS}:
         says.append(SAME_IDS)
+    if any(kind.startswith(SEVERAL_CHOICES) for kind in kinds):
+        says.append("Take the lines of one filter with --filter-key.")
     if SEVERAL_RESPONSES in kinds:
         says.append(
             "If several runs wrote them, bucket each run apart, or take the responses of all runs "
@@ -86,19 +89,29 @@ def nothing_scored(options: BucketOptions, source: RolloutSource) -> InputError:
                 expected="responses without an error, which were graded",
                 fix="sample them again",
             )
+        carried = options.value_field is not None
         return InputError(
-            f"none of the {no_score:,} rollouts has a score in {source.score_place}",
+            f"none of the {no_score:,} rollouts has a {'number' if carried else 'score'} in "
+            f"{source.score_place}",
             where=where,
             expected="numbers there",
-            fix=_where_scores_are(options, source),
+            fix="name the right field with --value-field"
+            if carried
+            else _where_scores_are(options, source),
         )
     if skipped := lines.count(SKIPPED):
+        wanted, of, place = f"steps {options.steps}", "steps", source.step_place
+        flag = "--steps"
+        if options.steps is None and source.dump:
+            form = source.dump.form
+            wanted, of, place = f"{form.choice} {form.chosen}", "those", form.choice
+            flag = "--filter-key"
         return InputError(
-            f"no sound line is of the steps {options.steps}: {skipped:,} are of other steps or of "
-            f"none, {lines.malformed:,} malformed",
+            f"no sound line is of the {wanted}: {skipped:,} are of other {of} or of none, "
+            f"{lines.malformed:,} malformed",
             where=where,
-            expected=f"some in the field {source.step_place}",
-            fix="ask for other --steps",
+            expected=f"some in the field {place}",
+            fix=f"ask for other {flag}" if flag == "--steps" else f"name another {flag}",
         )
     if malformed := lines.malformed:
         return refusal(options, _files(lines)) or InputError(

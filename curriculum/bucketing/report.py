@@ -12,6 +12,7 @@ from curriculum.bucketing.repeats import Repeats
 from curriculum.dumps.detect import Dump
 from curriculum.options import PASS_AT_K, BucketOptions
 from curriculum.output.manifests import BucketingManifest
+from curriculum.reading.truths import SeveralTruths
 from curriculum.statistics.bins import Bins
 from curriculum.statistics.cuts import Cuts
 from curriculum.statistics.metric_agreement import MetricAgreement
@@ -25,8 +26,10 @@ class BucketingReport:
 
     `distinct` counts the metric's distinct values outside `solved` and `unsolved`; `responses`
     counts all reward entries, and their scores run from `lowest` to `highest`. `in_several` counts
-    the prompts that lie in several buckets. `dataset` is what to call the input. `missing_scores`,
-    `unscored` and `malformed` map file paths to counts, without files that have none.
+    the prompts that lie in several buckets, `truths` those with several ground truths, of which
+    `truth_places` has an example as `file:line`. `dataset` is what to call the input.
+    `missing_scores`, `unscored` and `malformed` map file paths to counts, without files that have
+    none.
     `likely_prompt` is a field that may hold the prompt, where rollouts have none. `would_refuse`
     says what preprocessing would refuse.
     """
@@ -40,6 +43,8 @@ class BucketingReport:
     highest: float
     repeats: Repeats
     in_several: int
+    truths: SeveralTruths
+    truth_places: Sequence[str]
     bins: Bins
     cuts: Cuts
     dataset: str
@@ -65,7 +70,13 @@ class BucketingReport:
         return self.options.dry_run
 
     @property
+    def carried(self) -> bool:
+        """Whether rollouts carry a number in place of scores."""
+        return self.manifest.metric.is_carried
+
+    @property
     def metric_label(self) -> str:
         """The metric's name; pass_at_k becomes pass@ and its k."""
         metric = self.manifest.metric
-        return f"pass@{metric.k}" if metric.name == PASS_AT_K else metric.name
+        is_ours = metric.name == PASS_AT_K and not metric.is_carried
+        return f"pass@{metric.k}" if is_ours else metric.name

@@ -17,7 +17,6 @@ from curriculum.dumps.detect import Dump
 from curriculum.dumps.formats import OWN
 from curriculum.errors import plural
 from curriculum.grouping.groups import DumpNote
-from curriculum.options import DEFAULT_SCORE_FIELD
 from curriculum.output.manifests import DumpRecord
 from curriculum.output.rejected import reason_line, reason_lines
 from curriculum.reading.input_files import InputFile, Shard, cut_shards
@@ -26,6 +25,7 @@ from curriculum.reading.rollouts import KnownRollouts
 from curriculum.storage.paths import AnyPath
 
 if TYPE_CHECKING:
+    from curriculum.converting.converted_dump import ConvertedDump
     from curriculum.grouping.grouped_dump import GroupedDump
 
 # Where a shard's rollouts are: the files, and each rollout's file number and line (from 1).
@@ -71,19 +71,18 @@ class RolloutFiles:
         shards = zip(ledger.shards, ledger.shard_lines, ledger.first_lines(), strict=True)
         for shard, of_shard, first_line in shards:
             lines = np.flatnonzero(of_shard.kinds >= FIRST_RECORD)
-            yield [str(shard.file.path)], np.zeros(len(lines), np.int64), lines + first_line
+            yield [shard.file.name], np.zeros(len(lines), np.int64), lines + first_line
 
 
 class RolloutDump:
-    """A dump whose lines were grouped into rollouts, which are staged one per line.
+    """A dump whose lines became rollouts, which are staged one per line.
 
     `rollout_ledger` is the ledger of the staged rollouts, `input_ledger` that of the dump's lines.
     `notes` counts what was found while they were put together.
     """
 
-    def __init__(self, grouped: GroupedDump, inputs: Sequence[str]) -> None:
+    def __init__(self, grouped: GroupedDump | ConvertedDump, inputs: Sequence[str]) -> None:
         form = grouped.dump.form
-        merged = form.name == OWN  # rollouts in our own format, which keep their score field
         self.dump = grouped.dump
         self.dump_record = grouped.record()
         self.one_a_line = form.one_a_line
@@ -91,8 +90,8 @@ class RolloutDump:
         self.files = grouped.files
         self.rollout_ledger = Ledger.of(cut_shards(grouped.files))
         self.input_ledger = grouped.ledger
-        self.score_field = form.score if merged else DEFAULT_SCORE_FIELD
-        self.score_place = f"reward[i].{form.score}" if merged else form.score
+        self.score_field = form.reward_field
+        self.score_place = f"reward[i].{form.reward_field}" if form.name == OWN else form.score
         self.notes = grouped.notes
         self._grouped, self._inputs = grouped, inputs
 
@@ -109,7 +108,7 @@ class RolloutDump:
     @property
     def every_response_failed(self) -> bool:
         """Whether no response was fit to be graded."""
-        return self.notes[DumpNote.FAILED, ""] == self.responses
+        return self.responses > 0 and self.notes[DumpNote.FAILED, ""] == self.responses
 
     def known(self, shard: Shard) -> KnownRollouts | None:
         """What is known of the rollouts of a shard already: all, if it is a whole file. It can be
@@ -126,18 +125,18 @@ class RolloutDump:
     def reason_lines(self, reasons: Mapping[int, str]) -> Iterator[bytes]:
         """The same as for files; an unscored rollout is reported at its first response."""
         yield from reason_lines(self.input_ledger, {})
-        responses = self._grouped.responses
-        if responses is None:
-            return
         kinds = np.concatenate(
             [np.zeros(0, np.uint8), *(lines.kinds for lines in self.rollout_ledger.shard_lines)]
         )
         chosen = np.flatnonzero(np.isin(kinds, list(reasons)))
-        first = self._grouped.first_responses()[chosen]
-        lines = self._grouped.file_lines(first)
-        for rollout, response in zip(chosen.tolist(), first.tolist(), strict=True):
-            offset = int(responses.offsets[response])
-            yield reason_line(*lines[response], offset, reasons[int(kinds[rollout])])
+        if not len(chosen):
+            return
+        (files, numbers, lines), offsets = self._grouped.rollout_lines(), self._grouped.offsets()
+        shards = self._grouped.ledger.shards
+        for i in chosen.tolist():
+            number = int(numbers[i])
+            offset = None if shards[number].file.container else int(offsets[i])
+            yield reason_line(files[number], int(lines[i]), offset, reasons[int(kinds[i])])
 
     def rollout_lines(self) -> Iterator[RolloutLocations]:
         """Where the first response of each rollout is, shard by shard."""

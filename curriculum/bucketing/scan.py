@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ import msgspec
 import numpy as np
 
 from curriculum.arrays import ByteArray, FloatArray, HashArray, IntArray
+from curriculum.messages.hashes import NO_PROMPT
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
 from curriculum.options import DEFAULT_SEED
 from curriculum.reading.blocks import Block, read_blocks
@@ -34,13 +36,7 @@ from curriculum.reading.ledger import (
     ShardLines,
 )
 from curriculum.reading.lines import REFUSALS, Malformed, load_object
-from curriculum.reading.prompts import (
-    NO_PROMPT,
-    PromptHashes,
-    asked_messages,
-    first_prompt,
-    last_text,
-)
+from curriculum.reading.prompts import PromptHashes, asked_messages, first_prompt, last_text
 from curriculum.reading.rollouts import KnownRollouts, ReadScores, ScoreReader
 from curriculum.statistics.sample import HIGHEST, Sample, hash_offsets, lowest
 from curriculum.storage.paths import AnyPath, open_sink
@@ -56,7 +52,8 @@ class ScanTask:
 
     The reasons of malformed lines go to `reasons`, the rows of the score table to `scores` (None:
     nowhere). With `every_metric` the scan returns all metrics. A rollout whose hash is above
-    `bound` is not sampled. `file` is the number of the shard's file. If all that is wanted of the
+    `bound` is not sampled. `file` is the number of the shard's file. With `carried` a rollout's
+    only score is a number that it carries, which no other metric has. If all that is wanted of the
     lines is `known`, they are not read.
     """
 
@@ -70,7 +67,9 @@ class ScanTask:
     every_metric: bool = False
     bound: int = HIGHEST
     file: int = 0
+    carried: bool = False
     known: KnownRollouts | None = None
+    text: AnyPath | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,8 @@ class Scan:
     """What the scan of a shard found.
 
     `values`, `means`, `prompts` (hashes of the prompts) and `hashes` (of the lines) have one entry
-    per scored rollout; `means` is `values` itself if the metric is the mean. `sample` is a sample
+    per scored rollout; `means` is `values` itself if the metric is the mean. `other_parts` are the
+    numbers of the scored rollouts whose prompt holds parts that are not text. `sample` is a sample
     of the scored rollouts. `metrics` maps names to one value per rollout, scored or not. `hashes`
     and `metrics` are empty unless requested. `lowest` and `highest` are scores; NaN without any.
     """
@@ -87,6 +87,7 @@ class Scan:
     values: FloatArray
     means: FloatArray
     prompts: HashArray
+    other_parts: IntArray
     hashes: HashArray
     sample: Sample
     metrics: dict[str, FloatArray]
@@ -109,14 +110,16 @@ class Scan:
 def scan_shard(task: ScanTask) -> Scan:
     """Read the scores of every line of a shard."""
     scanner = _Scanner(task)
-    try:
+    with ExitStack() as stack:
+        stack.callback(scanner.close)
+        text = stack.enter_context(task.text.open("wb")) if task.text else None
         if task.known:
             scanner.add_known(task.known)
         for block in () if task.known else read_blocks(task.shard):
+            if text:
+                text.write(block.text)
             scanner.add_block(block)
         return scanner.result()
-    finally:
-        scanner.close()
 
 
 class _Scanner:
@@ -134,6 +137,8 @@ class _Scanner:
         self._values: list[FloatArray] = []
         self._means: list[FloatArray] = []
         self._prompts: list[HashArray] = [np.zeros(0, np.uint64)]
+        self._other_parts: list[IntArray] = [np.zeros(0, np.int64)]
+        self._rollouts = 0
         self._hashes: list[int] = []
         self._metrics: list[dict[str, FloatArray]] = []
         self._keys: list[str | None] = []
@@ -141,7 +146,7 @@ class _Scanner:
         self._rows = ScoreRows(task.scores) if task.scores is not None else None
         self._sample = Sample.join([], [])
         self._scored = 0
-        self._next_offset = task.shard.first_offset
+        self._next_offset = task.shard.first_mark
         self._responses = self._present = self._waiting = 0
         self._lowest = self._highest = math.nan
 
@@ -167,6 +172,9 @@ class _Scanner:
         self._flat.append(read.flat)
         self._counts.append(read.counts)
         self._prompts.append(read.prompts)
+        if len(read.other_parts):
+            self._other_parts.append(read.other_parts + self._rollouts)
+        self._rollouts += len(read.counts)
         self._keys += read.keys
         self._waiting += len(read.flat)
         if self._waiting >= SCORES_AT_ONCE:
@@ -209,11 +217,15 @@ class _Scanner:
             name: values if name == own else metric.values(scores, parameters)
             for name, metric in METRICS.items()
         } | {own: values}
+        responses, passes = scores.counts, scores.passes(parameters.pass_threshold)
+        if self._task.carried:
+            responses = passes = np.zeros_like(responses)
+            nothing = np.full(len(values), np.nan)
+            measured = dict.fromkeys(measured, nothing) | {own: values}
         if self._task.every_metric:
             self._metrics.append(measured)
         if self._rows:
-            passes = scores.passes(parameters.pass_threshold)
-            self._rows.add(self._keys, self._asked, measured, scores.counts, passes)
+            self._rows.add(self._keys, self._asked, measured, responses, passes)
             self._keys, self._asked = [], []
 
     def _take_sample(self, scores: Scores, defined: IntArray, offsets: IntArray) -> None:
@@ -232,11 +244,14 @@ class _Scanner:
         hashes = np.array(self._hashes, dtype=np.uint64)
         if len(hashes):
             hashes = hashes[kinds >= TAKEN]
+        odd = np.zeros(len(kinds), np.bool_)
+        odd[np.concatenate(self._other_parts)] = True
         return Scan(
             lines=self._recorder.result(kinds),
             values=values,
             means=np.concatenate(self._means) if self._means else values,
             prompts=np.concatenate(self._prompts)[kinds >= TAKEN],
+            other_parts=np.flatnonzero(odd[kinds >= TAKEN]),
             hashes=hashes,
             sample=self._sample,
             metrics={
@@ -303,7 +318,7 @@ class Scanned:
         """The number of missing scores by file path."""
         found: Counter[str] = Counter()
         for shard, scan in zip(self.ledger.shards, self.scans, strict=True):
-            found[str(shard.file.path)] += scan.missing_scores
+            found[shard.file.name] += scan.missing_scores
         return found
 
 

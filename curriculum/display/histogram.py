@@ -101,6 +101,7 @@ def dataset_name(inputs: Sequence[AnyPath]) -> str:
     while set(first.name) & set("*?["):
         first = first.parent
     name = first.name if first.name not in ("", "..") else first.resolve().name or str(first)
+    name = "stdin" if name == "-" else name
     name = shorten(SUFFIX.sub("", printable(name)), DATASET_WIDTH)
     return name if len(inputs) == 1 else f"{name} and {len(inputs) - 1:,} more"
 

@@ -1,4 +1,4 @@
-"""Dumps that other tools write, one response a line: which format they have, and what is where.
+"""What other tools write: which format it has, and what is where.
 
 In: the first lines of files. Out: a row of the table of formats, and functions that read the values
 of its lines. Promise: nothing is guessed; a format is data, and what it does not say is asked for.

@@ -7,48 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from shlex import quote
 from typing import Any
 
 import msgspec
 
-from curriculum.dumps.formats import (
+from curriculum.dumps.flags import AUTO, DumpFlags
+from curriculum.dumps.formats import OWN, End, Format, Holds, Steps
+from curriculum.dumps.table import (
+    BATCH,
+    CUSTOM,
+    CUSTOM_LISTS,
     FORMATS,
-    OWN,
-    End,
-    Format,
-    Steps,
     adapt,
+    batch_form,
     fitting,
     own_form,
+    own_lists,
+    value_form,
 )
-from curriculum.dumps.values import Fields
-from curriculum.errors import InputError
+from curriculum.dumps.values import Fields, top
+from curriculum.errors import InputError, plural
 from curriculum.reading.blocks import read_blocks
 from curriculum.reading.input_files import InputFile, Shard
-from curriculum.reading.lines import REFUSALS, Line, Malformed, is_blank, load_object
-from curriculum.storage.paths import AnyPath
+from curriculum.reading.lines import REFUSALS, Line, Malformed, find, is_blank, load_object
 
-AUTO = "auto"
 LINES_LOOKED_AT = 8  # that fit a format, in the first file; one in each other file
 FILES_LOOKED_AT = 256
 BYTES_LOOKED_AT = 1 << 16  # of each file, or one line if that is longer
-
-
-@dataclass(frozen=True)
-class DumpFlags:
-    """What the flags say about the input.
-
-    `format` is the name of a format or AUTO, `places` overrides fields of Format by name, and
-    `steps` are the steps wanted. With `by_prompt`, the prompt alone identifies a group. `truncated`
-    says what becomes of responses that were cut off: "graded", "missing", or None for the default.
-    """
-
-    format: str = AUTO
-    places: dict[str, Any] = field(default_factory=dict)
-    steps: Steps = field(default_factory=Steps)
-    by_prompt: bool = False
-    truncated: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,36 +71,153 @@ class FirstLines:
 
 def find_dump(seen: Sequence[FirstLines], flags: DumpFlags, score_field: str) -> Dump | None:
     """The dump whose files begin with these lines; None for rollouts of our own form that need no
-    grouping.
+    change.
 
     Raises InputError if the lines fit two formats, or if a flag asks for what the format lacks.
     """
-    name = flags.format
-    if name == AUTO:
-        name = _choose([(first.file, line) for first in seen for line in first.known])
-    if name == OWN:
-        _refuse_flags_of_dumps(flags)
-        return Dump(own_form(score_field), Steps(), True) if flags.by_prompt else None
-    form = adapt(FORMATS[name], flags.places)
-    if flags.by_prompt:
-        form = replace(form, groups=())
-    if not form.alternatives:
-        raise InputError(
-            f"{form.title} have no prompts",
-            where="--group-by",
-            expected="a format with them",
-            fix="leave it out, or say where the prompt is with --prompt-field",
-        )
-    if form.step is None and not flags.steps.all:
-        raise InputError(
-            f"{form.title} have no steps",
-            where="--steps",
-            expected="a dump of a training run",
-            fix="leave it out",
-        )
+    lines = [line for first in seen for _, line in first.lines]
+    form = _form_of(seen, lines, flags, score_field)
+    if form is None:
+        return None
+    if form.name == OWN and form.holds is Holds.RESPONSE:  # rollouts to be merged
+        return Dump(form, Steps(), True)
+    _check_flags(form, flags)
+    _check_added(flags.places.get("added") or (), lines)
+    if form.score_choices and "score" not in flags.places:
+        form = replace(form, score=_only_choice(form, lines, seen))
     if flags.truncated == "missing":
         form = _leave_out_cut_off(form)
+    form = replace(form, words={**form.words, **flags.words}, reduce=flags.reduce)
+    if form.choice is not None:
+        names = (find(line, form.choice) for line in lines)
+        chosen = flags.chosen or next(names, None)
+        form = replace(form, chosen=chosen, skips_others=flags.chosen is not None)
     return Dump(form, flags.steps, flags.by_prompt)
+
+
+def _form_of(
+    seen: Sequence[FirstLines], lines: Sequence[Fields], flags: DumpFlags, score_field: str
+) -> Format | None:
+    """The format that the flags name, or the lines have; None for rollouts of our own form that
+    need no change."""
+    name = flags.format
+    if flags.value is not None:
+        _refuse_scores(seen, name)
+        return value_form(flags.value, flags.places)
+    if name == AUTO:
+        name = _choose([(first.file, line) for first in seen for line in first.known])
+    if name != OWN:
+        return named_form(name, lines, flags)
+    _refuse_flags_of_dumps(flags)
+    if flags.by_prompt:
+        _refuse_with_prompt(flags)
+        return own_form(score_field)
+    return own_lists(score_field) if flags.words or flags.reduce else None
+
+
+def named_form(name: str, lines: Sequence[Fields], flags: DumpFlags) -> Format:
+    """The format of a name, as it is for lines like these."""
+    if name == BATCH:
+        return adapt(batch_form(lines), flags.places)
+    form = FORMATS[name]
+    place = flags.places.get("score", form.score)
+    scored = (line for line in lines if find(line, place) is not None)
+    if name == CUSTOM and holds_lists(next(scored, {}), flags):
+        form = CUSTOM_LISTS
+    form = adapt(form, flags.places)
+    return replace(form, groups=()) if flags.by_prompt else form
+
+
+def holds_lists(line: Fields, flags: DumpFlags) -> bool:
+    """Whether a line has a score for each of its responses, as far as the flags say where they are,
+    and not several for one response."""
+    scores = find(line, flags.places.get("score", FORMATS[CUSTOM].score))
+    responses = find(line, flags.places.get("response", ""))
+    if not isinstance(scores, list):
+        return False
+    if isinstance(responses, list):
+        return not any(find(item, "role") not in (None, "assistant") for item in responses)
+    return responses is None and flags.reduce is None
+
+
+def _only_choice(form: Format, lines: Sequence[Fields], seen: Sequence[FirstLines]) -> str:
+    """The only place that may hold the score in these lines. Raises InputError if there are
+    several."""
+    find_choices = form.score_choices or (lambda line: ())
+    choices = list(dict.fromkeys(place for line in lines for place in find_choices(line)))
+    if len(choices) <= 1:
+        return next(iter(choices), form.score)
+    raise InputError(
+        f"{form.title} with {len(choices)} fields that may be the score: {', '.join(choices)}",
+        where=next((first.file.name for first in seen if first.lines), ""),
+        expected="one of them, or --score-field",
+        fix=f"choose one with --score-field, such as --score-field {quote(choices[0])}"
+        + (f", or name several, which are added up: {' '.join(map(quote, choices))}")
+        * form.scores_add_up,
+    )
+
+
+def _check_flags(form: Format, flags: DumpFlags) -> None:
+    """Raise InputError for a flag that the format has no use for."""
+    by_response = form.holds is Holds.RESPONSE
+    wrong = None
+    if flags.by_prompt and not by_response:
+        wrong = ("--group-by", "hold whole rollouts", "bucket them, then merge the buckets with it")
+    elif by_response and not form.alternatives:
+        wrong = ("--group-by", "have no prompts", "say where the prompt is with --prompt-field")
+    elif form.step is None and not flags.steps.all:
+        wrong = ("--steps", "have no steps", "")
+    elif form.choice is None and flags.chosen is not None:
+        wrong = ("--filter-key", "have no filters", "")
+    elif flags.value is not None and (flags.words or flags.reduce):
+        wrong = ("--score-map" if flags.words else "--score-reduce", "have no scores", "")
+    elif form.added and (form.name == OWN or form.holds is Holds.VALUE):
+        wrong = ("--score-field", "have a list of scores, at one place", "name one place")
+    if wrong:
+        flag, lack, else_ = wrong
+        raise InputError(
+            f"{form.title} {lack}",
+            where=flag,
+            expected="a format that it is for",
+            fix=f"leave it out{', or ' + else_ if else_ else ''}",
+        )
+
+
+def _check_added(places: Sequence[str], lines: Sequence[Fields]) -> None:
+    """Raise InputError if none of these lines has one of the fields that are to be added up."""
+    for place in places:
+        if lines and not any(top(place) in line or place in line for line in lines):
+            raise InputError(
+                f"none of the first {plural(len(lines), 'line')} has {place}",
+                where="--score-field",
+                expected="fields of these lines",
+                fix="correct it, or leave it out",
+            )
+
+
+def _refuse_scores(seen: Sequence[FirstLines], format: str) -> None:
+    """Raise InputError if lines that are to be bucketed by a number have scores as well."""
+    for first in seen:
+        for number, line in first.lines:
+            if format == AUTO and fitting(line) == (OWN,):
+                raise InputError(
+                    "this line has a reward, one score per response, which says more than a number",
+                    where=f"{first.file.path}:{number}",
+                    expected="lines without scores beside --value-field",
+                    fix="leave out --value-field, or take the number all the same with --format "
+                    f"{CUSTOM}",
+                )
+
+
+def _refuse_with_prompt(flags: DumpFlags) -> None:
+    given = "--score-map" if flags.words else "--score-reduce" if flags.reduce else None
+    if given:
+        raise InputError(
+            "rollouts that are merged keep their scores as they are",
+            where=given,
+            expected="one of the two",
+            fix="bucket them first, then merge the buckets with --group-by prompt",
+        )
 
 
 def _leave_out_cut_off(form: Format) -> Format:
@@ -131,9 +235,9 @@ def _leave_out_cut_off(form: Format) -> Format:
 
 def _choose(seen: Sequence[tuple[InputFile, Fields]]) -> str:
     """The name of the one format that all these lines fit; OWN if there are no lines."""
-    first: dict[tuple[str, ...], AnyPath] = {}
+    first: dict[tuple[str, ...], str] = {}
     for file, line in seen:
-        first.setdefault(fitting(line), file.path)
+        first.setdefault(fitting(line), file.name)
     if not first:
         return OWN
     if len(first) > 1:
@@ -158,6 +262,8 @@ def _choose(seen: Sequence[tuple[InputFile, Fields]]) -> str:
 
 def _refuse_flags_of_dumps(flags: DumpFlags) -> None:
     given = [_FLAGS[name] for name in flags.places if name in _FLAGS]
+    if flags.chosen is not None:
+        given.append("--filter-key")
     if not flags.steps.all:
         given.append("--steps")
     if flags.truncated == "missing":
@@ -169,7 +275,7 @@ def _refuse_flags_of_dumps(flags: DumpFlags) -> None:
         raise InputError(
             "these are rollouts, each with all its responses",
             where=", ".join(given),
-            expected="a dump with one response a line",
+            expected="what another tool wrote",
             fix=fix,
         )
 
@@ -179,6 +285,7 @@ _FLAGS = {
     "response": "--response-field",
     "ground_truth": "--ground-truth-field",
     "groups": "--group-field",
+    "added": "several places in --score-field",
 }
 
 
@@ -208,6 +315,8 @@ def _look(file: InputFile, wanted: int) -> FirstLines:
             break
     other = bytes(lines[others[0]][:BYTES_LOOKED_AT]) if others else b""
     is_whole = block is not None and block.size == file.size
+    if file.container is not None:
+        is_whole = len(lines) == 1 and next(blocks, None) is None
     return FirstLines(file, found, len(others), other, is_whole)
 
 

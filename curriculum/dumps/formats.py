@@ -1,4 +1,4 @@
-"""The table of dump formats: tools that write one response a line, one row each.
+"""What a format says of the lines of a dump, and how their values are read by it.
 
 A format says how to recognize one of its lines, and where a line has its score, prompt, response,
 ground truth, group and mark of failure. Nothing here opens a file.
@@ -6,24 +6,29 @@ ground truth, group and mark of failure. Nothing here opens a file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeAlias
 
 from curriculum.dumps import values
-from curriculum.dumps.batches import batch_of
 from curriculum.dumps.values import Fields, Reader, written_number
-from curriculum.reading.lines import find
+from curriculum.reading.lines import Malformed, describe, describe_kind, find
 from curriculum.reading.prompts import without_answers
 
 Groups: TypeAlias = tuple[tuple[str, ...], ...]
 
 EMPTY: tuple[Any, ...] = ("", [], {})  # values that identify no group
+OWN = "rollouts"  # the name of our own form
+REWARD = "reward"
+SCORE_FIELD = "score"  # of the reward entries in a rollout that was made of other lines
+GIVEN_VALUE = "value"  # the same where there was a number in place of scores
 
 # Kinds of malformed lines: the lines of groups whose responses disagree.
 SEVERAL_TRUTHS = "responses of one group with different ground truths"
 SEVERAL_PROMPTS = "responses of one group with different prompts"
+SEVERAL_CHOICES = "of another"  # a filter that was not chosen
 SEVERAL_RESPONSES = "different responses with one id"
 # Advice for one id that stands for two prompts.
 SAME_IDS = (
@@ -39,6 +44,20 @@ class End(Enum):
     CUT_OFF = "cut off"
 
 
+class Holds(Enum):
+    """What a line of a format holds."""
+
+    RESPONSE = "response"
+    ROLLOUT = "rollout"  # with its responses and scores in lists
+    BATCH = "batch of responses"  # to one or more prompts, each field a list
+    VALUE = "prompt with a value"  # and no responses
+
+    @property
+    def one_a_line(self) -> str:
+        """What every line should be."""
+        return f"one {self.value} per line"
+
+
 class Disagreement(Exception):
     """The lines of a group disagree: the kind, and the positions of two such lines."""
 
@@ -49,14 +68,23 @@ class Disagreement(Exception):
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of dump. Places are dotted paths into a line.
+    """One kind of dump. Places are paths into a line, such as `a.b` or `a[*].b`.
+
+    Lines hold what `holds` says. In lines that hold rollouts, the places of responses and scores
+    are those of lists, and nothing groups them: `groups` is what names a rollout. Lines that hold a
+    value have it at the place of the score, where texts and numbers of `missing` are none; or
+    `counts` has the places of their numbers of passes and of responses. Only lines that have
+    `chosen` at the place `choice` count; others are malformed, unless `skips_others`.
 
     `marks` are the fields that every line has. The first of `groups` whose places a line has
     identifies its group; without any, the prompt does, if `by_prompt`. Likewise, the first of `ids`
     identifies the response. The `read_…` functions turn the value at a place into our form: the
     prompt, the response (a text or a message), the score, and the tools. With `plain_scores`, a
-    number is a score as it is. `read_group` and `read_id` have functions by place; `group_forms`
-    says the same as `read_group` to the scanner.
+    number is a score as it is. `score_choices` gives the places that may hold the score of a line,
+    of which the user chooses one, or several where `scores_add_up`. With `added` places, `combine`
+    makes one score of those at all places that have one. `words` are scores in words, and `reduce`
+    says what becomes of a list of numbers that belongs to one response. `read_group` and `read_id`
+    have functions by place; `group_forms` says the same as `read_group` to the scanner.
 
     `failed` and `cut_off` tell from the fields `status` of a line how its response ended; the
     scores of `unscored` ends are missing. `ends` says the same to the scanner: how a response ended
@@ -72,6 +100,7 @@ class Format:
     score: str
     prompt: str | None
     response: str | None
+    holds: Holds = Holds.RESPONSE
     ground_truth: str | None = None
     groups: Groups = ()
     ids: Groups = ()
@@ -82,6 +111,17 @@ class Format:
     read_response: Reader | None = None
     read_score: Reader | None = None
     plain_scores: bool = True
+    added: tuple[str, ...] = ()
+    combine: Callable[[list[float]], float] = sum
+    words: Mapping[str, float] = field(default_factory=dict)
+    reduce: str | None = None
+    scores_add_up: bool = False
+    score_choices: Callable[[Fields], Sequence[str]] | None = None
+    choice: str | None = None
+    chosen: Any = None
+    skips_others: bool = False
+    counts: tuple[str, str] | None = None
+    missing: tuple[str, ...] = ()
     read_group: Mapping[str, Reader] = field(default_factory=dict)
     read_id: Mapping[str, Reader] = field(default_factory=dict)
     group_forms: Mapping[str, bytes] = field(default_factory=dict)
@@ -106,7 +146,29 @@ class Format:
     @property
     def one_a_line(self) -> str:
         """What every line should be."""
-        return f"one {'rollout' if self.name == OWN else 'response'} per line"
+        return Holds.ROLLOUT.one_a_line if self.name == OWN else self.holds.one_a_line
+
+    @property
+    def has_own_prompt(self) -> bool:
+        """Whether a line has its prompt where rollouts of our own form have it."""
+        return self.name == OWN or (self.prompt is None and self.holds is not Holds.RESPONSE)
+
+    @property
+    def reward_field(self) -> str:
+        """The field of the reward entries in the rollouts that the lines become."""
+        if self.name == OWN:
+            return self.score.removeprefix(f"{REWARD}[*].")
+        return GIVEN_VALUE if self.holds is Holds.VALUE and not self.counts else SCORE_FIELD
+
+    @property
+    def scores_as_they_are(self) -> bool:
+        """Whether a number at the place of the score is the score."""
+        return self.plain_scores and not self.added
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The places whose sum is the score."""
+        return (self.score, *self.added)
 
 
 @dataclass(frozen=True)
@@ -132,209 +194,13 @@ class Steps:
         return after and (self.last is None or step <= self.last)
 
 
-OWN = "rollouts"
-CUSTOM = "custom"
-BATCH = "batch"
-
-_VERL = Format(
-    name="verl",
-    title="verl trainer dump",
-    marks=frozenset({"input", "output", "score"}),
-    score="score",
-    better_score="acc",
-    prompt="input",
-    response="output",
-    ground_truth="gts",
-    groups=(("uid", "step"), ("uid",), ("step", "input")),
-    ids=(("uid",), ("request_id",)),
-    step="step",
-    read_score=values.written_number,
-    read_group={"uid": values.group_of_uid},
-    read_id={"uid": values.response_of_uid},
-    group_forms={"uid": values.VERL_UID_FORM},
-    templates=True,
-    warning="with algorithm.filter_groups it has none of the prompts that were always or never "
-    "solved, and missing is not hard",
-)
-
-FORMATS: dict[str, Format] = {
-    form.name: form
-    for form in (
-        _VERL,
-        replace(
-            _VERL,
-            name="verl-val",
-            title="verl validation dump",
-            marks=_VERL.marks | {"reward"},
-            warning="its prompts are those that the run is validated on",
-        ),
-        Format(
-            name="verifiers",
-            title="verifiers results",
-            marks=frozenset({"example_id", "prompt", "completion", "reward"}),
-            score="reward",
-            prompt="prompt",
-            response="completion",
-            ground_truth="answer",
-            groups=(("example_id",),),
-            read_response=values.last_answer,
-            failed=values.verifiers_failed,
-            cut_off=values.says_cut_off,
-            status=("error", "is_completed", "is_truncated"),
-            ends=(
-                ("error", "null", None),
-                ("error", '""', None),
-                ("error", '"*', End.FAILED),
-                ("is_completed", "false", End.FAILED),
-                ("is_completed", "*", None),
-                ("is_truncated", "true", End.CUT_OFF),
-                ("is_truncated", "*", None),
-            ),
-            tools="tool_defs",
-        ),
-        Format(
-            name="traces",
-            title="verifiers or prime-rl traces",
-            marks=frozenset({"task", "traces"}),
-            score="traces",
-            prompt="task.data.prompt",
-            response="traces",
-            groups=(("task.key",), ("task.hash",), ("group.id",)),
-            ids=(("id",),),
-            read_response=values.trace_text,
-            read_score=values.trace_score,
-            plain_scores=False,
-            failed=values.trace_failed,
-            cut_off=values.trace_cut_off,
-            status=("ok", "errors", "traces"),
-            tools="traces",
-            read_tools=values.trace_tools,
-            warning="prime-rl's effective/ has only the groups that its filter left, without "
-            "those that were always or never solved: take all/, for missing is not hard",
-        ),
-        Format(
-            name="nemo-gym",
-            title="NeMo-Gym rollouts",
-            marks=frozenset({"responses_create_params", "response", "reward"}),
-            score="reward",
-            prompt="responses_create_params.input",
-            response="response.output",
-            groups=(("_ng_task_index", "agent_ref"), ("_ng_task_index",)),
-            ids=(
-                ("_ng_task_index", "agent_ref", "_ng_rollout_index"),
-                ("_ng_task_index", "_ng_rollout_index"),
-            ),
-            read_prompt=values.input_messages,
-            read_response=values.output_text,
-            failed=values.nemo_gym_failed,
-            cut_off=values.nemo_gym_cut_off,
-            status=("response",),
-            system="responses_create_params.instructions",
-            tools="responses_create_params.tools",
-            prompts_vary=True,  # an environment may deal new cards
-        ),
-        Format(
-            name="areal",
-            title="AReaL rollouts",
-            marks=frozenset({"task_id", "sample_idx", "prompt", "completion", "reward"}),
-            score="reward",
-            prompt="prompt",
-            response="completion",
-            groups=(("task_id", "head_version"), ("task_id",)),
-            ids=(("task_id", "head_version", "sample_idx"), ("task_id", "sample_idx")),
-            step="head_version",
-        ),
-        Format(
-            name="humaneval",
-            title="HumanEval results",
-            marks=frozenset({"task_id", "completion", "result", "passed"}),
-            score="passed",
-            prompt=None,
-            response="completion",
-            groups=(("task_id",),),
-            warning="no prompts, which preprocessing needs",
-        ),
-        Format(
-            name=CUSTOM,  # flags say where its fields are
-            title="custom dump",
-            marks=frozenset(),
-            score="score",
-            prompt="prompt",
-            response="response",
-            ground_truth="ground_truth",
-            step="step",
-            read_response=values.last_answer,
-            cut_off=values.says_cut_off,
-            status=("finish_reason", "is_truncated"),
-            ends=(
-                ("finish_reason", '"length"', End.CUT_OFF),
-                ("finish_reason", "*", None),
-                ("is_truncated", "true", End.CUT_OFF),
-                ("is_truncated", "*", None),
-            ),
-        ),
-    )
-}
-
-
-def fitting(line: Fields) -> tuple[str, ...]:
-    """The formats that a line fits, without those that another of them refines; BATCH for a line
-    that holds a batch of responses, which is no format."""
-    if batch_of(line):
-        return (BATCH,)
-    own = (OWN,) if isinstance(line.get("reward"), list) else ()
-    fit = [form for form in FORMATS.values() if form.marks and form.marks <= line.keys()]
-    return own + tuple(f.name for f in fit if not any(f.marks < other.marks for other in fit))
-
-
-def adapt(form: Format, places: dict[str, Any]) -> Format:
-    """The format with the user's `places`, by the names of its fields. Those of prompt, response
-    and score must then be in every line."""
-    changed = places | {"marks": form.marks | _required(form, places)}
-    for role in {"prompt", "response", "score"} & places.keys():
-        if form.name != CUSTOM and places[role] not in (getattr(form, role), form.better_score):
-            changed[f"read_{role}"] = None  # it was for the old place
-            if role == "prompt":
-                changed |= {"templates": False, "system": None}
-    if "score" in places:
-        changed["better_score"] = None
-    if "prompt" in places:
-        swap = {form.prompt: places["prompt"]}
-        changed["groups"] = tuple(tuple(swap.get(p, p) for p in group) for group in form.groups)
-        changed["warning"] = form.warning if form.prompt else None
-    if "groups" in places:
-        changed |= {"groups": places["groups"], "prompts_vary": True, "by_prompt": False}
-    return replace(form, **changed)
-
-
-def _required(form: Format, places: dict[str, Any]) -> frozenset[str]:
-    """The fields that the user's places name; for a custom dump also those it has by default."""
-    named = [places.get(role) for role in ("prompt", "response", "score")]
-    if form.name == CUSTOM:
-        named += [places.get("score", form.score), places.get("response", form.response)]
-        if "groups" not in places:
-            named.append(places.get("prompt", form.prompt))
-    return frozenset(values.tops(named))
-
-
-def own_form(score_field: str) -> Format:
-    """The format of our own rollouts, which `--group-by prompt` merges."""
-    return Format(
-        name=OWN,
-        title="rollouts",
-        marks=frozenset(),
-        score=score_field,
-        prompt="prompt",
-        response=None,
-        ground_truth="ground_truth",
-    )
-
-
 def read_group(form: Format, place: str, column: list[Any]) -> list[Any]:
     """The parts of the values at a place that identify groups: of a prompt, what is asked."""
+    if place in form.read_group:
+        return list(map(form.read_group[place], column))
     if place == form.prompt:
         return [v if isinstance(v, str) else without_answers(v) for v in column]
-    return list(map(form.read_group[place], column)) if place in form.read_group else column
+    return column
 
 
 def end_of(form: Format, line: Fields) -> End | None:
@@ -345,10 +211,63 @@ def end_of(form: Format, line: Fields) -> End | None:
 
 
 def score_of(form: Format, line: Fields, end: End | None) -> Any:
-    """The score of a line whose response ended so; None if it is missing or does not count."""
+    """The score of a line whose response ended so; None if it is missing or does not count. Raises
+    Malformed for a list or a word that no flag says how to read."""
     if end in form.unscored:
         return None
-    score = find(line, form.score)
+    if not form.added:
+        return read_score(form, form.score, find(line, form.score))
+    return combined(form, [read_score(form, place, find(line, place)) for place in form.scores])
+
+
+def combined(form: Format, scores: list[Any]) -> Any:
+    """The score of a response with a score at each of the format's places. One that is no number is
+    returned as it is."""
+    present = [score for score in scores if score is not None and score == score]  # not NaN
+    odd = [score for score in present if not values.is_number(score)]
+    return odd[0] if odd else form.combine(present) if present else None
+
+
+def read_score(form: Format, place: str, score: Any) -> Any:
+    """A score as a number, given the value at its place. Raises Malformed."""
+    if isinstance(score, list) and form.plain_scores:
+        score = _reduced(form, place, score)
+    if isinstance(score, str) and form.words:
+        if score in form.words:
+            return form.words[score]
+        number = form.read_score(score) if form.read_score else score
+        if isinstance(number, str):
+            raise Malformed(
+                "a score is a word that --score-map does not have",
+                f"{place} is {describe(score)}, and the map has {', '.join(form.words)}",
+            )
+        return number
     if score is None or form.read_score is None or (form.plain_scores and values.is_number(score)):
         return score
     return form.read_score(score)
+
+
+def _reduced(form: Format, place: str, scores: list[Any]) -> Any:
+    """The score of one response that has a list of them, such as one for each turn."""
+    if form.reduce is None:
+        raise Malformed(
+            "a score is a list",
+            f"{place} is a {describe_kind(scores)}; if they are of one response, say with "
+            "--score-reduce whether its score is their sum, the last or the mean",
+        )
+    if not all(map(values.is_number, scores)):
+        raise Malformed("a score is not a number", f"{place} is {describe_kind(scores)}")
+    if not all(map(math.isfinite, scores)):
+        return None  # a missing one among them
+    return REDUCTIONS[form.reduce](scores) if scores else None
+
+
+def _mean(scores: list[float]) -> float:
+    return sum(scores) / len(scores)
+
+
+REDUCTIONS: dict[str, Callable[[list[float]], float]] = {
+    "sum": sum,
+    "last": lambda scores: scores[-1],
+    "mean": _mean,
+}

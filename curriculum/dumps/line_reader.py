@@ -9,7 +9,7 @@ import msgspec
 
 from curriculum.dumps.formats import Format
 from curriculum.dumps.json_values import from_json
-from curriculum.dumps.values import Fields, top, tops, within
+from curriculum.dumps.values import Fields, is_inside, top, tops, within
 from curriculum.reading.lines import REFUSALS, Line, Malformed, invalid_utf8, load_object
 
 FieldColumns: TypeAlias = Mapping[str, list[Any]]  # by field, its value in each of some lines
@@ -21,7 +21,7 @@ class LineReader:
 
     def __init__(self, form: Format) -> None:
         self._form = form
-        places = [form.score, form.better_score, form.step, *form.status]
+        places = [*form.scores, form.better_score, form.step, form.choice, *form.status]
         places += [place for group in form.alternatives for place in group]
         read = set(tops(place for place in places if place != form.prompt))
         self.names = tuple(sorted({*read, *tops([form.prompt]), *form.marks}))
@@ -59,4 +59,4 @@ def column_at(columns: FieldColumns, place: str | None, count: int) -> list[Any]
     column = columns[top(place)]
     if msgspec.Raw in set(map(type, column)):
         column = [from_json(v) if isinstance(v, msgspec.Raw) else v for v in column]
-    return [within(value, place) for value in column] if "." in place else column
+    return [within(value, place) for value in column] if is_inside(place) else column

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from curriculum.dumps import values
 from curriculum.dumps.formats import OWN, End, Format
-from curriculum.reading.chat_templates import SHAPE_MARKS
+from curriculum.messages.chat_templates import SHAPE_MARKS
 from curriculum.scanner.dump_lines import MOST_NAMES, Plan
 
 # Fields of our own form. A dump's field with such a name goes into the reward entries.
@@ -28,9 +28,9 @@ def plan_of(form: Format) -> Plan | None:
     ends_known = bool(form.ends) or (form.failed, form.cut_off) == (None, None)
     if (
         form.name == OWN
-        or not (as_they_are and ends_known and form.plain_scores)
+        or not (as_they_are and ends_known and form.scores_as_they_are)
         or form.read_response not in (None, values.last_answer)
-        or any("." in place for place in (*places, *given))
+        or any(map(values.is_inside, (*places, *given)))
         or len({*given, *form.status}) < len(given) + len(form.status)
     ):
         return None

@@ -9,6 +9,9 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
+import msgspec
+
+from curriculum.messages.message import KEPT
 from curriculum.reading.lines import Malformed, describe, find
 
 Fields: TypeAlias = dict[str, Any]  # a decoded line
@@ -17,13 +20,18 @@ Reader: TypeAlias = Callable[[Any], Any]
 
 def within(value: Any, place: str) -> Any:
     """The value at a place, given the value of its field, the first part of the place."""
-    _, dot, rest = place.partition(".")
-    return find(value, rest) if dot else value
+    rest = place[len(top(place)) :]
+    return find(value, rest.removeprefix(".")) if rest else value
 
 
 def top(place: str) -> str:
     """The field of a line that a place belongs to."""
-    return place.split(".")[0]
+    return place.split(".", 1)[0].split("[", 1)[0]
+
+
+def is_inside(place: str) -> bool:
+    """Whether a place is inside a field, not the field itself."""
+    return "." in place or "[" in place
 
 
 def tops(places: Iterable[str | None]) -> tuple[str, ...]:
@@ -60,6 +68,11 @@ def written_number(text: Any) -> Any:
     return float(text)
 
 
+def number_or_nothing(text: Any) -> Any:
+    """The same, and None for an empty text, as a cell of a table may be."""
+    return None if text == "" else written_number(text)
+
+
 _NUMBER = re.compile(r"-?\d+(\.\d*)?(e[+-]?\d+)?|-?inf|nan", re.ASCII | re.IGNORECASE)
 
 
@@ -71,17 +84,18 @@ def last_answer(completion: Any) -> Any:
     answers = [message for message in completion if find(message, "role") == "assistant"]
     if not answers:
         return None
-    text = _joined(answers[-1].get("content"))
+    text = text_of(answers[-1].get("content"))
     return answers[-1] | {"content": text if isinstance(text, str) else None}
 
 
 def input_messages(given: Any) -> Any:
-    """The messages of an OpenAI Responses input, with text parts joined; anything else stays
-    unchanged."""
+    """The messages of an OpenAI Responses input, with text parts joined, and of more than role and
+    content only what rows keep; anything else stays unchanged."""
     if not isinstance(given, list):
         return given
     return [
-        {"role": item["role"], "content": _joined(item.get("content"))}
+        {"role": item["role"], "content": text_of(item.get("content"))}
+        | {name: item[name] for name in KEPT if item.get(name) is not None}
         if isinstance(item, dict) and "role" in item
         else item
         for item in given
@@ -92,11 +106,11 @@ def output_text(output: Any) -> Any:
     """The text of the last message of an OpenAI Responses output; None if there is none."""
     items = output if isinstance(output, list) else []
     messages = [item for item in items if find(item, "type") == "message"]
-    text = _joined(find(messages[-1], "content")) if messages else None
+    text = text_of(find(messages[-1], "content")) if messages else None
     return text if isinstance(text, str) else None
 
 
-def _joined(content: Any) -> Any:
+def text_of(content: Any) -> Any:
     """The joined text of content whose parts are all text; anything else stays unchanged."""
     if not isinstance(content, list):
         return content
@@ -140,7 +154,7 @@ def trace_text(traces: Any) -> Any:
     nodes = trained_trace(traces).get("nodes")
     nodes = nodes if isinstance(nodes, list) else []
     sampled = [node for node in nodes if find(node, "sampled") is True]
-    text = _joined(find(sampled[-1], "message.content")) if sampled else None
+    text = text_of(find(sampled[-1], "message.content")) if sampled else None
     return text if isinstance(text, str) else None
 
 
@@ -207,3 +221,84 @@ def nemo_gym_cut_off(line: Fields) -> bool:
     """Whether NeMo-Gym's response, which has not failed, was cut off."""
     response = line["response"]
     return response.get("incomplete_details") is not None or response.get("status") == "incomplete"
+
+
+def only_role_and_content(prompt: Any) -> Any:
+    """Messages with their role and their content as text, without what inspect_ai keeps beside
+    them; anything else stays unchanged."""
+    if not isinstance(prompt, list) or not all(isinstance(turn, dict) for turn in prompt):
+        return prompt
+    kept = ("role", *KEPT)
+    return [
+        {name: turn[name] for name in kept if turn.get(name) is not None}
+        | {"content": text_of(turn.get("content"))}
+        for turn in prompt
+    ]
+
+
+def chosen_output(output: Any) -> Any:
+    """The text of the first choice of a model's output in inspect_ai; None without one."""
+    text = text_of(find(output, "choices[0].message.content"))
+    if isinstance(text, list):  # reasoning beside the text
+        text = "".join(p["text"] for p in text if isinstance(find(p, "text"), str))
+    return text if isinstance(text, str) else find(output, "completion")
+
+
+def inspect_failed(line: Fields) -> bool:
+    """Whether a sample of inspect_ai ended with an error, or a person called it invalid."""
+    return line.get("error") is not None or line.get("invalidation") is not None
+
+
+def inspect_cut_off(line: Fields) -> bool:
+    """Whether the output of a sample of inspect_ai reached the limit on tokens."""
+    return find(line, "output.choices[0].stop_reason") in ("max_tokens", "model_length")
+
+
+def harness_prompt(asked: Any) -> Any:
+    """What lm-evaluation-harness asked: a text, or the messages whose JSON it keeps in a list."""
+    if not isinstance(asked, list) or len(asked) != 1 or not isinstance(asked[0], str):
+        return asked
+    try:
+        return msgspec.json.decode(asked[0])
+    except msgspec.DecodeError:
+        return asked[0]
+
+
+def first_text(responses: Any) -> Any:
+    """The first response to the only request of a sample of lm-evaluation-harness, which is the one
+    that its filters take by default; None if requests are choices with their likelihoods."""
+    text = find(responses, "[0][0]") if isinstance(responses, list) else None
+    return text if isinstance(text, str) and len(responses) == 1 else None
+
+
+def last_of_content(content: Any) -> Any:
+    """The last text in `content` of NeMo-RL, a list of one list of texts, or of messages."""
+    texts = _said(content)
+    return texts[-1] if texts else None
+
+
+def all_but_last(content: Any) -> Any:
+    """What is before the last text in `content` of NeMo-RL: messages, or the text of all. The text
+    has the chat template in it, a piece for each message."""
+    given = find(content, "[0]")
+    if isinstance(given, list) and given and isinstance(given[0], dict):
+        return [{n: find(turn, n) for n in ("role", "content")} for turn in given[:-1]]
+    return "".join(_said(content)[:-1])
+
+
+def _said(content: Any) -> list[str]:
+    given = find(content, "[0]")
+    given = given if isinstance(given, list) else content
+    turns = given if isinstance(given, list) else []
+    texts = [find(turn, "content") if isinstance(turn, dict) else turn for turn in turns]
+    return [text for text in texts if isinstance(text, str)]
+
+
+def stopped_at_length(line: Fields) -> bool:
+    """Whether a line of SkyRL says that its response reached the limit on tokens."""
+    return line.get("stop_reason") == "length"
+
+
+def reasoning_cut_off(line: Fields) -> bool:
+    """Whether open-r1 says of a response that its reasoning is not complete."""
+    return line.get("is_reasoning_complete") is False or line.get("finish_reasons") == "length"

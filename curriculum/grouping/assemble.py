@@ -15,7 +15,6 @@ from curriculum.dumps.formats import (
     SEVERAL_PROMPTS,
     SEVERAL_TRUTHS,
     Disagreement,
-    End,
     Format,
     end_of,
     read_group,
@@ -37,9 +36,10 @@ from curriculum.dumps.json_values import (
     two_that_differ,
 )
 from curriculum.dumps.plan import LEADING_NAMES, TAKEN_NAMES
-from curriculum.dumps.values import Reader, top, tops, within
+from curriculum.dumps.values import Reader, is_inside, top, tops, within
 from curriculum.errors import InternalError
 from curriculum.grouping.groups import (
+    ENDED,
     Column,
     DumpNote,
     DumpNotes,
@@ -53,8 +53,6 @@ from curriculum.grouping.groups import (
 from curriculum.reading.lines import find
 from curriculum.reading.prompts import PromptNote, settle
 
-_ENDS = {End.FAILED: DumpNote.FAILED, End.CUT_OFF: DumpNote.CUT_OFF}
-
 
 class Assembler:
     """Assembles the lines of a group into a rollout. `notes` counts what was found in those that
@@ -65,7 +63,7 @@ class Assembler:
         self._form = form
         self._found: DumpNotes = Counter()  # in the group at hand
         self._status = tops(form.status)
-        self._of_score = tops([form.score, *form.status])
+        self._of_score = tops([*form.scores, *form.status])
 
     def __call__(self, lines: Sequence[bytes]) -> tuple[bytes, int]:
         """Return the rollout of a group's lines, given in input order, as a line with its newline,
@@ -84,8 +82,8 @@ class Assembler:
         columns, count = without_repeats(form, columns, len(lines))
         if count < len(lines):
             self._found[DumpNote.REPEATED, ""] = len(lines) - count
-        prompt = self._prompt(columns)
-        truth = _first(columns, form.ground_truth, None)
+        prompt = prompt_of(form, columns, self._found)
+        truth = first_value(columns, form.ground_truth, None)
         tools = self._tools(columns)
         scores = self._scores(columns, count)
         messages = _messages(form, columns, count)
@@ -134,28 +132,12 @@ class Assembler:
             elif pair:
                 raise Disagreement(kind, pair)
 
-    def _prompt(self, columns: GroupFields) -> Raw:
-        """The prompt of the rollout; null if there is none."""
-        form, found, asked = self._form, self._found, []
-
-        def read(given: Any) -> Any:
-            asked.append(settle(form.read_prompt(given) if form.read_prompt else given, found))
-            return asked[-1]
-
-        prompt = _first(columns, form.prompt, read)
-        if form.templates and asked and isinstance(asked[0], str):
-            found[PromptNote.UNREAD, ""] = 1
-        if form.prompt and not (asked and _has_text(asked[0])):
-            names = (name for name in _LIKELY if _may_be_prompt(columns.get(name, [None])[0]))
-            found[DumpNote.NO_PROMPT, next(names, "")] = 1
-        return _with_system(_first(columns, form.system, None), prompt) if form.system else prompt
-
     def _tools(self, columns: GroupFields) -> Any:
         """The first tools that the lines have; None if there are none."""
         form, place = self._form, self._form.tools or ""
         column = columns.get(top(place), [None])
         for raw in column[:1] if column.count(column[0]) == len(column) else column:
-            if raw is None or (raw != NULL and "." in place and not _SOME_TOOLS.search(raw)):
+            if raw is None or (raw != NULL and is_inside(place) and not _SOME_TOOLS.search(raw)):
                 continue
             tools = within(from_json(raw), place)
             tools = form.read_tools(tools) if form.read_tools else tools
@@ -168,14 +150,18 @@ class Assembler:
         """The score of each line. Scores that keep their bytes are removed from `columns`."""
         form, given = self._form, columns.get(self._form.score, [None])
         silent = form.failed is None and columns.keys().isdisjoint(self._status)
-        if silent and all(raw and starts_with(raw, _PLAIN) for raw in given):
+        if (
+            silent
+            and form.scores_as_they_are
+            and all(raw and starts_with(raw, _PLAIN) for raw in given)
+        ):
             return columns.pop(form.score)
         scores: Column = []
         for i in range(count):
             line = decoded_line(columns, i, self._of_score)
             end = end_of(form, line)
             if end:
-                self._found[_ENDS[end], ""] += 1
+                self._found[ENDED[end], ""] += 1
             score, raw = score_of(form, line, end), columns.get(form.score, [None] * count)[i]
             if raw and score is line[form.score]:
                 scores.append(raw)
@@ -189,6 +175,24 @@ class Assembler:
 _LIKELY = ("prompt", "question", "problem", "instruction", "query", "messages")
 _SOME_TOOLS = re.compile(rb'"tools"\s*:\s*\[\s*[^\]\s]')
 _PLAIN = b"-0123456789tfnNI"  # what numbers, true, false and null begin with
+
+
+def prompt_of(form: Format, columns: GroupFields, found: DumpNotes) -> Raw:
+    """The prompt of the lines of a rollout; null if there is none. What was changed of it, or is
+    wrong with it, is counted in `found`."""
+    asked = []
+
+    def read(given: Any) -> Any:
+        asked.append(settle(form.read_prompt(given) if form.read_prompt else given, found))
+        return asked[-1]
+
+    prompt = first_value(columns, form.prompt, read)
+    if form.templates and asked and isinstance(asked[0], str):
+        found[PromptNote.UNREAD, ""] = 1
+    if form.prompt and not (asked and _has_text(asked[0])):
+        names = (name for name in _LIKELY if _may_be_prompt(columns.get(name, [None])[0]))
+        found[DumpNote.NO_PROMPT, next(names, "")] = 1
+    return _with_system(first_value(columns, form.system, None), prompt) if form.system else prompt
 
 
 def _sorted_out(columns: GroupFields, count: int) -> tuple[dict[str, Raw], GroupFields]:
@@ -240,12 +244,14 @@ def _may_be_prompt(raw: Raw | None) -> bool:
     return isinstance(given, str | list) and _has_text(given)
 
 
-def _first(columns: GroupFields, place: str | None, read: Reader | None) -> Raw:
+def first_value(columns: GroupFields, place: str | None, read: Reader | None) -> Raw:
     """The first value at a place, in our form; null if there is none. If it is a whole field kept
     as it is, equal values are removed from `columns`."""
     if place is None:
         return NULL
     name = top(place)
+    if name not in columns and place in columns:  # a name with dots
+        name = place
     column = columns.get(name, [])
     for raw in column:
         if raw is None or raw == NULL:

@@ -21,7 +21,6 @@ from curriculum.arrays import (
     LengthArray,
     compact_lengths,
     join_lengths,
-    take_runs,
 )
 from curriculum.dumps.formats import OWN, Disagreement, Format
 from curriculum.errors import InternalError
@@ -32,7 +31,7 @@ from curriculum.grouping.scanned_groups import GroupLines, GroupScanner, Scanned
 from curriculum.reading.blocks import Block
 from curriculum.reading.input_files import InputFile, changed, check_unchanged
 from curriculum.reading.lines import REFUSALS, TOO_DEEP
-from curriculum.reading.rollouts import ReadScores, ScoreReader
+from curriculum.reading.rollouts import NONE, ReadScores, ScoreReader
 from curriculum.storage.paths import AnyPath, StorePath
 from curriculum.storage.requests import ahead
 
@@ -96,13 +95,7 @@ def gather_rollouts(task: GatherTask) -> GatheredBatch:
         responses=np.concatenate([part.responses for part in parts]),
         notes=sum((part.notes for part in parts), Counter()),
         lengths=join_lengths([part.lengths for part in parts]),
-        scores=ReadScores(
-            np.concatenate([part.flat for part in scores]),
-            np.concatenate([part.counts for part in scores]),
-            np.concatenate([part.prompts for part in scores]),
-            [],
-            [],
-        ),
+        scores=ReadScores.join(scores),
     )
 
 
@@ -151,14 +144,12 @@ def _join_scores(
     scanned: ScannedGroups, sizes: IntArray, counts: IntArray, others: ReadScores | None
 ) -> ReadScores:
     """The scores of all rollouts: of those that were scanned, and the `others`."""
-    if others is None:
-        return ReadScores(scanned.scores, counts[sizes > 0], scanned.prompts, [], [])
     by_scanner = scanned.sizes > 0
+    scores = ReadScores(scanned.scores, counts[by_scanner], scanned.prompts, [], [], NONE)
+    if others is None:
+        return scores
     places = np.append(np.flatnonzero(by_scanner), np.flatnonzero((sizes > 0) & ~by_scanner))
-    order, of_each = np.argsort(places), np.append(counts[by_scanner], others.counts)
-    flat = take_runs(np.append(scanned.scores, others.flat), of_each, order)
-    prompts = np.append(scanned.prompts, others.prompts)[order]
-    return ReadScores(flat, of_each[order], prompts, [], [])
+    return ReadScores.join([scores, others]).take(np.argsort(places))
 
 
 class _Apart:

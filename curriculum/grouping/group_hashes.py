@@ -10,7 +10,7 @@ import numpy as np
 from curriculum.arrays import BoolArray, ByteArray, HashArray, IntArray
 from curriculum.dumps.formats import EMPTY, Format, read_group
 from curriculum.dumps.json_values import NOTHING, from_json, hash_column, hash_value, mix
-from curriculum.dumps.values import top, within
+from curriculum.dumps.values import is_inside, top, within
 from curriculum.scanner.dump_lines import FieldPlaces, Kind
 
 
@@ -74,7 +74,7 @@ class ScannedLines:
         hashes = self._hash(name, counted)
         kinds = self._places.kinds[name][self._here]
         here = kinds > Kind.NULL
-        if "." not in place:
+        if not is_inside(place):
             odd = (kinds == Kind.STRING) & (hashes == NOTHING)  # empty, or with a lone surrogate
             here &= odd | ((kinds != Kind.STRING) & (kinds != Kind.INTEGER))
         if here.any():

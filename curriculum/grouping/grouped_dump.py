@@ -19,7 +19,7 @@ from curriculum.dumps.formats import End
 from curriculum.engines.progress import Progress
 from curriculum.engines.workers import Workers
 from curriculum.grouping.gather import GatherTask, gather_rollouts
-from curriculum.grouping.groups import DumpNote, DumpNotes
+from curriculum.grouping.groups import DumpNote, DumpNotes, how_scored, note_counts
 from curriculum.grouping.index import Index, IndexTask, index_shard
 from curriculum.grouping.responses import Responses
 from curriculum.output.manifests import DumpRecord
@@ -76,7 +76,7 @@ class GroupedDump:
             lines = np.flatnonzero(of_shard.kinds >= FIRST_RECORD)
             low, high = np.searchsorted(wanted, (first, first + len(lines)))
             for response in wanted[low:high].tolist():
-                found[response] = str(shard.file.path), first_line + int(lines[response - first])
+                found[response] = shard.file.name, first_line + int(lines[response - first])
             first += len(lines)
         return found
 
@@ -95,8 +95,14 @@ class GroupedDump:
             np.flatnonzero(of_shard.kinds >= FIRST_RECORD) + first_line
             for of_shard, first_line in zip(ledger.shard_lines, ledger.first_lines(), strict=True)
         ]
-        files = [str(shard.file.path) for shard in ledger.shards]
+        files = [shard.file.name for shard in ledger.shards]
         return files, self.responses.shards[first].astype(np.int64), np.concatenate(lines)[first]
+
+    def offsets(self) -> IntArray:
+        """The byte offset of each rollout's first response, in the (uncompressed) text of its
+        file."""
+        assert self.responses is not None
+        return self.responses.offsets[self.first_responses()]
 
     def record(self) -> DumpRecord:
         """What the manifest says about the dump."""
@@ -114,16 +120,10 @@ class GroupedDump:
             several_files=self.several_files,
             repeated=self.notes[DumpNote.REPEATED, ""],
             truncated="missing" if End.CUT_OFF in form.unscored else "graded",
-            notes=self._note_counts(),
+            notes=note_counts(self.notes),
+            **how_scored(form),
             steps=(min(low for low, _ in steps), max(high for _, high in steps)) if steps else None,
         )
-
-    def _note_counts(self) -> dict[str, int]:
-        total = Counter[str]()
-        for (note, _), count in self.notes.items():
-            if note is not DumpNote.REPEATED:
-                total[note.value] += count
-        return dict(sorted(total.items()))
 
     def _grouped_by(self) -> dict[str, int]:
         """How many responses each set of places grouped, the most common first."""
@@ -158,7 +158,7 @@ class Gatherer:
             _refuse(grouped, responses)
             if grouped.refused and self.keep_reasons:
                 _keep_reasons(grouped, responses)
-            paths = [str(shard.file.path) for shard in ledger.shards]
+            paths = [shard.file.name for shard in ledger.shards]
             file_of = np.unique(np.array(paths), return_inverse=True)[1]
             several = responses.in_several_files(file_of[responses.shards])
             grouped.several_files = int((~np.isin(several, grouped.left_out)).sum())
@@ -252,5 +252,5 @@ def _keep_reasons(grouped: GroupedDump, responses: Responses) -> None:
 
 
 def _text_file(shard: Shard, scratch: AnyPath, number: int) -> AnyPath | None:
-    """The path for the text of a compressed file; None for any other file."""
-    return scratch / f"text-{number:06}.jsonl" if shard.file.codec else None
+    """The path for the text of a shard; None if it is what the file holds."""
+    return None if shard.file.is_plain else scratch / f"text-{number:06}.jsonl"

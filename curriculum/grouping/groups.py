@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, TypeAlias
 
-from curriculum.dumps.formats import SEVERAL_RESPONSES, Disagreement, Format
+from curriculum.dumps.formats import SEVERAL_RESPONSES, Disagreement, End, Format
 from curriculum.dumps.json_values import NULL, Raw, canonical_json, from_json
 from curriculum.dumps.values import Fields, top, within
 
@@ -27,7 +27,30 @@ class DumpNote(Enum):
     SAME_LINES = "rollouts that repeat another one byte for byte"
 
 
+ENDED = {End.FAILED: DumpNote.FAILED, End.CUT_OFF: DumpNote.CUT_OFF}
 DumpNotes: TypeAlias = "Counter[tuple[Enum, str]]"  # by note, and by field or ""
+
+
+def note_counts(notes: DumpNotes) -> dict[str, int]:
+    """How often each thing was noted, by its name. Repeats are counted elsewhere."""
+    total = Counter[str]()
+    for (note, _), count in notes.items():
+        if note is not DumpNote.REPEATED:
+            total[note.value] += count
+    return dict(sorted(total.items()))
+
+
+def how_scored(form: Format) -> dict[str, Any]:
+    """What the manifest says of how scores were read, as fields of DumpRecord."""
+    said = {
+        "added": form.added,
+        "score_map": dict(form.words),
+        "score_reduce": form.reduce,
+        "chosen": form.chosen,
+        "counts": form.counts,
+        "missing": form.missing,
+    }
+    return {name: value for name, value in said.items() if value}
 
 
 def by_field(raws: Sequence[dict[str, Raw]]) -> GroupFields:

@@ -6,15 +6,18 @@ Only numbers are kept of a response: where it starts, and a hash of what identif
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
+from operator import eq
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from curriculum.arrays import ByteArray, HashArray, IntArray
-from curriculum.dumps.formats import OWN, Format, Steps, end_of, score_of
+from curriculum.dumps.formats import OWN, SEVERAL_CHOICES, Format, Steps, end_of, score_of
 from curriculum.dumps.json_values import NOTHING, from_json, hash_value
 from curriculum.dumps.line_reader import FieldColumns, LineReader, column_at
 from curriculum.dumps.values import is_number, top, written_number
@@ -103,7 +106,7 @@ class _Indexer:
     def add_block(self, block: Block) -> None:
         """Record a block. Lines that were not scanned, or are unusual, are read one by one."""
         places = None
-        if self._task.form.plain_scores and self._task.form.name != OWN:
+        if self._task.form.scores_as_they_are and self._task.form.name != OWN:
             places = index_fields(block.buffer, block.size, self._reader.names)
         if places:
             block.found_ends = places.ends
@@ -127,6 +130,9 @@ class _Indexer:
         form = self._task.form
         usual = places.kinds[top(form.score)] <= Kind.NUMBER
         usual[places.declined] = False
+        if form.choice and not form.skips_others:
+            every = ScannedLines(form, places, np.arange(len(usual)))
+            usual &= every.which(form.choice, partial(eq, form.chosen))
         for mark in form.marks:
             usual &= places.kinds[mark] != Kind.ABSENT
         here = np.flatnonzero(usual)
@@ -134,6 +140,8 @@ class _Indexer:
         kinds = lines.kinds[here]
         if not self._task.steps.all:
             kinds[~scanned.which(form.step, self._task.steps.wanted)] = SKIPPED
+        if form.choice and form.skips_others:
+            kinds[~scanned.which(form.choice, partial(eq, form.chosen))] = SKIPPED
         groups, marks = scanned.groups()
         kinds[(groups == NOTHING) & (kinds == TAKEN)] = MALFORMED
         lines.kinds[here], lines.groups[here], lines.marks[here] = kinds, groups, marks
@@ -172,10 +180,14 @@ class _Indexer:
         """Record the lines at the positions `here` of a block, which have these fields."""
         form, count = self._task.form, len(here)
         kinds = np.full(count, TAKEN, np.uint8)
-        steps = column_at(columns, form.step, count)
+        steps, others = column_at(columns, form.step, count), dict[int, Reason]()
         if not self._task.steps.all:
             kinds[[not self._task.steps.wanted(step) for step in steps]] = SKIPPED
-        wrong = dict(wrong_scores(form, columns))
+        if form.choice:
+            others |= _other_choices(form, column_at(columns, form.choice, count))
+        if form.skips_others:
+            kinds[list(others)] = SKIPPED
+        wrong = others | dict(wrong_scores(form, columns))
         groups, marks = self._group(columns, count)
         no_group = _no_group(form)
         wrong |= {int(i): no_group for i in np.flatnonzero(groups == NOTHING) if i not in wrong}
@@ -212,6 +224,17 @@ class _Indexer:
         self._recorder.close()
 
 
+def _other_choices(form: Format, names: Sequence[Any]) -> dict[int, Reason]:
+    """The lines with another name than the chosen one, with what is wrong with them."""
+    return {
+        i: Malformed(
+            f"{SEVERAL_CHOICES} {form.choice}, {name}", f"the first line has {form.chosen}"
+        ).reason
+        for i, name in enumerate(names)
+        if name != form.chosen
+    }
+
+
 def _measured(value: Any, calls: int = 50) -> Any:
     """A value, decoded. Raises Malformed if it is nested too deep to be decoded, or hashed, with
     so many calls less than are left."""
@@ -237,11 +260,11 @@ def _is_score(value: Any) -> bool:
 def wrong_scores(form: Format, columns: FieldColumns) -> list[tuple[int, Reason]]:
     """The lines whose score is neither a number nor missing, with the reason."""
     scores = column_at(columns, form.score, 0) if form.name != OWN else []
-    if form.plain_scores and set(map(type, scores)) <= _SCORES:
+    if form.scores_as_they_are and set(map(type, scores)) <= _SCORES:
         return []
     wrong = []
     for i, score in enumerate(scores):
-        if form.plain_scores and type(score) in _SCORES:
+        if form.scores_as_they_are and type(score) in _SCORES:
             continue
         try:
             line = {name: column[i] for name, column in columns.items()}

@@ -27,6 +27,7 @@ from curriculum.dumps.json_values import (
 )
 from curriculum.dumps.values import Fields
 from curriculum.grouping.groups import DumpNote, DumpNotes
+from curriculum.messages.message import TOOL_CALLS, Message, calls_text
 from curriculum.reading.lines import REFUSALS, Line, Malformed, load_object
 from curriculum.reading.prompts import read_prompt
 from curriculum.reading.rollouts import check_reward
@@ -45,8 +46,8 @@ class RolloutReader:
         self._score_field = score_field
 
     def read(self, line: Line) -> Fields:
-        """The prompt's messages, with white space collapsed. Raises Malformed, also for an invalid
-        score."""
+        """The prompt's messages, with white space collapsed and with their tool calls. Raises
+        Malformed, also for an invalid score."""
         try:
             rollout = msgspec.structs.asdict(_decode(line))
             check_reward(rollout, self._score_field)
@@ -54,9 +55,14 @@ class RolloutReader:
             given = load_object(line)
             check_reward(given, self._score_field)
             rollout = dict.fromkeys(_WANTED) | given
-        messages = read_prompt(rollout, Counter())
-        prompt = [[message.role, " ".join(message.content.split())] for message in messages]
-        return {"prompt": prompt}
+        return {"prompt": list(map(_asked, read_prompt(rollout, Counter())))}
+
+
+def _asked(message: Message) -> list[str]:
+    """What tells a message from others."""
+    asked = [message.role, " ".join(message.text.split())]
+    calls = message.kept.get(TOOL_CALLS) if message.kept else None
+    return [*asked, calls_text(calls)] if calls else asked
 
 
 class Merger:

@@ -13,7 +13,7 @@ from curriculum.dumps.formats import Format
 from curriculum.dumps.json_values import as_json, from_json, raw_fields
 from curriculum.dumps.plan import plan_of
 from curriculum.grouping.groups import DumpNote, DumpNotes
-from curriculum.reading.chat_templates import Shape, shape_of
+from curriculum.messages.chat_templates import Shape, shape_of
 from curriculum.reading.lines import REFUSALS
 from curriculum.reading.prompts import PromptNote
 from curriculum.scanner.dump_lines import TEXT_AS_IS, Assembled, assemble

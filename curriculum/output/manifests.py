@@ -29,13 +29,20 @@ _PART = re.compile(r"-\d{5,}-of-\d{5,}\.(?=[^./]+$)")
 
 
 class MetricRecord(msgspec.Struct, frozen=True):
-    """The metric of a run and its parameters."""
+    """The metric of a run and its parameters. With `carried` it is a number that each rollout
+    carries in place of scores, in the field `score_field` of its only reward entry."""
 
     name: str
     higher_is_easier: bool
     score_field: str
     k: int
     pass_threshold: float
+    carried: bool | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether rollouts carry a number in place of scores."""
+        return self.carried is True
 
 
 class MethodRecord(msgspec.Struct, frozen=True):
@@ -92,7 +99,7 @@ class BucketRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class DumpRecord(msgspec.Struct, frozen=True):
-    """A dump whose lines were grouped into rollouts: its format, and the field of its scores.
+    """A dump whose lines became rollouts: its format, and the field of its scores.
 
     Counted in lines: `better_scores`, lines with a better score that is not used because others
     lack it; `grouped_by`, by the fields that grouped them; `skipped`, because of their step;
@@ -100,7 +107,12 @@ class DumpRecord(msgspec.Struct, frozen=True):
     Counted in rollouts: those with a single line, and with lines from several files.
     `lines_per_rollout` is the least and the most, without repeats, `steps` the first and the last.
     `truncated` says what became of the scores of responses that were cut off,
-    and `notes` counts what else was found, by its name.
+    and `notes` counts what else was found, by its name. Where lines held whole rollouts, `in_lists`
+    is how many responses they had.
+
+    How scores were read, where it was not plainly from the field: the fields `added` to it, the
+    words of `score_map`, `score_reduce`, the name that lines were `chosen` by, the places of
+    `counts`, and what stood for a `missing` number.
     """
 
     format: str
@@ -115,16 +127,20 @@ class DumpRecord(msgspec.Struct, frozen=True):
     repeated: int = 0
     truncated: str = "graded"
     notes: dict[str, int] = {}
-
-    @property
-    def lines(self) -> int:
-        """How many lines were grouped into rollouts."""
-        return sum(self.grouped_by.values())
+    in_lists: int | msgspec.UnsetType = msgspec.UNSET
+    added: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    score_map: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
+    score_reduce: str | msgspec.UnsetType = msgspec.UNSET
+    chosen: str | msgspec.UnsetType = msgspec.UNSET
+    counts: tuple[str, str] | msgspec.UnsetType = msgspec.UNSET
+    missing: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def responses(self) -> int:
-        """How many of these lines count."""
-        return self.lines - self.repeated
+        """How many responses the rollouts have."""
+        if isinstance(self.in_lists, int):
+            return self.in_lists
+        return sum(self.grouped_by.values()) - self.repeated
 
 
 class BucketingManifest(msgspec.Struct, frozen=True, omit_defaults=True):

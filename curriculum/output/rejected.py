@@ -38,7 +38,8 @@ def reason_lines(ledger: Ledger, reasons: Mapping[int, str]) -> Iterator[bytes]:
     """The lines of `rejected/reasons.jsonl`, in the order of the rejected lines.
 
     Each malformed line has its own reason. Other lines are rejected if `reasons` has their kind. A
-    record has the file, the line number (from 1), the line's byte offset and the reason.
+    record has the file, the line number (from 1), the line's byte offset (null where lines are
+    made of the records of parquet, JSON arrays and the like) and the reason.
     """
     malformed = (MALFORMED, CONFLICT)
     rejected = [*malformed, *reasons]
@@ -47,13 +48,15 @@ def reason_lines(ledger: Ledger, reasons: Mapping[int, str]) -> Iterator[bytes]:
     )
     for shard, lines, path, first_line in shards:
         starts, own = lines.starts(shard), own_reasons(path)
+        made = shard.file.container is not None
         for line in np.flatnonzero(np.isin(lines.kinds, rejected)).tolist():
             kind = int(lines.kinds[line])
             reason = f"malformed: {next(own)}" if kind in malformed else reasons[kind]
-            yield reason_line(str(shard.file.path), first_line + line, int(starts[line]), reason)
+            offset = None if made else int(starts[line])
+            yield reason_line(shard.file.name, first_line + line, offset, reason)
 
 
-def reason_line(path: str, line: int, offset: int, reason: str) -> bytes:
+def reason_line(path: str, line: int, offset: int | None, reason: str) -> bytes:
     """One line of `rejected/reasons.jsonl`, with its newline."""
     record = {"file": printable(path), "line": line, "offset": offset, "reason": reason}
     return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n"

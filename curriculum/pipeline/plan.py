@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from shlex import quote
 from typing import TypeAlias
 
-from curriculum.dumps.detect import AUTO, DumpFlags, find_dump, first_lines
+from curriculum.advice.other_files import find_rollouts
+from curriculum.dumps.detect import find_dump, first_lines
+from curriculum.dumps.flags import AUTO, DumpFlags
 from curriculum.dumps.formats import OWN
 from curriculum.errors import UsageError
 from curriculum.options import DEFAULT_SCORE_FIELD, BucketOptions, PreprocessOptions
 from curriculum.pipeline.flags import ONE_SET, PROGRAM, Script, both_scripts, build_parser
 from curriculum.pipeline.stages import choose_buckets, explain, list_stages, split_names
-from curriculum.reading.find_files import find_files
 from curriculum.storage.paths import StorePath, to_path
 from curriculum.version import __version__
 
@@ -118,8 +119,8 @@ def _directory(output: str | None) -> str:
 
 
 def _no_flag(path: str) -> str:
-    """The path, written so that no parser takes it for a flag."""
-    return f"./{path}" if path.startswith("-") else path
+    """The path, written so that no parser takes it for a flag; - is standard input."""
+    return f"./{path}" if path.startswith("-") and path != "-" else path
 
 
 def share(
@@ -142,12 +143,14 @@ def share(
 
 
 def _is_dump(asked: Mapping[str, Sequence[str]], inputs: Sequence[str]) -> bool:
-    """Whether the input has one response a line."""
+    """Whether the lines of the input are not rollouts of our own form."""
     name = asked["format"][0].partition("=")[2] if "format" in asked else AUTO
     if name != AUTO:
         return name != OWN
-    files = find_files({path: to_path(path) for path in inputs})
-    return find_dump(first_lines(files), DumpFlags(), DEFAULT_SCORE_FIELD) is not None
+    recursive = "recursive" in asked
+    files = find_rollouts(BucketOptions(inputs, "-", recursive=recursive)).files
+    flags = DumpFlags(places={"score": DEFAULT_SCORE_FIELD})  # which one it is does not matter here
+    return find_dump(first_lines(files), flags, DEFAULT_SCORE_FIELD) is not None
 
 
 def _name_buckets(stages: Sequence[str] | None, asked: Mapping[str, Sequence[str]]) -> list[str]:

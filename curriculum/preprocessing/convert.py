@@ -241,4 +241,4 @@ class ConvertedBuckets:
 
     def file_line(self, number: int, line: int) -> str:
         """`file:line` for a line (from 0) of the shard with this number."""
-        return f"{self.ledger.shards[number].file.path}:{self.ledger.first_lines()[number] + line}"
+        return f"{self.ledger.shards[number].file.name}:{self.ledger.first_lines()[number] + line}"

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from curriculum.arrays import HashArray, LengthArray
 from curriculum.errors import InputError
+from curriculum.messages.hashes import repeated_prompts, shared_prompts
 from curriculum.options import PreprocessOptions
 from curriculum.output.manifests import (
     CUMULATIVE,
@@ -24,7 +25,6 @@ from curriculum.output.manifests import (
 )
 from curriculum.preprocessing.bucket_directory import BucketDirectory
 from curriculum.preprocessing.settings import Settings
-from curriculum.reading.prompts import repeated_prompts, shared_prompts
 from curriculum.storage.paths import AnyPath, printable
 from curriculum.version import __version__
 
@@ -83,7 +83,7 @@ def record_set(
         keep_data_source=options.keep_data_source,
         ability=options.ability,
         ground_truth_format=options.ground_truth_format,
-        best_response=options.best_response,
+        best_response=settings.read.best_response,
         files=facts.files,
         rows=facts.rows,
         dropped=facts.dropped,

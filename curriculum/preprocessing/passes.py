@@ -14,8 +14,10 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from curriculum.advice.buckets import how_to_fix
+from curriculum.arrays import HashArray
 from curriculum.errors import InputError, InternalError
 from curriculum.filters import FILTERS
+from curriculum.messages.hashes import positions_among
 from curriculum.options import PreprocessOptions
 from curriculum.output.copy_lines import Copier
 from curriculum.output.manifests import (
@@ -32,6 +34,7 @@ from curriculum.preprocessing.settings import Form, PreprocessingRun
 from curriculum.preprocessing.split import Split
 from curriculum.reading.input_files import InputFile, changed, cut_shards
 from curriculum.reading.ledger import BLANK, MALFORMED, NO_SCORE, TAKEN, Ledger
+from curriculum.reading.truths import Repeated, SeveralTruths, find_several
 from curriculum.storage.paths import AnyPath
 from curriculum.verl.infer_schema import choose_form
 from curriculum.verl.row_batch import Topic
@@ -187,7 +190,7 @@ def choose_row_form(
     """The one form of all rows, and warnings about it. Raises InputError if the ground truths, or
     the fields of extra_info that verl needs as objects, do not fit one type."""
     try:
-        return choose_form(converted.shapes, run.options.best_response)
+        return choose_form(converted.shapes, run.settings.read.best_response)
     except Conflict as conflict:
         raise _no_one_type(run.options, converted, conflict) from conflict
 
@@ -227,6 +230,21 @@ def convert_again(run: PreprocessingRun, converted: ConvertedBuckets, form: RowF
         if not np.array_equal(shard.hashes, before.hashes):
             raise changed(task.shard.file)
         converted.shards[task.number] = replace(before, parts=shard.parts, staged=True)
+
+
+def find_truths(
+    run: PreprocessingRun, converted: ConvertedBuckets, prompts: HashArray
+) -> SeveralTruths:
+    """Which of these prompts, ascending, have several ground truths; their lines are read again."""
+    if not len(prompts):
+        return SeveralTruths()
+    repeated = []
+    for part in converted.shards:
+        chosen = positions_among(part.hashes, prompts)
+        lines = np.flatnonzero(part.lines.kinds == TAKEN)[chosen]
+        repeated.append(Repeated(lines, part.hashes[chosen]))
+    place = run.options.ground_truth_field
+    return find_several(run.workers, converted.ledger, repeated, place)
 
 
 def check_any_row(options: PreprocessOptions, plan: RowPlan) -> None:

@@ -12,11 +12,11 @@ from functools import cached_property
 import numpy as np
 
 from curriculum.arrays import BoolArray, HashArray, IntArray, LengthArray
+from curriculum.messages.hashes import distinct_prompts, repeated_prompts
 from curriculum.output.manifests import MovedPrompt
 from curriculum.preprocessing.convert import ConvertedBuckets, ConvertedShard
 from curriculum.preprocessing.split import SPLITS, VAL, Split
 from curriculum.reading.ledger import BLANK, TAKEN
-from curriculum.reading.prompts import distinct_prompts, repeated_prompts
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,11 @@ class RowPlan:
             end += len(once)
         return repeated_prompts(every[:end])
 
-    def count_repeated_prompts(self) -> int:
-        """How many prompts occur in more than one rollout of the directory."""
+    @cached_property
+    def repeated_prompts(self) -> HashArray:
+        """The prompts in more than one rollout of the directory, each once, ascending."""
         parts = [part.hashes for part in self.converted.shards]
-        return len(repeated_prompts(np.concatenate([np.zeros(0, np.uint64), *parts])))
+        return repeated_prompts(np.concatenate([np.zeros(0, np.uint64), *parts]))
 
     def moved_prompts(self) -> tuple[MovedPrompt, ...]:
         """The prompts that the floor moved, each with its lowest row index, sorted by index."""

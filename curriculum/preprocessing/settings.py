@@ -11,7 +11,7 @@ import pyarrow as pa
 from curriculum.engines.progress import Progress
 from curriculum.engines.workers import Workers
 from curriculum.measures import MetricChoice
-from curriculum.metrics import METRICS, MetricParameters
+from curriculum.metrics import METRICS, MetricParameters, given_value
 from curriculum.options import DEFAULT_SCORE_FIELD, PreprocessOptions
 from curriculum.output.manifests import BucketingManifest
 from curriculum.output.output_directory import OutputDirectory
@@ -56,6 +56,13 @@ def read_settings(options: PreprocessOptions, manifest: BucketingManifest | None
         given = manifest.metric
         field, threshold = options.score_field or given.score_field, given.pass_threshold
         metric = METRICS.get(given.name)
+        if given.is_carried:
+            metric = given_value(given.name, given.higher_is_easier)
+            warnings.append(
+                f"these rollouts carry {given.name} in place of scores: it is "
+                "difficulty_metrics.value, all else in difficulty_metrics is null, and there is no "
+                "best_response."
+            )
         parameters = MetricParameters(given.k, given.pass_threshold)
         if field != given.score_field:
             metric = None
@@ -68,19 +75,20 @@ def read_settings(options: PreprocessOptions, manifest: BucketingManifest | None
                 f"the buckets were cut by {given.name}, which this toolkit has no formula for: "
                 "difficulty_metrics.value is null."
             )
+    carried = manifest is not None and manifest.metric.is_carried
     if options.pass_threshold is not None:
         threshold = options.pass_threshold
     read = ReadOptions(
         places=Places(options.prompt_field, options.ground_truth_field),
         score_field=field,
-        best_response=options.best_response,
+        best_response=options.best_response and not carried,
         ground_truth_format=options.ground_truth_format,
         data_source=options.data_source,
         keep_data_source=options.keep_data_source,
         ability=options.ability,
         seed=options.seed,
     )
-    return Settings(read, MetricChoice(metric, parameters, threshold), warnings)
+    return Settings(read, MetricChoice(metric, parameters, threshold, carried), warnings)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from curriculum.arrays import BoolArray, HashArray
-from curriculum.reading.prompts import distinct_prompts
+from curriculum.messages.hashes import distinct_prompts
 
 SPLITS = ("train", "val")
 TRAIN, VAL = range(2)  # sides of the split, as indexes into SPLITS

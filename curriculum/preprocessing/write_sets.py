@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from curriculum.errors import InternalError
+from curriculum.messages.hashes import shared_prompts
 from curriculum.preprocessing.parquet_sets import LengthFacts, PromptFacts, SetFacts, set_file
 from curriculum.preprocessing.row_plan import RowPlan
 from curriculum.preprocessing.settings import Form, PreprocessingRun
@@ -21,7 +22,6 @@ from curriculum.preprocessing.write_rows import (
     digest_hashes,
     write_set,
 )
-from curriculum.reading.prompts import shared_prompts
 from curriculum.storage.parquet_files import plan_groups
 from curriculum.storage.paths import AnyPath
 from curriculum.verl.rows import Stage

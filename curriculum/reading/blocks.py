@@ -6,14 +6,22 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import BinaryIO
 
 import numpy as np
 
 from curriculum.arrays import IntArray
-from curriculum.reading.input_files import InputFile, Shard, changed, open_file, unreadable
+from curriculum.containers.container import read_container
+from curriculum.reading.input_files import (
+    InputFile,
+    Shard,
+    changed,
+    check_unchanged,
+    open_file,
+    unreadable,
+)
 from curriculum.storage.requests import RANGE_BYTES, RangeReader
 
 # A block should fit into a core's own cache: blocks of 4 MB take a third longer.
@@ -74,9 +82,14 @@ class Block:
 def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[Block]:
     """The shard's lines in blocks of about `block_bytes` (default BLOCK_BYTES).
 
-    Memory is one buffer of that size, which doubles until it holds the longest line. Raises
-    InputError if the file cannot be read or has changed since it was found.
+    Memory is one buffer of that size, which doubles until it holds the longest line. Lines that are
+    made of records are made here, unless they are kept. Raises InputError if the file cannot be
+    read or has changed since it was found.
     """
+    if shard.file.container and shard.text is None:
+        yield from _made_blocks(shard, block_bytes or BLOCK_BYTES)
+        return
+    shard = _kept(shard)
     buffer, kept = bytearray(block_bytes or BLOCK_BYTES), 0
     # Smaller blocks are for a look at the first lines, which needs no large range of a store.
     step = RANGE_BYTES if len(buffer) >= BLOCK_BYTES else len(buffer)
@@ -101,6 +114,31 @@ def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[Block]
                 yield Block(buffer, kept)
     except OSError as error:
         raise unreadable(shard.file.path, error) from error
+
+
+def _kept(shard: Shard) -> Shard:
+    """The shard itself, or the file of the lines that were made of its records."""
+    if shard.text is None:
+        return shard
+    size = shard.text.stat().st_size
+    return Shard(InputFile(shard.text, size, None, None, 0), 0, size)
+
+
+def _made_blocks(shard: Shard, block_bytes: int) -> Iterator[Block]:
+    """The lines made of a shard's records. Raises InputError if the file has changed."""
+    file = shard.file
+    assert file.container is not None
+    plain = replace(file, container=None)
+    if file.modified_ns is not None:
+        check_unchanged([file])
+    try:
+        made = read_container(
+            file.path, file.container, partial(open_file, plain), shard.groups, block_bytes
+        )
+        for lines, ends in made:
+            yield Block(lines, len(lines), ends)
+    except OSError as error:
+        raise unreadable(file.path, error) from error
 
 
 def _is_as_found(stream: BinaryIO, file: InputFile) -> bool:

@@ -1,40 +1,49 @@
-"""Paths → rollout files, or what an input is if it is not rollout files.
+"""Rollout files → what they are: JSON lines, what else holds records, or what is no input at all.
 
 A file is looked at before it is read: one of another kind is refused once, not line by line.
 """
 
 from __future__ import annotations
 
-import glob
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from pathlib import Path
 
-from curriculum.errors import InputError
-from curriculum.reading.file_kinds import (
+from curriculum.containers.container import Container
+from curriculum.containers.eval_logs import is_eval_log, is_torch_file
+from curriculum.containers.file_kinds import (
     BOM,
+    EVAL_LOG,
     HEAD_BYTES,
+    JSON_ARRAY,
+    JSON_OBJECT,
+    PARQUET,
+    TORCH,
+    ZIP,
     FileKind,
     compression_of,
     is_plain_json,
     kind_of,
 )
+from curriculum.errors import InputError
+from curriculum.reading.expand_paths import (
+    CODECS,
+    ENDS,
+    EXPECTED,
+    SUFFIXES,
+    Found,
+    NoRollouts,
+    expand,
+    matching,
+    similar_path,
+)
 from curriculum.reading.input_files import InputFile, open_file, unreadable
-from curriculum.storage.paths import AnyPath, StorePath, any_in_store, check_bucket, names_in
+from curriculum.storage.paths import AnyPath, StorePath, any_in_store
 from curriculum.storage.requests import each
 
-CODECS = {"": None, ".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
-SUFFIXES = tuple(stem + codec for stem in (".jsonl", ".ndjson") for codec in CODECS)
-
-_ENDS = "rollout files end in .jsonl or .ndjson, or in .gz, .zst, .bz2 or .lz4 after that"
-_JSON_LINES = "JSON lines"
 _CONVERT = "convert it to one rollout per line; if it is damaged, fetch or write it again"
 _OTHER_SUFFIXES = (".json", ".jsonl", ".ndjson", ".jl", ".jsonlines", ".txt", ".log", ".out")
-# Of a directory without rollout files, to say what it holds.
-_FILES_LOOKED_AT, _DIRECTORIES_LOOKED_AT, _LEVELS_LOOKED_AT = 256, 64, 3
+_FILES_LOOKED_AT = 256  # of a directory without rollout files, to say what it holds
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,8 @@ class OtherInput(InputError):
     """The input is not rollout files, but it is known what it is.
 
     `files` are of the `kind`, or are to be renamed: `names` has the new name of each. `others` is
-    how many files beside them can be read. Or the rollouts are elsewhere: in the paths `instead`.
+    how many files beside them can be read. Or the rollouts are elsewhere: in the paths `instead`,
+    or `deeper`, in directories of the directory given.
     `given` is the path that was given, empty if it may be one of several.
     """
 
@@ -72,32 +82,66 @@ class OtherInput(InputError):
         others: int = 0,
         given: str = "",
         instead: Sequence[str] = (),
+        deeper: bool = False,
     ) -> None:
-        super().__init__(found, where=where, expected=_JSON_LINES, fix=fix)
-        self.found, self.where, self.expected, self.fix = found, where, _JSON_LINES, fix
+        super().__init__(found, where=where, expected=EXPECTED, fix=fix)
+        self.found, self.where, self.expected, self.fix = found, where, EXPECTED, fix
         self.kind, self.files, self.names, self.others = kind, files, names, others
-        self.given, self.instead = given, instead
+        self.given, self.instead, self.deeper = given, instead, deeper
 
 
-def find_files(inputs: Mapping[str, AnyPath]) -> list[InputFile]:
+def find_files(inputs: Mapping[str, AnyPath], recursive: bool = False) -> list[InputFile]:
     """The rollout files named by `inputs` (directories, files, globs), sorted, each once.
 
-    `inputs` has the path of each input as the user wrote it, which is what errors show.
-
-    Directories are not searched recursively, and directories and globs skip hidden files. The name
-    of a single file must end in one of SUFFIXES. Raises InputError if a path is missing, holds no
-    rollout file, or cannot be read, and OtherInput where it is known what it holds instead.
+    `inputs` has the path of each input as the user wrote it, which is what errors show. The name of
+    a single file must end in one of SUFFIXES, unless its bytes say what it is. Raises InputError if
+    a path is missing, holds no rollout file, or cannot be read, and OtherInput where it is known
+    what it holds instead.
     """
-    paths = {str(path): path for given in inputs.items() for path in _expand(*given)}
+    return find_inputs(list(find_paths(inputs, recursive).paths.values()))
+
+
+def find_paths(inputs: Mapping[str, AnyPath], recursive: bool = False) -> Found:
+    """What inputs stand for, its paths sorted and each once. Raises as `find_files` does."""
+    try:
+        found = expand(inputs, recursive)
+    except NoRollouts as nothing:
+        raise _instead(nothing) from nothing
     once: dict[AnyPath, AnyPath] = {}
-    for _, path in sorted(paths.items()):
+    for _, path in sorted(found.paths.items()):
         once.setdefault(path.resolve(), path)
-    return find_each(list(once.values()))
+    found.paths = {str(path): path for path in once.values()}
+    return found
+
+
+def find_inputs(paths: Sequence[AnyPath]) -> list[InputFile]:
+    """Look at files of rollouts, in an object store at many at a time: JSON lines, or what holds
+    records. Raises OtherInput if any of them is neither."""
+    looks = list(each(_look_for_records, paths, any_in_store(paths)))
+    unnamed = [look for look in looks if not _may_be_input(look)]
+    if unnamed:
+        raise _other_name(str(unnamed[0].file.path), unnamed[:1])
+    _refuse_other_kinds([look for look in looks if look.file.container is None])
+    return [look.file for look in looks]
+
+
+def _may_be_input(look: _Look) -> bool:
+    """Whether a file is named like rollouts, or is what needs no name to be known."""
+    known = look.file.container is not None and look.kind in (PARQUET, EVAL_LOG)
+    return known or look.file.path.name.endswith(SUFFIXES)
+
+
+def find_piped(path: AnyPath, given: str) -> InputFile:
+    """Look at what came through a pipe and lies in a file now. Raises OtherInput if it is no input
+    that can be read."""
+    look = _look_for_records(path, piped=given)
+    _refuse_other_kinds([look] if look.file.container is None else [])
+    return look.file
 
 
 def find_each(paths: Sequence[AnyPath]) -> list[InputFile]:
-    """Call `find_file` on each path; in an object store, on many at a time. Raises OtherInput if
-    any of the files is not JSON lines."""
+    """Look at files of JSON lines, in an object store at many at a time. Raises OtherInput if any
+    of them is of another kind."""
     looks = list(each(_look, paths, any_in_store(paths)))
     _refuse_other_kinds(looks)
     return [look.file for look in looks]
@@ -135,49 +179,6 @@ def _refuse_other_kinds(looks: Sequence[_Look], given: str = "") -> None:
     )
 
 
-def _expand(given: str, path: AnyPath) -> Sequence[AnyPath]:
-    """The rollout files named by one input."""
-    if path.is_dir():
-        found = [entry for entry in path.iterdir() if _has_rollout_name(entry)]
-        if not found:
-            raise _no_rollouts_in(given, path)
-        return found
-    if path.is_file() and not path.name.endswith(SUFFIXES):
-        raise _other_name(given, [_look(path)])
-    if path.exists() and not path.is_file():
-        raise InputError(
-            "this is a pipe or a device, and input is read more than once",
-            where=given,
-            expected=_JSON_LINES,
-            fix="write it to a file first",
-        )
-    if path.exists() or path.is_symlink():
-        return [path]
-    found = [match for match in _glob(path) if _has_rollout_name(match)]
-    if found:
-        return found
-    if isinstance(path, StorePath):
-        check_bucket(path)
-    nothing = "no such file or directory, and no glob that matches any"
-    if similar := similar_path(given, path):
-        raise OtherInput(
-            nothing, where=given, fix=f"did you mean {similar}?", given=given, instead=[similar]
-        )
-    raise InputError(nothing, where=given, expected=_JSON_LINES, fix=f"check the path; {_ENDS}")
-
-
-def similar_path(given: str, path: AnyPath) -> str | None:
-    """A path like a missing one, as a user would write it: an entry of the same directory with
-    nearly the same name. None if there is none."""
-    names: list[str] = []
-    with suppress(OSError):
-        names = sorted(name for name in names_in(path.parent) if not name.startswith("."))
-    for name in get_close_matches(path.name, names, n=1, cutoff=0.75):
-        directory, slash, _ = given.rstrip("/").rpartition("/")
-        return f"{directory}{slash}{name}"
-    return None
-
-
 def _other_name(given: str, looks: Sequence[_Look]) -> InputError:
     """The error for files that are not named like rollout files."""
     _refuse_other_kinds([replace(look, misnamed=None) for look in looks], given)
@@ -187,8 +188,8 @@ def _other_name(given: str, looks: Sequence[_Look]) -> InputError:
         return InputError(
             "this file does not begin like JSON",
             where=given,
-            expected=_JSON_LINES,
-            fix=f"leave it out of -i; {_ENDS}",
+            expected=EXPECTED,
+            fix=f"leave it out of -i; {ENDS}",
         )
     named = "this file's name does" if len(files) == 1 else f"the names of {len(files):,} files do"
     return OtherInput(
@@ -209,20 +210,19 @@ def _rollout_name(look: _Look) -> str:
     return f"{stem}.jsonl" + next(end for end, codec in CODECS.items() if codec == look.compression)
 
 
-def _no_rollouts_in(given: str, path: AnyPath) -> InputError:
-    """The error for a directory without rollout files, which says what it holds."""
-    shown = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
-    entries: list[AnyPath] = sorted(shown, key=lambda entry: entry.name)
-    if patterns := _rollouts_below(entries):
-        instead = [f"{given.rstrip('/')}/{pattern}" for pattern in patterns]
+def _instead(nothing: NoRollouts) -> InputError:
+    """The error for what holds no rollout files, which says what it is or holds."""
+    given = nothing.given
+    if nothing.deeper or nothing.instead:
         return OtherInput(
-            "holds no rollout files itself, but its directories do",
+            nothing.found,
             where=given,
-            fix="name these files: -i " + " ".join(instead),
+            fix=nothing.fix,
             given=given,
-            instead=instead,
+            instead=nothing.instead,
+            deeper=nothing.deeper,
         )
-    looks = _readable([entry for entry in entries if entry.is_file()][:_FILES_LOOKED_AT])
+    looks = _readable([e for e in nothing.entries if e.is_file()][:_FILES_LOOKED_AT])
     sizes: Counter[FileKind] = Counter()
     for look in looks:
         if look.kind is not None and not look.kind.fix:
@@ -230,17 +230,8 @@ def _no_rollouts_in(given: str, path: AnyPath) -> InputError:
     for kind, _ in sizes.most_common(1):
         _refuse_other_kinds([look for look in looks if look.kind == kind], given)
     plain = [look for look in looks if look.has_json and not look.kind]
-    if plain:
-        return _other_name(given, plain)
-    if isinstance(path, StorePath):
-        check_bucket(path)
-    names = ", ".join(entry.name for entry in entries[:5]) + (" …" if len(entries) > 5 else "")
-    return InputError(
-        "holds no rollout files" + (f" (it holds {names})" if names else " (it is empty)"),
-        where=given,
-        expected=_JSON_LINES,
-        fix=f"check the path; {_ENDS}",
-    )
+    plain = [look for look in plain if not look.file.path.name.endswith(".json")]
+    return _other_name(given, plain) if plain else nothing
 
 
 def _readable(paths: Sequence[AnyPath]) -> list[_Look]:
@@ -255,42 +246,12 @@ def _readable(paths: Sequence[AnyPath]) -> list[_Look]:
     return [look for look in each(try_one, paths, any_in_store(paths)) if look]
 
 
-def _rollouts_below(entries: Sequence[AnyPath]) -> list[str]:
-    """Patterns of the rollout files in directories, from the level where the first are; in a store
-    only one level down is looked at."""
-    level, depth = [entry for entry in entries if entry.is_dir()], 1
-    while level and depth <= _LEVELS_LOOKED_AT:
-        below: list[AnyPath] = []
-        for directory in level[:_DIRECTORIES_LOOKED_AT]:
-            with suppress(PermissionError):
-                below += directory.iterdir()
-        names = [entry.name for entry in below if _has_rollout_name(entry)]
-        if names:
-            ends = dict.fromkeys(end for end in SUFFIXES for name in names if name.endswith(end))
-            return ["*/" * depth + "*" + end for end in ends]
-        level = [e for e in below if isinstance(e, Path) and e.is_dir() and e.name[0] != "."]
-        depth += 1
-    return []
-
-
-def _glob(pattern: AnyPath) -> Iterable[AnyPath]:
-    if isinstance(pattern, StorePath):
-        return pattern.glob()
-    return map(Path, glob.glob(str(pattern)))  # noqa: PTH207, Path.glob takes no absolute pattern
-
-
-def _has_rollout_name(path: AnyPath) -> bool:
-    """Whether to take a path. A broken link is taken, so that it is refused later."""
-    name = path.name
-    return name.endswith(SUFFIXES) and not name.startswith(".") and not path.is_dir()
-
-
 def find_matching(given: Mapping[str, AnyPath], flag: str) -> list[AnyPath]:
     """The files that are named by paths and globs, sorted, each once. `given` has each as the user
     wrote it. Raises InputError if one is missing or is no file."""
     found: dict[AnyPath, AnyPath] = {}
     for name, path in given.items():
-        matches = [path] if path.exists() or path.is_symlink() else list(_glob(path))
+        matches = [path] if path.exists() or path.is_symlink() else list(matching(path))
         wrong = next((match for match in matches if match.exists() and not match.is_file()), None)
         if wrong is not None or not matches:
             similar = similar_path(name, path)
@@ -318,15 +279,50 @@ def find_file(path: AnyPath) -> InputFile:
     return _look(path).file
 
 
-def _look(path: AnyPath) -> _Look:
-    """Look at one file. Raises InputError if it cannot be read."""
+def _look_for_records(path: AnyPath, piped: str | None = None) -> _Look:
+    """Look at one file that may hold records otherwise than as lines. Raises InputError if it
+    cannot be read, or is damaged."""
+    look = _look(path, piped)
+    try:
+        container = _container(look)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    kind = look.kind
+    if container is not None:
+        kind = container.kind
+    elif kind == ZIP and is_torch_file(path):
+        kind = TORCH
+    return replace(look, kind=kind, file=replace(look.file, container=container))
+
+
+def _container(look: _Look) -> Container | None:
+    """What the records of a file lie in; None if they are its lines, or if it is no input."""
+    file = look.file
+    if look.kind in (JSON_ARRAY, JSON_OBJECT) and not look.misnamed:
+        return Container(look.kind, start=file.bom_bytes)
+    if file.codec is not None:
+        return None
+    if look.kind == PARQUET:
+        from curriculum.containers.parquet_rows import open_rows  # loads pyarrow
+
+        return open_rows(file.path)
+    if look.kind == ZIP and is_eval_log(file.path):
+        return Container(EVAL_LOG)
+    return None
+
+
+def _look(path: AnyPath, piped: str | None = None) -> _Look:
+    """Look at one file; `piped` is what it is called if it came through a pipe, which has no name
+    that says how it is compressed. Raises InputError if it cannot be read."""
     codec = CODECS.get(path.suffix)
     try:
         status = path.stat()
         path = path.as_new() if isinstance(path, StorePath) else path
-        raw = InputFile(path, status.st_size, status.st_mtime_ns, None, 0)
+        raw = InputFile(path, status.st_size, status.st_mtime_ns, None, 0, given=piped)
         head = _head(raw)
         compression = compression_of(head)
+        if piped is not None:
+            codec = compression
         if codec is None and compression:
             misnamed = f"this is {compression} data with another name"
             return _Look(raw, has_json=True, compression=compression, misnamed=misnamed)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, cast
 
+from curriculum.containers.container import Container
+from curriculum.containers.file_kinds import PARQUET
 from curriculum.errors import InputError
 from curriculum.storage.paths import AnyPath, StorePath, any_in_store
 from curriculum.storage.requests import RANGE_BYTES, ahead, each
@@ -27,7 +29,9 @@ class InputFile:
     """A rollout file as found: its path as given, its size in bytes, and its compression.
 
     `modified_ns` is None if the time of the last write does not matter. `bom_bytes` is 3 if the
-    text starts with a UTF-8 byte order mark, which belongs to no line.
+    text starts with a UTF-8 byte order mark, which belongs to no line. `container` is what its
+    records lie in if they are no lines: these are made as it is read, line n of record n. `given`
+    is what messages call it if it was given without a path of its own.
     """
 
     path: AnyPath
@@ -35,20 +39,48 @@ class InputFile:
     modified_ns: int | None
     codec: str | None
     bom_bytes: int
+    container: Container | None = None
+    given: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages and manifests call it."""
+        return self.given or str(self.path)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its bytes are its lines."""
+        return self.codec is None and self.container is None
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Bytes `start` (inclusive) to `stop` (exclusive) of a file; all of it if it is compressed."""
+    """Bytes `start` (inclusive) to `stop` (exclusive) of a file; all of it if it is compressed or
+    its records are no lines.
+
+    Those of parquet are some of its row `groups`, and the bytes are about theirs. `text` is where
+    the lines are kept once they were made, if anywhere.
+    """
 
     file: InputFile
     start: int
     stop: int
+    groups: tuple[int, int] | None = None
+    text: AnyPath | None = None
 
     @property
     def first_offset(self) -> int:
-        """The byte offset of the first line in the (uncompressed) text."""
+        """The byte offset of the first line in the text of the file, uncompressed; of lines that
+        are made, in the text of the shard."""
+        if self.file.container:
+            return 0
         return self.file.bom_bytes if self.file.codec else self.start
+
+    @property
+    def first_mark(self) -> int:
+        """A number for the first line of the shard; with what the lines before it have in bytes it
+        is a number for any line, which no other line of the file has."""
+        return self.first_offset + (self.start << 20 if self.groups else 0)
 
 
 def open_file(file: InputFile, step: int = RANGE_BYTES, stop: int | None = None) -> BinaryIO:
@@ -94,7 +126,10 @@ def cut_shards(files: Sequence[InputFile], shard_bytes: int | None = None) -> It
     """
     least = sum(file.size for file in files) // MOST_SHARDS
     for file in files:
-        if file.codec is not None:
+        if file.container and file.container.kind == PARQUET:
+            yield from _parquet_shards(file, shard_bytes or max(SHARD_BYTES, least))
+            continue
+        if not file.is_plain:
             yield Shard(file, 0, file.size)
             continue
         start, in_store = file.bom_bytes, isinstance(file.path, StorePath)
@@ -103,6 +138,16 @@ def cut_shards(files: Sequence[InputFile], shard_bytes: int | None = None) -> It
             if stop > start:
                 yield Shard(file, start, stop)
                 start = stop
+
+
+def _parquet_shards(file: InputFile, shard_bytes: int) -> Iterator[Shard]:
+    from curriculum.containers.parquet_rows import cut_rows  # loads pyarrow
+
+    try:
+        for part in cut_rows(file.path, file.size, shard_bytes):
+            yield Shard(file, part.start, part.stop, (part.first, part.after))
+    except OSError as error:
+        raise unreadable(file.path, error) from error
 
 
 def _cuts(file: InputFile, size: int) -> Iterator[int]:

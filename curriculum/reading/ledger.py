@@ -161,7 +161,7 @@ class Ledger:
 
     def add(self, lines: ShardLines) -> None:
         """Add the lines of the next shard."""
-        path = str(self.shards[len(self.shard_lines)].file.path)
+        path = self.shards[len(self.shard_lines)].file.name
         self.reason_kinds.update(lines.problems.kinds)
         for line, reason in lines.problems.first[: REASONS_SHOWN - len(self.first)]:
             self.first.append(f"{path}:{self._lines_before[path] + line + 1}: {reason}")
@@ -210,7 +210,7 @@ class Ledger:
         """How many lines with one of these kinds each file has; all lines if no kind is given."""
         found: Counter[str] = Counter()
         for shard, lines in zip(self.shards, self.shard_lines, strict=True):
-            found[str(shard.file.path)] += lines.count(*kinds) if kinds else len(lines.kinds)
+            found[shard.file.name] += lines.count(*kinds) if kinds else len(lines.kinds)
         return found
 
     def first_lines(self) -> list[int]:
@@ -218,8 +218,8 @@ class Ledger:
         before: Counter[str] = Counter()
         first = []
         for shard, lines in zip(self.shards, self.shard_lines, strict=True):
-            first.append(before[str(shard.file.path)] + 1)
-            before[str(shard.file.path)] += len(lines.kinds)
+            first.append(before[shard.file.name] + 1)
+            before[shard.file.name] += len(lines.kinds)
         return first
 
     def stop_if_malformed(self, fix: str, expected: str = "one rollout per line") -> None:

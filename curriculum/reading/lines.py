@@ -7,7 +7,9 @@ takes NaN, Infinity and lone surrogates, as Python writes them.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -25,6 +27,7 @@ REFUSALS = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
 TOO_DEEP = "nested too deep"  # a kind of malformed lines
+ALL = -1  # of a place: each item of a list
 
 
 class Reason(NamedTuple):
@@ -83,9 +86,52 @@ def load_object(line: Line) -> dict[str, Any]:
 
 
 def find(value: Any, place: str) -> Any:
-    """The value at a dotted place, such as `a.b`; None if any part of it is absent."""
+    """The value at a place, such as `a.b`; None if any part of it is absent.
+
+    `a[*].b` is a list: what each item of the list `a` has at `b`. `a[0]` is the first item. Where
+    there is nothing at `a.b`, a field whose name is `a.b` is taken.
+    """
+    if "[" in place:
+        return _walk(value, _steps(place))
+    found = value
     for name in place.split("."):
-        value = value.get(name) if isinstance(value, dict) else None
+        found = found.get(name) if isinstance(found, dict) else None
+    return _with_dots(value, place) if found is None and "." in place else found
+
+
+def _with_dots(value: Any, place: str) -> Any:
+    """The value at a place some of whose names hold dots; None if there is none."""
+    if not isinstance(value, dict):
+        return None
+    names = place.split(".")
+    for count in range(len(names), 0, -1):
+        name, rest = ".".join(names[:count]), ".".join(names[count:])
+        if name in value:
+            found = _with_dots(value[name], rest) if rest else value[name]
+            if found is not None:
+                return found
+    return None
+
+
+_STEP = re.compile(r"\[(\*|\d+)\]|([^.\[]+)")
+
+
+@lru_cache
+def _steps(place: str) -> tuple[str | int, ...]:
+    """The parts of a place: names, the numbers of items, and ALL for each item of a list."""
+    found = _STEP.findall(place)
+    return tuple(name or (ALL if item == "*" else int(item)) for item, name in found)
+
+
+def _walk(value: Any, steps: Sequence[str | int]) -> Any:
+    for i, step in enumerate(steps):
+        if step == ALL:
+            return [_walk(v, steps[i + 1 :]) for v in value] if isinstance(value, list) else None
+        if isinstance(step, int):
+            items = isinstance(value, list) and step < len(value)
+            value = value[step] if items else None
+        else:
+            value = value.get(step) if isinstance(value, dict) else None
     return value
 
 

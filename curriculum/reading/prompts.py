@@ -1,23 +1,32 @@
-"""The prompt of a rollout: its messages, their hash, and prompts that occur more than once."""
+"""The prompt of a rollout, as JSON has it → its messages, or what is wrong with it."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from hashlib import blake2b
 from typing import Any, TypeAlias
 
-import msgspec
 import numpy as np
 
-from curriculum.arrays import BoolArray, ByteArray, HashArray, LengthArray, compact_lengths
-from curriculum.reading.chat_templates import names_speaker, read_template
+from curriculum.arrays import HashArray, LengthArray
+from curriculum.messages.chat_templates import names_speaker, read_template
+from curriculum.messages.hashes import (
+    NO_PROMPT,
+    Messages,
+    Turn,
+    hash_of_text,
+    hash_prompts,
+)
+from curriculum.messages.message import KEPT, TOOL_CALLS, Message, has_calls, read_parts
 from curriculum.reading.lines import Malformed, describe
 
-NO_PROMPT_TEXT = "no prompt"  # a kind of malformed lines
+# Kinds of malformed lines.
+NO_PROMPT_TEXT = "no prompt"
+OTHER_PARTS = "a message has parts that are not text"
 
 
 class PromptNote(Enum):
@@ -37,19 +46,14 @@ PromptNotes: TypeAlias = "Counter[tuple[Enum, str]]"  # by note, and by key or "
 _PREFILL = re.compile(r"\s*<([A-Za-z][\w-]*)>\s*(</\1>\s*)?|.*<think>\s*", re.ASCII | re.DOTALL)
 
 
-class Message(msgspec.Struct, gc=False):
-    """One message of a prompt."""
-
-    role: str
-    content: str
-
-
 def read_prompt(fields: Mapping[str, Any], notes: PromptNotes) -> list[Message]:
     """The messages of a rollout's prompt; at least one of them has text.
 
     They come from `prompt` (a string is one user message) or, if that is absent or empty, from
-    `messages`, and are what `settle` makes of these. Message keys other than role and content are
-    left out. What was changed or left out is counted in `notes`. Raises Malformed.
+    `messages`, and are what `settle` makes of these. Content that is a list of text parts is their
+    text, one after another. Tool calls, the id of the call that is answered, and names are kept;
+    other message keys are left out. What was changed or left out is counted in `notes`. Raises
+    Malformed.
     """
     name, prompt = "prompt", fields["prompt"]
     if prompt is None or prompt in ("", []):
@@ -58,11 +62,37 @@ def read_prompt(fields: Mapping[str, Any], notes: PromptNotes) -> list[Message]:
         prompt = [{"role": "user", "content": prompt}]
     if prompt is not None and not isinstance(prompt, list):
         raise Malformed(f"{name} is not a list", f"it is {describe(prompt)}")
-    prompt = settle(prompt or [], notes)
-    messages = [_read_message(f"{name}[{i}]", m, notes) for i, m in enumerate(prompt)]
+    joined = _join_parts(prompt or [])
+    asked = settle(joined, notes)
+    messages = [_read_message(f"{name}[{i}]", m, notes) for i, m in enumerate(asked)]
     if not has_text(messages):
         raise Malformed(NO_PROMPT_TEXT, "neither prompt nor messages holds any text to answer")
+    if joined is not prompt:
+        notes.update(
+            (PromptNote.LEFT_OUT, f"content[].{key}")
+            for message in (prompt or [])[: len(asked)]
+            if isinstance(parts := _part(message, "content"), list)
+            for key in read_parts(parts).keys
+        )
     return messages
+
+
+def _join_parts(prompt: Any) -> Any:
+    """A list of messages with the text parts of each joined; the prompt itself if there are none.
+    A message that has other parts stays as it is."""
+    if not isinstance(prompt, list):
+        return prompt
+    if not any(isinstance(_part(message, "content"), list) for message in prompt):
+        return prompt  # nearly always
+    return [_with_text(message) for message in prompt]
+
+
+def _with_text(message: Any) -> Any:
+    content = _part(message, "content")
+    if not isinstance(content, list):
+        return message
+    parts = read_parts(content)
+    return message if parts.other else {**message, "content": parts.text}
 
 
 def settle(prompt: Any, notes: PromptNotes) -> Any:
@@ -127,9 +157,9 @@ def _texts(prompt: Any) -> list[str]:
 
 def has_text(messages: Sequence[Message]) -> bool:
     """Whether any message has text other than white space."""
-    if messages and messages[-1].content.strip():  # nearly always
+    if messages and messages[-1].text.strip():  # nearly always
         return True
-    return any(message.content.strip() for message in messages)
+    return any(message.text.strip() for message in messages)
 
 
 def _read_message(where: str, message: object, notes: PromptNotes) -> Message:
@@ -140,79 +170,60 @@ def _read_message(where: str, message: object, notes: PromptNotes) -> Message:
     role, content = message.get("role"), message.get("content")
     if isinstance(content, list):
         raise Malformed(
-            "a message's content is a list of parts",
-            f"{where}.content, expected a string: parts such as images stay in the rows of a data "
-            "set that is named with --source",
+            OTHER_PARTS,
+            f"{where}.content{read_parts(content).other}, expected text; with --source, rows that "
+            "hold images stay as they are",
         )
+    if role is None and isinstance(message.get("type"), str):
+        raise Malformed(
+            "an item of a prompt is no message",
+            f"{where} is of type {describe(message['type'])}, expected a message with a role: the "
+            "items of OpenAI's Responses API are no messages for a chat template",
+        )
+    silent = content is None and role == "assistant" and has_calls(message)
     for name, value in (("role", role), ("content", content)):
-        if not isinstance(value, str):
+        if not isinstance(value, str) and not (silent and name == "content"):
             raise Malformed(
                 f"a message's {name} is not a string", f"{where}.{name} is {describe(value)}"
             )
-    if len(message) > 2:
+    kept = None
+    if len(message) > 2 or silent:
+        kept = _read_kept(where, message)
         notes.update(
-            (PromptNote.LEFT_OUT, key) for key in message if key not in ("role", "content")
+            (PromptNote.LEFT_OUT, key)
+            for key in message
+            if key not in ("role", "content") and key not in KEPT
         )
-    return Message(str(role), str(content))
+    return Message(str(role), None if silent else str(content), kept)
 
 
-@dataclass(frozen=True)
-class Messages:
-    """The messages of several prompts in flat lists; `counts` is how many each prompt has."""
-
-    roles: list[str]
-    contents: list[str]
-    counts: list[int]
-
-    @staticmethod
-    def of(prompts: Sequence[Sequence[Message]]) -> Messages:
-        """Flatten the messages of these prompts."""
-        messages = [message for prompt in prompts for message in prompt]
-        roles = [message.role for message in messages]
-        contents = [message.content for message in messages]
-        return Messages(roles, contents, list(map(len, prompts)))
-
-    def characters(self) -> LengthArray:
-        """How many characters the message contents of each prompt have in total."""
-        ends = np.cumsum([0, *map(len, self.contents)])
-        last = np.cumsum([0, *self.counts])
-        return compact_lengths(np.diff(ends[last]))
+def _read_kept(where: str, message: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What rows keep of a message beside role and content; nulls and empty tool calls are not
+    there. Raises Malformed."""
+    kept = {}
+    for name in KEPT:
+        value = message.get(name)
+        if value is None or (name == TOOL_CALLS and value == []):
+            continue
+        if name == TOOL_CALLS:
+            _check_calls(f"{where}.{name}", value)
+        elif not isinstance(value, str):
+            raise Malformed(
+                f"a message's {name} is not a string", f"{where}.{name} is {describe(value)}"
+            )
+        kept[name] = value
+    return kept or None
 
 
-def hash_prompts(messages: Messages, seed: int) -> HashArray:
-    """A seeded 64-bit hash of each prompt's roles and whitespace-collapsed contents.
-
-    It is BLAKE2b with a digest of 8 bytes (little-endian), keyed with the seed's decimal digits,
-    over `<length>:<role><length>:<content>…`. The lengths, in characters, keep the parts apart.
-    """
-    seeded = blake2b(digest_size=8, key=str(seed).encode())
-    started = {role: seeded.copy() for role in set(messages.roles)}
-    for role, digest in started.items():
-        digest.update(f"{len(role)}:{role}".encode())
-    contents = [
-        b"%d:%b" % (length, content)
-        for content, length in zip(*_collapse(messages.contents), strict=True)
-    ]
-    digests = []
-    if len(contents) == len(messages.counts):  # one message per prompt, as usual
-        for role, content in zip(messages.roles, contents, strict=True):
-            digest = started[role].copy()
-            digest.update(content)
-            digests.append(digest.digest())
-    else:
-        at = 0
-        for count in messages.counts:
-            digest = started[messages.roles[at]].copy()
-            digest.update(contents[at])
-            for i in range(at + 1, at + count):
-                role = messages.roles[i]
-                digest.update(b"%b%b" % (f"{len(role)}:{role}".encode(), contents[i]))
-            digests.append(digest.digest())
-            at += count
-    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
-
-
-NO_PROMPT = 0  # in place of the hash of a prompt that is not there
+def _check_calls(where: str, calls: object) -> None:
+    if not isinstance(calls, list):
+        raise Malformed("a message's tool_calls is not a list", f"{where} is {describe(calls)}")
+    for number, call in enumerate(calls):
+        if not isinstance(call, dict) or not call:
+            what = "an empty object" if call == {} else describe(call)
+            raise Malformed(
+                "a tool call is not an object that says anything", f"{where}[{number}] is {what}"
+            )
 
 
 @dataclass(frozen=True)
@@ -249,18 +260,23 @@ def first_prompt(values: Iterable[Any]) -> Any:
 def asked_messages(prompt: Any) -> list[Message]:
     """The messages of a prompt without trailing answers; none if it is no prompt.
 
-    Of content that is a list of parts, the text parts are taken; content that is null is empty.
+    Of content that is a list of parts, the text parts are taken; content that is null is empty. Of
+    what rows keep beside it, the messages have the tool calls.
     """
     if isinstance(prompt, str):
         prompt = [{"role": "user", "content": prompt}] if prompt else None
-    prompt = settle(prompt, Counter())
+    prompt = settle(_join_parts(prompt), Counter())
     if not isinstance(prompt, list) or not all(isinstance(turn, dict) for turn in prompt):
         return []
     messages = [
-        Message(_SURROGATE.sub("\ufffd", str(turn.get("role"))), _said(turn.get("content")))
+        Message(
+            _SURROGATE.sub("\ufffd", str(turn.get("role"))),
+            _said(turn.get("content")),
+            {TOOL_CALLS: turn[TOOL_CALLS]} if has_calls(turn) else None,
+        )
         for turn in prompt
     ]
-    return messages if any(message.content.strip() for message in messages) else []
+    return messages if has_text(messages) else []
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -274,136 +290,37 @@ def _said(content: Any) -> str:
 
 def last_text(messages: Sequence[Message]) -> str:
     """The text of the last message of the user, its white space collapsed; empty without one."""
-    asked = (message.content for message in reversed(messages) if message.role == "user")
+    asked = (message.text for message in reversed(messages) if message.role == "user")
     return " ".join(next(asked, "").split())
 
 
-def hash_of_text(text: str) -> int:
-    """A 64-bit hash of a text that is there; not NO_PROMPT."""
-    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little") or 1
-
-
-Turns: TypeAlias = list[tuple[Any, Any]]  # the role and the content of each message, unchecked
-
-
-def read_turns(prompt: Any, messages: Callable[[], Any]) -> Turns:
+def read_turns(prompt: Any, messages: Callable[[], Any]) -> list[Turn]:
     """What a rollout asks, from its JSON values, as far as they are a prompt; empty without one.
 
-    As in `read_prompt`, an absent or empty `prompt` is `messages` without trailing answers; they
-    are asked for only then. A text is one message of the user.
+    As in `read_prompt`, an absent or empty `prompt` is `messages` without trailing answers (they
+    are asked for only then), a text is one message of the user, and text parts are their text. The
+    tool calls are written as JSON anew.
     """
     if prompt in (None, "", []):
         prompt = messages()
         while isinstance(prompt, list) and prompt and _part(prompt[-1], "role") == "assistant":
             prompt = prompt[:-1]
     if isinstance(prompt, list) and all(isinstance(message, dict) for message in prompt):
-        return [(message.get("role"), message.get("content")) for message in prompt]
+        return [_turn(message) for message in _join_parts(prompt)]
     if prompt in (None, ""):
         return []
-    return [("user", prompt if isinstance(prompt, str) else repr(prompt))]
+    return [Turn("user", prompt if isinstance(prompt, str) else repr(prompt))]
 
 
-def hash_texts(prompts: Sequence[Turns]) -> HashArray:
-    """A 64-bit hash of each prompt's roles and texts, unchecked; NO_PROMPT for one without any.
-
-    It is BLAKE2b with a digest of 8 bytes (little-endian) over the text of a single message of the
-    user, or else over `<role>:<bytes>:<content>:<bytes>:…`, in which a part that is not there is
-    `-`. White space counts, unlike in `hash_prompts`, which takes twice as long.
-    """
-    texts = map(_text, prompts)
-    hashes = [
-        int.from_bytes(blake2b(text, digest_size=8).digest(), "little") if text else NO_PROMPT
-        for text in texts
-    ]
-    return np.array(hashes, np.uint64)
+def _turn(message: Mapping[str, Any]) -> Turn:
+    calls = json.dumps(message[TOOL_CALLS]).encode() if has_calls(message) else None
+    return Turn(message.get("role"), message.get("content"), calls)
 
 
-def _text(turns: Turns) -> bytes:
-    """What tells a prompt from others."""
-    if len(turns) == 1 and turns[0][0] == "user" and isinstance(turns[0][1], str):
-        return turns[0][1].encode("utf-8", "surrogatepass")
-    return b"".join(_sized(part) for turn in turns for part in turn)
-
-
-def _sized(part: Any) -> bytes:
-    if part is None:
-        return b"-"
-    text = part if isinstance(part, str) else repr(part)
-    encoded = text.encode("utf-8", "surrogatepass")
-    return b"%b:%d:" % (encoded, len(encoded))
-
-
-def distinct_prompts(hashes: HashArray) -> HashArray:
-    """The distinct hashes, ascending. Sorts `hashes` in place."""
-    # `np.unique` takes ten times as long for integers.
-    hashes.sort()
-    first = np.append(True, hashes[1:] != hashes[:-1])[: len(hashes)]
-    return np.asarray(hashes[first], np.uint64)
-
-
-def repeated_prompts(hashes: HashArray) -> HashArray:
-    """Each hash that occurs more than once, listed once, ascending. Sorts `hashes` in place."""
-    hashes.sort()
-    return distinct_prompts(hashes[1:][hashes[1:] == hashes[:-1]])
-
-
-def shared_prompts(ascending: HashArray, others: HashArray) -> HashArray:
-    """Each hash in both arrays, listed once, ascending. Only `others` may be unsorted."""
-    found = distinct_prompts(others.copy())
-    at = np.searchsorted(ascending, found)
-    inside = at < len(ascending)
-    inside[inside] = ascending[at[inside]] == found[inside]
-    return np.asarray(found[inside], np.uint64)
-
-
-# What str.split() takes as white space, in ASCII and beyond.
-ASCII_SPACE = " \t\n\v\f\r\x1c\x1d\x1e\x1f"
-WIDE_SPACE = (
-    "\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028"
-    "\u2029\u202f\u205f\u3000"
-)
-_SPACE, _PART = b" \0"
-_TO_SPACE = bytes(_SPACE if chr(byte) in ASCII_SPACE else byte for byte in range(256))
-
-
-def _collapse(texts: Sequence[str]) -> tuple[list[bytes], list[int]]:
-    """Apply `" ".join(text.split())` to many texts at once.
-
-    Returns the results as UTF-8, and their lengths in characters.
-    """
-    whole = "\0".join(texts).encode()
-    if whole.count(_PART) != len(texts) - 1 or _has_wide_space(whole):
-        collapsed = [" ".join(text.split()) for text in texts]
-        return [text.encode() for text in collapsed], list(map(len, collapsed))
-    text = np.frombuffer(whole.translate(_TO_SPACE), np.uint8)
-    space, part = text == _SPACE, text == _PART
-    after = np.append(True, (space | part)[:-1])
-    text = _without(text, space & after)
-    space, part = text == _SPACE, text == _PART
-    text = _without(text, space & np.append(part[1:], True))
-    parts = text.tobytes().split(b"\0")
-    if whole.isascii():
-        return parts, list(map(len, parts))
-    return parts, [len(part.decode()) for part in parts]
-
-
-def _without(text: ByteArray, dropped: BoolArray) -> ByteArray:
-    return text[~dropped] if dropped.any() else text
-
-
-def _has_wide_space(text: bytes) -> bool:
-    """Whether UTF-8 text has white space beyond ASCII."""
-    if text.isascii():
-        return False
-    data = np.frombuffer(text + b"\0\0", np.uint8)
-    # Every character of WIDE_SPACE begins with one of these bytes.
-    first = np.flatnonzero((data == 0xC2) | ((data >= 0xE1) & (data <= 0xE3)))
-    codes = (data[first].astype(np.uint32) << 16) | (data[first + 1].astype(np.uint32) << 8)
-    two, three = codes, codes | data[first + 2]
-    return bool(np.isin(two, _WIDE_TWO).any() or np.isin(three, _WIDE_THREE).any())
-
-
-_WIDE = [char.encode() for char in WIDE_SPACE]
-_WIDE_TWO = [int.from_bytes(char + b"\0", "big") for char in _WIDE if len(char) == 2]
-_WIDE_THREE = [int.from_bytes(char, "big") for char in _WIDE if len(char) == 3]
+def has_other_parts(turns: Iterable[Turn]) -> bool:
+    """Whether a message before the last answers holds a part that is not text, such as an image:
+    `read_prompt` refuses it."""
+    asked = list(turns)
+    while asked and asked[-1].role == "assistant":
+        asked.pop()
+    return any(isinstance(turn.content, list) for turn in asked)

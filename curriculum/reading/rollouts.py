@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from curriculum.arrays import FloatArray, HashArray, IntArray, LengthArray, take_runs
+from curriculum.messages.hashes import Turn, hash_texts
 from curriculum.reading.blocks import Block
 from curriculum.reading.lines import (
     REFUSALS,
@@ -30,12 +31,13 @@ from curriculum.reading.lines import (
     load_object,
     shorten,
 )
-from curriculum.reading.prompts import hash_texts, read_turns
+from curriculum.reading.prompts import has_other_parts, read_turns
 from curriculum.scanner.columns import Column, Kind
 from curriculum.scanner.score_lines import ScoreLines, scan_scores
 
 Raw: TypeAlias = msgspec.Raw | bytes
 NULL = msgspec.Raw(b"null")
+NONE = np.zeros(0, np.int64)
 Score: TypeAlias = float | bool | None  # None, NaN and ±Infinity are missing scores
 
 # Kinds of malformed lines.
@@ -49,7 +51,8 @@ class ReadScores:
 
     `flat` holds all scores, not finite where missing, and `counts` is how many each rollout has.
     `prompts` has a hash of each rollout's prompt. `refused` lists the position and the reason of
-    lines that are not rollouts. `keys` holds each rollout's key, if keys are read.
+    lines that are not rollouts. `keys` holds each rollout's key, if keys are read. `other_parts`
+    are the numbers of the rollouts whose prompt holds parts that are not text.
     """
 
     flat: FloatArray
@@ -57,6 +60,32 @@ class ReadScores:
     prompts: HashArray
     refused: list[tuple[int, Reason]]
     keys: list[str | None]
+    other_parts: IntArray
+
+    @staticmethod
+    def join(parts: Sequence[ReadScores]) -> ReadScores:
+        """What was read of the rollouts of all parts, none of which refused a line."""
+        starts = np.cumsum([0, *(len(part.counts) for part in parts)])[:-1].tolist()
+        others = [part.other_parts + start for part, start in zip(parts, starts, strict=True)]
+        return ReadScores(
+            flat=np.concatenate([np.zeros(0), *(part.flat for part in parts)]),
+            counts=np.concatenate([NONE, *(part.counts for part in parts)]),
+            prompts=np.concatenate([np.zeros(0, np.uint64), *(part.prompts for part in parts)]),
+            refused=[],
+            keys=[key for part in parts for key in part.keys],
+            other_parts=np.concatenate([NONE, *others]),
+        )
+
+    def take(self, order: IntArray) -> ReadScores:
+        """The rollouts with these numbers, in this order."""
+        return ReadScores(
+            flat=take_runs(self.flat, self.counts, order),
+            counts=self.counts[order],
+            prompts=self.prompts[order],
+            refused=self.refused,
+            keys=[self.keys[i] for i in order.tolist()] if self.keys else [],
+            other_parts=np.flatnonzero(np.isin(order, self.other_parts)),
+        )
 
 
 @dataclass(frozen=True)
@@ -104,13 +133,13 @@ class ScoreReader:
         block.found_ends = scanned.ends
         keys = _scanned_keys(scanned.keys)
         if not len(scanned.declined):
-            return ReadScores(scanned.flat, scanned.counts, scanned.prompts, [], keys)
+            return _of_scanned(scanned, keys)
         return _merge(scanned, keys, self._read_lines(block, scanned.declined.tolist()))
 
     def _read_lines(self, block: Block, positions: Sequence[int]) -> ReadScores:
         """The scores of the lines at these positions, read in Python."""
         rewards: list[list[Score]] = []
-        prompts: list[Any] = []
+        prompts: list[list[Turn]] = []
         keys: list[str | None] = []
         refused: list[tuple[int, Reason]] = []
         for position in positions:
@@ -120,12 +149,13 @@ class ScoreReader:
                 refused.append((position, error.reason))
                 continue
             rewards.append(line.reward)
-            prompts.append(read_turns(_load(line.prompt), partial(_load, line.messages)))
+            prompts.append(_read_turns(line))
             if self._with_keys:
                 keys.append(_key_text(line.key))
         flat = np.array([score for reward in rewards for score in reward], np.float64)
         counts = np.array(list(map(len, rewards)), np.int64)
-        return ReadScores(flat, counts, hash_texts(prompts), refused, keys)
+        others = np.flatnonzero(list(map(has_other_parts, prompts)))
+        return ReadScores(flat, counts, hash_texts(prompts), refused, keys, others)
 
     def _read_line(self, line: Line) -> _Line:
         """Read one line. Raises Malformed."""
@@ -142,6 +172,31 @@ class ScoreReader:
         return [entry.score if type(entry) is kind else entry for entry in entries]
 
 
+class _Calls(msgspec.Struct, gc=False):
+    """The tool calls of a message, undecoded."""
+
+    tool_calls: msgspec.Raw = NULL
+
+
+_decode_calls = msgspec.json.Decoder(list[_Calls]).decode
+
+
+def _read_turns(line: _Line) -> list[Turn]:
+    """What a line asks, its tool calls as they stand in the line."""
+    turns = read_turns(_load(line.prompt), partial(_load, line.messages))
+    if all(turn.calls is None for turn in turns):  # nearly always
+        return turns
+    try:
+        messages = _decode_calls(line.prompt) if bytes(line.prompt).startswith(b"[") else []
+        messages = messages or _decode_calls(line.messages)
+    except REFUSALS:
+        return turns
+    return [
+        turn if turn.calls is None else turn._replace(calls=bytes(message.tool_calls))
+        for turn, message in zip(turns, messages, strict=False)
+    ]
+
+
 def _scanned_keys(column: Column) -> list[str | None]:
     """The keys of scanned lines; none if they were not asked for."""
     return [_scanned_key(column, row, kind) for row, kind in enumerate(column.kinds.tolist())]
@@ -155,18 +210,18 @@ def _scanned_key(column: Column, row: int, kind: int) -> str | None:
     return {Kind.FALSE: "false", Kind.TRUE: "true"}.get(Kind(kind))
 
 
+def _of_scanned(scanned: ScoreLines, keys: list[str | None]) -> ReadScores:
+    """The scores of the lines that were scanned; a prompt of parts is declined."""
+    return ReadScores(scanned.flat, scanned.counts, scanned.prompts, [], keys, NONE)
+
+
 def _merge(scanned: ScoreLines, keys: list[str | None], others: ReadScores) -> ReadScores:
     """The scores of the lines that were scanned and of those that were declined, in their order."""
     malformed = [position for position, _ in others.refused]
     read = np.setdiff1d(scanned.declined, np.array(malformed, np.int64))
     positions = np.append(np.delete(np.arange(len(scanned.ends)), scanned.declined), read)
-    order = np.argsort(positions)
-    counts = np.append(scanned.counts, others.counts)
-    flat = take_runs(np.append(scanned.flat, others.flat), counts, order)
-    prompts = np.append(scanned.prompts, others.prompts)[order]
-    every = keys + others.keys
-    in_order = [every[i] for i in order.tolist()] if every else []
-    return ReadScores(flat, counts[order], prompts, others.refused, in_order)
+    every = ReadScores.join([_of_scanned(scanned, keys), others])
+    return replace(every, refused=others.refused).take(np.argsort(positions))
 
 
 def key_text(key: object) -> str | None:

@@ -11,10 +11,10 @@ from curriculum.bucketing.report import BucketingReport
 from curriculum.display.histogram import histogram_lines, scale_note, shorten
 from curriculum.display.picture import Picture, PictureBucket
 from curriculum.dumps.detect import Dump
-from curriculum.dumps.formats import OWN
+from curriculum.dumps.formats import OWN, Holds
 from curriculum.errors import plural
 from curriculum.options import PASS_AT_K, PreprocessOptions
-from curriculum.output.manifests import BucketingManifest, part_pattern
+from curriculum.output.manifests import BucketingManifest, DumpRecord, part_pattern
 from curriculum.reports.bucketing_warnings import decisions
 from curriculum.reports.text import (
     bullets,
@@ -62,7 +62,9 @@ def _heading(report: BucketingReport) -> str:
 
 
 def _table(report: BucketingReport) -> list[str]:
-    rows = [["bucket", "rollouts", "share", report.metric_label, "mean score"]]
+    last = "mean value" if report.carried else "mean score"
+    label = shorten(report.metric_label, LABEL_WIDTH)
+    rows = [["bucket", "rollouts", "share", label, last]]
     for bucket, facts in zip(report.manifest.buckets, report.facts, strict=True):
         spread = "empty" if facts.count == 0 else _range(facts)
         part = share(facts.count, report.manifest.counts.bucketed)
@@ -189,15 +191,19 @@ def _method(report: BucketingReport) -> str:
 
 
 def dump_lines(dump: Dump, manifest: BucketingManifest) -> list[str]:
-    """What was read from a dump and how it was grouped into rollouts, for stdout."""
+    """What was read from a dump and what its lines became, for stdout."""
     counts, record = manifest.counts, manifest.dump
     if record is None:
         return []
+    if dump.form.holds is not Holds.RESPONSE:
+        return _converted_lines(dump, manifest, record)
     read, files = sum(item.bytes for item in manifest.inputs), len(manifest.inputs)
     lines = sum(item.lines for item in manifest.inputs)
     noun = "rollout" if record.format == OWN else "response"
     repeated = f", {record.repeated:,} repeated" if record.repeated else ""
-    skipped = f", {record.skipped:,} of other steps skipped" if record.skipped else ""
+    skipped = (
+        f", {record.skipped:,} of other {_skipped_by(record)} skipped" if record.skipped else ""
+    )
     blank = f"; {plural(counts.blank, 'blank line')} skipped" if counts.blank else ""
     groups = ", ".join(
         f"by {fields}" + (f" ({count:,})" if len(record.grouped_by) > 1 else "")
@@ -211,6 +217,37 @@ def dump_lines(dump: Dump, manifest: BucketingManifest) -> list[str]:
         f"read {plural(lines, 'line')} ({size(read)}) from {plural(files, 'file')} as "
         f"{dump.form.title} (--format {record.format}): {plural(record.responses, noun)}, "
         f"{counts.malformed:,} malformed{repeated}{skipped}{blank}",
-        f"grouped {groups} into {rollouts} of {each} {unit}, scores from {record.score}: "
+        f"grouped {groups} into {rollouts} of {each} {unit}, scores from {_scores(dump, record)}: "
         f"{counts.bucketed:,} bucketed, {counts.unscored:,} unscored",
     ]
+
+
+def _converted_lines(dump: Dump, manifest: BucketingManifest, record: DumpRecord) -> list[str]:
+    """What was read from lines that hold whole rollouts."""
+    form, counts = dump.form, manifest.counts
+    read, files = sum(item.bytes for item in manifest.inputs), len(manifest.inputs)
+    lines = sum(item.lines for item in manifest.inputs)
+    blank = f"; {plural(counts.blank, 'blank line')} skipped" if counts.blank else ""
+    skipped = (
+        f", {record.skipped:,} of other {_skipped_by(record)} skipped" if record.skipped else ""
+    )
+    scores = " and ".join(form.scores)
+    if form.counts:
+        scores = f"{form.counts[0]} of {form.counts[1]}"
+    responses = f" with {plural(record.responses, 'response')}" if record.responses else ""
+    found = f"{'values' if manifest.metric.is_carried else 'scores'} from {scores}"
+    return [
+        f"read {plural(lines, 'line')} ({size(read)}) from {plural(files, 'file')} as {form.title} "
+        f"(--format {record.format}): {plural(counts.bucketed + counts.unscored, 'rollout')}"
+        f"{responses}, {counts.malformed:,} malformed{skipped}{blank}",
+        f"{found}: {counts.bucketed:,} bucketed, {counts.unscored:,} unscored",
+    ]
+
+
+def _scores(dump: Dump, record: DumpRecord) -> str:
+    return " and ".join((record.score, *dump.form.added))
+
+
+def _skipped_by(record: DumpRecord) -> str:
+    """What the lines that were skipped differ in."""
+    return "filters" if isinstance(record.chosen, str) else "steps"

@@ -6,12 +6,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from curriculum.bucketing.report import BucketingReport
-from curriculum.dumps.formats import OWN
+from curriculum.dumps.formats import Holds
 from curriculum.errors import plural
 from curriculum.options import PASS_AT_K
 from curriculum.output.manifests import UNSCORED_FILE, BucketRecord
 from curriculum.reports.dump_warnings import dump_warnings, other_missing_scores
-from curriculum.reports.text import are, have, number, set_aside_warning, share, threshold
+from curriculum.reports.text import (
+    are,
+    have,
+    number,
+    set_aside_warning,
+    share,
+    threshold,
+    truths_warning,
+)
 
 # A bucket is lopsided if its share differs from an equal part by more than this factor.
 LOPSIDED = 1.5
@@ -47,9 +55,11 @@ def _findings(report: BucketingReport) -> Iterator[Finding]:
         yield Finding(text, "what to do about rollouts that preprocessing would refuse")
     yield from _prompt_findings(report)
     yield from _score_findings(report)
-    yield from _pass_findings(report)
+    if not report.carried:
+        yield from _pass_findings(report)
     yield from _size_findings(report)
-    yield from _order_findings(report)
+    if not report.carried:
+        yield from _order_findings(report)
 
 
 def _prompt_findings(report: BucketingReport) -> Iterator[Finding]:
@@ -62,7 +72,7 @@ def _prompt_findings(report: BucketingReport) -> Iterator[Finding]:
             if name
             else "Name the field that has it with --prompt-field, or add the prompts."
         )
-        told_of_dump = report.dump is not None and report.dump.form.name != OWN
+        told_of_dump = report.dump is not None and not report.dump.form.has_own_prompt
         yield Finding(
             ""
             if told_of_dump
@@ -82,16 +92,37 @@ def _prompt_findings(report: BucketingReport) -> Iterator[Finding]:
         yield Finding(
             f"{repeats.later:,} of {bucketed} {have(repeats.later)} the prompt of an earlier one "
             f"(as {' and '.join(repeats.example)} do){apart}. To make one rollout of each prompt, "
-            "with all its responses, add --group-by prompt; or leave out what was read twice.",
+            f"with all its responses, {_how_to_merge(report)}; or leave out what was read twice.",
             f"whether rollouts of one prompt belong together (--group-by prompt): "
             f"{repeats.later:,} repeat one",
         )
+
+    if report.truths.prompts:
+        count, places = report.truths.prompts, report.truth_places
+        yield Finding(
+            truths_warning(count, "", places, report.truths),
+            f"which ground truth is right: {plural(count, 'prompt')} {have(count)} several",
+        )
+    if count := repeats.other_parts:
+        yield Finding(
+            f"{count:,} of {bucketed} {have(count)} a prompt with parts that are not text, such as "
+            f"images (the first is {repeats.parts_example}), and "
+            "preprocess_bucketed_rollouts.py would refuse them. Give that script the data set that "
+            "the prompts came from, with --source: it writes its rows as they are.",
+            "where the rows come from (--source): preprocessing refuses prompts with images",
+        )
+
+
+def _how_to_merge(report: BucketingReport) -> str:
+    if report.dump is None or report.dump.form.holds is Holds.RESPONSE:
+        return "add --group-by prompt"
+    return f"bucket these buckets again: -i {report.output} -o DIR --group-by prompt"
 
 
 def _score_findings(report: BucketingReport) -> Iterator[Finding]:
     """Missing scores, unscored rollouts and malformed lines."""
     by_file = other_missing_scores(report.manifest, report.missing_scores)
-    if by_file:
+    if by_file and not report.carried:
         missing = sum(by_file.values())
         many = missing > MANY_MISSING * report.responses
         yield Finding(

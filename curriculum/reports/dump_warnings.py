@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from curriculum.dumps.detect import Dump
-from curriculum.dumps.formats import OWN, SAME_IDS, Format
+from curriculum.dumps.formats import OWN, SAME_IDS, Format, Holds
 from curriculum.errors import plural
 from curriculum.grouping.groups import DumpNote
 from curriculum.output.manifests import BucketingManifest, DumpRecord
@@ -26,7 +26,8 @@ def dump_warnings(dump: Dump, manifest: BucketingManifest) -> list[str]:
         )
     warnings += _response_warnings(record)
     warnings += _prompt_warnings(form, record, rollouts)
-    if 2 * record.single_lines > rollouts and form.name != OWN:
+    may_be_more = form.holds is Holds.RESPONSE and form.choice is None and form.name != OWN
+    if 2 * record.single_lines > rollouts and may_be_more:
         instead = " instead of --group-by prompt" if dump.by_prompt else ""
         warnings.append(
             f"only one response in {record.single_lines:,} of {plural(rollouts, 'rollout')}. If "

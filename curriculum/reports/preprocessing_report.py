@@ -11,6 +11,7 @@ from curriculum.options import PreprocessOptions
 from curriculum.output.manifests import PreprocessingManifest, SetRecord
 from curriculum.preprocessing.parquet_sets import SetFacts
 from curriculum.preprocessing.passes import SourceFacts
+from curriculum.reading.truths import SeveralTruths
 from curriculum.storage.paths import AnyPath
 from curriculum.verl.row_batch import Notes
 from curriculum.verl.rows import RowForm
@@ -23,7 +24,8 @@ class PreprocessingReport:
     `form` is that of rows made from rollouts; with --source it is None, and `source` says how rows
     and rollouts were matched. `rows`, `unscored`, `malformed` (by kind), `responses`,
     `missing_scores` and the prompts in several rollouts (`repeated_prompts`) and in several buckets
-    (`shared_prompts`) are counts over the whole bucket directory, and so are `notes`.
+    (`shared_prompts`) are counts over the whole bucket directory, and so are `notes`. `truths` are
+    the prompts with several ground truths, `truth_places` an example as `file:line`.
     """
 
     options: PreprocessOptions
@@ -34,6 +36,8 @@ class PreprocessingReport:
     moved: int
     repeated_prompts: int
     shared_prompts: int
+    truths: SeveralTruths
+    truth_places: Sequence[str]
     notes: Notes
     rows: int
     unscored: int

@@ -13,7 +13,14 @@ from curriculum.preprocessing.parquet_sets import SetFacts
 from curriculum.preprocessing.passes import SourceFacts
 from curriculum.reading.prompts import PromptNote
 from curriculum.reports.preprocessing_report import PreprocessingReport
-from curriculum.reports.text import PROMPT_WARNINGS, are, few, have, set_aside_warning
+from curriculum.reports.text import (
+    PROMPT_WARNINGS,
+    are,
+    few,
+    have,
+    set_aside_warning,
+    truths_warning,
+)
 from curriculum.verl.row_batch import Topic
 
 
@@ -24,6 +31,7 @@ def preprocessing_warnings(report: PreprocessingReport) -> list[str]:
         *(_source_warnings(report, report.source) if report.source else []),
         *_truth_warnings(report),
         *_note_warnings(report),
+        *_message_warnings(report),
         *_prompt_warnings(report),
         *_stage_warnings(report),
         *_score_warnings(report),
@@ -110,7 +118,8 @@ def _truth_warnings(report: PreprocessingReport) -> list[str]:
 
 def _note_warnings(report: PreprocessingReport) -> list[str]:
     texts: dict[Enum, str] = {
-        PromptNote.LEFT_OUT: "message keys other than role and content were left out: {by_key}.",
+        PromptNote.LEFT_OUT: "message keys other than role, content, tool_calls, tool_call_id and "
+        "name were left out: {by_key}.",
         PromptNote.TEMPLATE: "{who} {have} the text of a chat template for a prompt. It was taken "
         "apart into messages, because verl puts a template around every prompt.",
         **PROMPT_WARNINGS,
@@ -118,6 +127,8 @@ def _note_warnings(report: PreprocessingReport) -> list[str]:
         "{by_key}. To keep them, use --ground-truth-format string.",
         Topic.NO_DATA_SOURCE: "{who} {have} no data_source of their own: their rows have that of "
         "--data-source.",
+        Topic.TOOLS: "rollouts have tools, which no row holds: verl reads none from rows, but from "
+        "the file that actor_rollout_ref.rollout.multi_turn.tool_config_path names.",
         Topic.NO_TEXT: "{who} {have} no text for the best response; it is null in their rows.",
         Topic.OTHER_COUNT: "{who} {have} another number of responses than of rewards; they were "
         "matched by position. Check what wrote them.",
@@ -135,16 +146,34 @@ def _note_warnings(report: PreprocessingReport) -> list[str]:
     return warnings
 
 
+def _message_warnings(report: PreprocessingReport) -> list[str]:
+    """Messages with more than role and content."""
+    if report.form is None or not report.form.kept:
+        return []
+    *most, last = [name for name, _ in report.form.kept]
+    names = f"{', '.join(most)} and {last}" if most else last
+    return [
+        f"messages of the prompts have {names}. So every message has, null where it lacks it, and "
+        "verl hands these nulls to the chat template. If that asks whether a message has such a "
+        "field, as Llama 3.1's does, give verl data.custom_cls.path=examples/verl/dataset.py and "
+        "data.custom_cls.name=RolloutDataset, as examples/verl/train.sh does."
+    ]
+
+
 def _prompt_warnings(report: PreprocessingReport) -> list[str]:
     """Prompts of several rollouts, or buckets: they train more than once, easy and hard."""
     if not report.repeated_prompts or report.source:
         return []
     found, shared = report.repeated_prompts, report.shared_prompts
     apart = f", {shared:,} of them in several buckets" if shared else ""
+    count, places = report.truths.prompts, report.truth_places
+    whose = f"of {report.record.input_dir} "
+    truths = [truths_warning(count, whose, places, report.truths)] if count else []
     return [
+        *truths,
         f"{plural(found, 'prompt')} of {report.record.input_dir} {are(found)} in several rollouts"
         f"{apart}. The rows of a prompt are all on one side of the split. To make one rollout of "
-        "each prompt, bucket again with --group-by prompt."
+        "each prompt, bucket again with --group-by prompt.",
     ]
 
 

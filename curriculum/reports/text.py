@@ -12,6 +12,7 @@ from curriculum.errors import plural
 from curriculum.output.manifests import MALFORMED_FILE
 from curriculum.reading.ledger import count_by_kind
 from curriculum.reading.prompts import PromptNote
+from curriculum.reading.truths import SeveralTruths
 from curriculum.storage.paths import AnyPath
 
 WIDTH = 100  # columns of what is printed
@@ -102,6 +103,18 @@ def table(rows: Sequence[Sequence[str]], left: int) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def truths_warning(prompts: int, whose: str, places: Sequence[str], found: SeveralTruths) -> str:
+    """The warning about prompts with several ground truths, of which `places` has two."""
+    shown = " and ".join(
+        f"{place} ({at.text})" for place, at in zip(places, found.example, strict=True)
+    )
+    return (
+        f"{plural(prompts, 'prompt')} {whose}{have(prompts)} several ground truths, such as "
+        f"{shown}: what is right for one rollout is wrong for another. Correct the ground truths, "
+        "add to the prompts what tells them apart, or leave these rollouts out."
+    )
 
 
 def have(count: int) -> str:

@@ -1094,9 +1094,10 @@ static const byte *read_reward(const byte *at, const byte *end, Field field, Byt
 
 /* ---- Prompts ---- */
 
-/* A message; a part of it that is null or absent has no start. */
+/* A message; a part of it that is null or absent has no start. `calls` is the JSON of its tool calls;
+ * it has no start if there are none. */
 typedef struct {
-    Text role, content;
+    Text role, content, calls;
 } Turn;
 
 /* Reads a string or null, once. */
@@ -1108,11 +1109,23 @@ static const byte *read_part(const byte *at, const byte *end, Text *part, bool *
     return starts_with(at, end, '"') ? read_string(at + 1, end, part) : skip_word(at, end, "null");
 }
 
+/* Reads a list that is not empty; any other value is passed over. */
+static const byte *read_calls(const byte *at, const byte *end, Text *calls, bool *found)
+{
+    if (*found)
+        return NULL;
+    *found = true;
+    const byte *after = skip_value(at, end, 3);
+    if (after && *at == '[' && *skip_space(at + 1, end) != ']')
+        *calls = (Text){at, (size_t)(after - at), false};
+    return after;
+}
+
 /* Reads a message; with `strict` one of other fields, too, is declined. */
 static const byte *read_turn(const byte *at, const byte *end, bool strict, Turn *turn)
 {
     Text name;
-    bool more, has_role = false, has_content = false;
+    bool more, has_role = false, has_content = false, has_calls = false;
     memset(turn, 0, sizeof *turn);
     if (!starts_with(at, end, '{'))
         return NULL;
@@ -1123,6 +1136,8 @@ static const byte *read_turn(const byte *at, const byte *end, bool strict, Turn 
             at = read_part(at, end, &turn->role, &has_role);
         else if (is_field(&name, FIELD("content")))
             at = read_part(at, end, &turn->content, &has_content);
+        else if (!strict && is_field(&name, FIELD("tool_calls")))
+            at = read_calls(at, end, &turn->calls, &has_calls);
         else
             at = strict ? NULL : skip_value(at, end, 3);
     }
@@ -1134,7 +1149,7 @@ static const byte *read_turns(const byte *at, const byte *end, bool strict, Byte
 {
     bool more;
     turns->size = 0;
-    Turn turn = {{(const byte *)"user", 4, false}, {NULL, 0, false}};
+    Turn turn = {{(const byte *)"user", 4, false}, {NULL, 0, false}, {NULL, 0, false}};
     if (starts_with(at, end, '"')) {
         at = read_string(at + 1, end, &turn.content);
         if (turn.content.size)
@@ -1175,22 +1190,39 @@ static void leave_out_answers(Bytes *turns)
     }
 }
 
+/* Appends `:<bytes>:` to a part of the hashed text that began at `before`. */
+static void append_size(size_t before, Bytes *text)
+{
+    char size[MOST_SIZE];
+    size_t digits = write_size(text->size - before, size);
+    append(text, ":", 1); /* after the part, for only then is its size known */
+    append(text, size, digits);
+    append(text, ":", 1);
+}
+
 /* Appends `<text>:<bytes>:`, or `-` for a part that is not there. */
 static bool append_part(const Text *part, Bytes *text)
 {
-    char size[MOST_SIZE];
+    size_t before = text->size;
     if (part->start == NULL) {
         append(text, "-", 1);
         return true;
     }
-    size_t before = text->size;
     if (!unescape(part, text))
         return false;
-    size_t digits = write_size(text->size - before, size);
-    append(text, ":", 1); /* after the text, for only then is its size known */
-    append(text, size, digits);
-    append(text, ":", 1);
+    append_size(before, text);
     return true;
+}
+
+/* Appends `tool_calls:<JSON>:<bytes>:` if there are any. */
+static void append_calls(const Text *calls, Bytes *text)
+{
+    if (calls->start == NULL)
+        return;
+    append(text, "tool_calls:", 11);
+    size_t before = text->size;
+    append(text, calls->start, calls->size);
+    append_size(before, text);
 }
 
 /* The hash of what tells a prompt from others (`hash_texts` in Python): 0 for no text. A single
@@ -1204,10 +1236,12 @@ static bool hash_turns(const Bytes *turns, Bytes *text, uint64_t *hash)
         Turn turn = turn_of(turns, i);
         if (turn.role.escaped)
             return false;
-        bool alone = count == 1 && is_said_by(&turn, FIELD("user")) && turn.content.start;
+        bool alone = count == 1 && is_said_by(&turn, FIELD("user")) && turn.content.start &&
+                     turn.calls.start == NULL;
         if (!(alone ? unescape(&turn.content, text)
                     : append_part(&turn.role, text) && append_part(&turn.content, text)))
             return false;
+        append_calls(&turn.calls, text);
     }
     if (text->size)
         *hash = hash_bytes(text->data, text->size);
@@ -2944,6 +2978,673 @@ static bool assemble(const Lines *lines, const int64_t *counts, size_t groups, c
     return has_memory(&a->rollouts, offsetof(Assembly, count) / sizeof(Bytes));
 }
 
+/* ---- Lines whose fields get other names ---- */
+
+/* What is known of a field, as Python says it. */
+enum {
+    IS_PROMPT = 'p',    /* a text with words that holds no mark */
+    IS_RESPONSES = 'r', /* a list of texts */
+    IS_REWARD = 's',    /* a list of as many scores */
+    IS_TRUTH = 't',     /* anything but null; it may be absent */
+    IS_KEY = 'k',       /* a text without escapes, or an integer; it may be absent */
+    IS_REQUIRED = 'm',
+    IS_EMPTY = 'n',     /* null, or absent */
+    IS_IN_THE_WAY = 'a' /* a line that has it is declined */
+};
+
+typedef struct {
+    Fields names, new_names, marks;
+    const char *roles; /* one for each name */
+} Renaming;
+
+typedef struct {
+    Bytes lines, sizes, ends; /* a size of 0 for a line that is declined */
+    Bytes text;               /* a prompt without escapes */
+} Renamed;
+
+/* What was found in a line: the roles seen, how many responses and scores, and the key. */
+typedef struct {
+    uint64_t seen;
+    int64_t responses, scores;
+    Raw key;
+} Found;
+
+static const byte *count_texts(const byte *at, const byte *end, int64_t *count)
+{
+    Text text;
+    bool more;
+    *count = 0;
+    if (!starts_with(at, end, '['))
+        return NULL;
+    for (at = first_item(at, end, &more); more; at = next_item(at, end, &more)) {
+        at = starts_with(at, end, '"') ? read_string(at + 1, end, &text) : NULL;
+        ++*count;
+    }
+    return at;
+}
+
+static const byte *count_scores(const byte *at, const byte *end, int64_t *count)
+{
+    bool more;
+    *count = 0;
+    if (!starts_with(at, end, '['))
+        return NULL;
+    for (at = first_item(at, end, &more); more; at = next_item(at, end, &more)) {
+        bool other = at >= end || *at == '"' || *at == '[' || *at == '{';
+        at = other ? NULL : skip_value(at, end, 2);
+        ++*count;
+    }
+    return at;
+}
+
+/* Reads a prompt; NULL if it is no text, has no words, or holds a mark. */
+static const byte *read_plain_prompt(const byte *at, const byte *end, const Fields *marks,
+                                     Bytes *room)
+{
+    Text text;
+    at = starts_with(at, end, '"') ? read_string(at + 1, end, &text) : NULL;
+    room->size = 0;
+    if (at == NULL || !unescape(&text, room) || !has_words(room->data, room->size))
+        return NULL;
+    for (size_t i = 0; i < marks->count; i++) {
+        Field mark = marks->items[i];
+        if (holds(room->data, room->size, (const byte *)mark.name, mark.size))
+            return NULL;
+    }
+    return at;
+}
+
+/* Reads the value of a field that has a role; NULL to decline the line. */
+static const byte *read_role(const byte *at, const byte *end, char role, const Renaming *renaming,
+                             Renamed *to, Found *found)
+{
+    const byte *start = at;
+    switch (role) {
+    case IS_PROMPT: return read_plain_prompt(at, end, &renaming->marks, &to->text);
+    case IS_RESPONSES: return count_texts(at, end, &found->responses);
+    case IS_REWARD: return count_scores(at, end, &found->scores);
+    case IS_IN_THE_WAY: return NULL;
+    default: at = skip_value(at, end, 1);
+    }
+    if (at == NULL || (role == IS_TRUTH && *start == 'n') || (role == IS_EMPTY && *start != 'n'))
+        return NULL;
+    if (role == IS_KEY) {
+        found->key = (Raw){start, (size_t)(at - start)};
+        bool plain = *start == '"' && found->key.size > 2 && !text_of(found->key).escaped;
+        if (!plain && kind_of(found->key) != IS_INTEGER)
+            return NULL;
+    }
+    return at;
+}
+
+/* Which of the names a field has; their number if none. `next` is where to look first. */
+static size_t find_name(const Text *name, const Fields *names, size_t next)
+{
+    size_t count = names->count;
+    for (size_t tried = 0, i = next; tried < count; tried++, i = i + 1 < count ? i + 1 : 0)
+        if (is_field(name, names->items[i]))
+            return i;
+    return count;
+}
+
+/* Notes the name of a field; false if it is there already, or if there are too many. */
+static bool is_new(const Text *name, Fields *names)
+{
+    Field field = {(const char *)name->start, name->size};
+    for (size_t i = 0; i < names->count; i++)
+        if (is_field(name, names->items[i]) || names->items[i].size + field.size == 0)
+            return false;
+    if (names->count == MOST_NAMES)
+        return false;
+    names->items[names->count++] = field;
+    return true;
+}
+
+/* Whether a line has all that it must have. */
+static bool is_complete(const Renaming *renaming, const Found *found)
+{
+    bool with_responses = false;
+    for (size_t i = 0; i < renaming->names.count; i++) {
+        char role = renaming->roles[i];
+        with_responses |= role == IS_RESPONSES;
+        bool needed = role == IS_PROMPT || role == IS_RESPONSES || role == IS_REWARD;
+        if ((needed || role == IS_REQUIRED) && !(found->seen >> i & 1))
+            return false;
+    }
+    return !with_responses || found->responses == found->scores;
+}
+
+/* Writes a line with other names, as Python writes an object of values that keep their bytes; the
+ * place after it, or NULL to decline it. */
+static const byte *rename_line(const byte *at, const byte *end, const Renaming *renaming,
+                               Renamed *to)
+{
+    const byte *line = at;
+    Found found = {0, 0, 0, {NULL, 0}};
+    Fields others = {.count = 0};
+    Text name;
+    bool more;
+    size_t next = 0, start = to->lines.size;
+    at = skip_space(at, end);
+    if (!starts_with(at, end, '{'))
+        return NULL;
+    for (at = first_field(at, end, &name, &more); more; at = next_field(at, end, &name, &more)) {
+        size_t i = find_name(&name, &renaming->names, next);
+        Raw value = {at, 0};
+        if (!is_plain_name(&name) || !is_new(&name, &others)) {
+            at = NULL;
+        } else if (i == renaming->names.count) {
+            at = skip_value(at, end, 1);
+        } else {
+            at = read_role(at, end, renaming->roles[i], renaming, to, &found);
+            found.seen |= (uint64_t)1 << i;
+            next = i + 1 < renaming->names.count ? i + 1 : 0;
+            if (renaming->new_names.items[i].size) {
+                Field new_name = renaming->new_names.items[i];
+                name = (Text){(const byte *)new_name.name, new_name.size, false};
+            }
+        }
+        if (at == NULL)
+            continue;
+        value.size = (size_t)(at - value.start);
+        append_name(&to->lines, &name);
+        append_raw(&to->lines, value);
+    }
+    if (at)
+        at = skip_space(at, end);
+    if (at == NULL || !(at == end || *at == '\n') || has_long_number(line, at) ||
+        !is_complete(renaming, &found))
+        return NULL;
+    if (found.key.start) {
+        APPEND(&to->lines, ",\"key\":");
+        append_raw(&to->lines, found.key);
+    }
+    APPEND(&to->lines, "}\n");
+    if (!to->lines.failed)
+        to->lines.data[start] = '{'; /* in place of the first comma */
+    return at;
+}
+
+static bool rename_lines(const byte *buffer, size_t size, const Renaming *renaming, Renamed *to)
+{
+    const byte *at = buffer, *end = buffer + size;
+    bool all_utf8 = is_utf8(buffer, size);
+    for (; at < end; at++) {
+        size_t before = to->lines.size;
+        const byte *after = rename_line(at, end, renaming, to);
+        if (after == NULL || !(all_utf8 || is_utf8(at, (size_t)(after - at)))) {
+            to->lines.size = before;
+            after = memchr(at, '\n', (size_t)(end - at));
+        }
+        if (!has_memory((Bytes *)to, sizeof *to / sizeof(Bytes)))
+            return false;
+        at = after ? after : end;
+        append_integer(&to->sizes, (int64_t)(to->lines.size - before));
+        append_integer(&to->ends, at - buffer);
+    }
+    return has_memory((Bytes *)to, sizeof *to / sizeof(Bytes));
+}
+
+/* ---- Arrow arrays -> lines of JSON, so that rows of parquet are read like any other lines. The
+ * bytes are those that Python's json writes without spaces and without escapes of what is not ASCII.
+ * Strings that are no UTF-8 keep their bytes. ---- */
+
+/* Arrow's C data interface (https://arrow.apache.org/docs/format/CDataInterface.html). */
+struct ArrowSchema {
+    const char *format, *name, *metadata;
+    int64_t flags, n_children;
+    struct ArrowSchema **children, *dictionary;
+    void (*release)(struct ArrowSchema *);
+    void *private_data;
+};
+
+struct ArrowArray {
+    int64_t length, null_count, offset, n_buffers, n_children;
+    const void **buffers;
+    struct ArrowArray **children, *dictionary;
+    void (*release)(struct ArrowArray *);
+    void *private_data;
+};
+
+/* Writes the shortest text of a number that reads as it, as Python's repr has it; false for want of
+ * memory. */
+typedef bool (*NumberText)(void *context, double value, char text[32]);
+
+#if defined(HAS_SSE2)
+#define MARKS_OF marks_by_sse2
+#elif defined(HAS_NEON)
+#define MARKS_OF marks_by_neon
+#else
+#define MARKS_OF marks_by_words
+#endif
+
+typedef struct {
+    Bytes lines;
+    Bytes ends; /* of each line, before its newline, int64 */
+    NumberText number_text;
+    void *context;
+} Encoder;
+
+static void encode_integer(Bytes *out, bool negative, uint64_t value)
+{
+    char digits[20];
+    int at = 20;
+    do
+        digits[--at] = (char)('0' + value % 10);
+    while ((value /= 10) != 0);
+    if (negative)
+        append(out, "-", 1);
+    append(out, digits + at, (size_t)(20 - at));
+}
+
+static void encode_signed(Bytes *out, int64_t value)
+{
+    encode_integer(out, value < 0, value < 0 ? -(uint64_t)value : (uint64_t)value);
+}
+
+/* The sign, the digits of `all` with a point before the last `places`, one digit at least on either
+ * side of it. */
+static void encode_decimal(Bytes *out, bool negative, uint64_t all, int places)
+{
+    char text[40], *at = text + sizeof text;
+    if (places == 0)
+        *--at = '0';
+    for (int i = 0; i < places; i++, all /= 10)
+        *--at = (char)('0' + all % 10);
+    *--at = '.';
+    do
+        *--at = (char)('0' + all % 10);
+    while ((all /= 10) != 0);
+    if (negative)
+        *--at = '-';
+    append(out, at, (size_t)(text + sizeof text - at));
+}
+
+enum { FEW_PLACES = 4 };
+static const uint64_t POWERS[] = {1, 10, 100, 1000, 10000};
+
+/* Writes a number with few places after the point: so few digits are the shortest where they read as
+ * the number, and n / 10^k is rounded as a reader rounds it. */
+static bool encode_few_places(Bytes *out, double value)
+{
+    double size = fabs(value);
+    for (int places = 0; places <= FEW_PLACES; places++) {
+        double power = (double)POWERS[places];
+        uint64_t all = (uint64_t)(size * power + 0.5);
+        if ((double)all / power == size) {
+            encode_decimal(out, signbit(value), all, places);
+            return true;
+        }
+    }
+    return false;
+}
+
+#ifdef __SIZEOF_INT128__
+typedef unsigned __int128 Wide;
+
+/* Writes the shortest digits that read as a number, the nearest to it of those: all between its
+ * halfway points to its neighbours read as it. Exact, as 2 m 5^k has 105 bits at most. Declines powers
+ * of two, whose neighbours are not equally far, and where two texts are equally near. */
+static bool encode_shortest(Bytes *out, double value)
+{
+    uint64_t bits, mantissa;
+    memcpy(&bits, &value, sizeof bits);
+    mantissa = bits & (((uint64_t)1 << 52) - 1);
+    if (mantissa == 0)
+        return false;
+    mantissa |= (uint64_t)1 << 52;
+    double size = fabs(value), scaled = size;
+    int places = 0; /* with so many the number has 17 digits before the point, or 18 */
+    for (; scaled < 1e16; places++)
+        scaled *= 10;
+    int shift = -((int)(bits >> 52 & 0x7ff) - 1075 + places - 1); /* of the bits after the point */
+    Wide five = 1;
+    for (int i = 0; i < places; i++)
+        five *= 5;
+    Wide middle = 2 * mantissa * five, below = middle - five, above = middle + five;
+    if (places > 22 || shift < 1 || shift > 63)
+        return false;
+    Wide after_point = ((Wide)1 << shift) - 1, fraction = middle & after_point;
+    bool even = (mantissa & 1) == 0; /* then the halfway points read as it, too */
+    uint64_t low = (uint64_t)(below >> shift), high = (uint64_t)(above >> shift);
+    if ((below & after_point) != 0 || !even)
+        low++;
+    if ((above & after_point) == 0 && !even)
+        high--;
+    uint64_t power = 1, digits = (uint64_t)(middle >> shift);
+    for (; (low + 9) / 10 <= high / 10; power *= 10, places--) {
+        low = (low + 9) / 10;
+        high /= 10;
+    }
+    uint64_t rest = digits % power;
+    digits /= power;
+    /* Twice what is left, beside the power, both as bits after the point. */
+    Wide twice = 2 * (((Wide)rest << shift) | fraction), whole = (Wide)power << shift;
+    if (twice == whole)
+        return false;
+    digits += twice > whole;
+    if (places < 0)
+        return false;
+    encode_decimal(out, signbit(value), digits, places);
+    return true;
+}
+#else
+static bool encode_shortest(Bytes *out, double value)
+{
+    (void)out;
+    (void)value;
+    return false;
+}
+#endif
+
+/* Writes a number that Python writes without an exponent, if it can. */
+static bool encode_plain_number(Bytes *out, double value)
+{
+    double size = fabs(value);
+    if (!(size < 1e9) || (size < 1e-4 && size != 0))
+        return false;
+    return encode_few_places(out, value) || encode_shortest(out, value);
+}
+
+static void encode_number(Encoder *e, double value)
+{
+    char text[32];
+    if (isnan(value))
+        append(&e->lines, "NaN", 3);
+    else if (isinf(value))
+        append(&e->lines, value < 0 ? "-Infinity" : "Infinity", value < 0 ? 9 : 8);
+    else if (!encode_plain_number(&e->lines, value)) {
+        if (e->number_text(e->context, value, text))
+            append(&e->lines, text, strlen(text));
+        else
+            e->lines.failed = true;
+    }
+}
+
+/* Writes what stands for a byte that a string cannot hold as it is. */
+static byte *write_escape(byte *to, byte c)
+{
+    static const char HEX[] = "0123456789abcdef";
+    *to++ = '\\';
+    switch (c) {
+    case '"': case '\\': *to++ = c; break;
+    case '\n': *to++ = 'n'; break;
+    case '\r': *to++ = 'r'; break;
+    case '\t': *to++ = 't'; break;
+    case '\b': *to++ = 'b'; break;
+    case '\f': *to++ = 'f'; break;
+    default:
+        memcpy(to, "u00", 3);
+        to[3] = (byte)HEX[c >> 4];
+        to[4] = (byte)HEX[c & 15];
+        to += 5;
+    }
+    return to;
+}
+
+static inline bool needs_escape(byte c) { return c < 0x20 || c == '"' || c == '\\'; }
+
+static inline bool any_escape_in_8(const byte *at)
+{
+    const uint64_t ones = 0x0101010101010101;
+    uint64_t eight;
+    memcpy(&eight, at, sizeof eight);
+    return (zeros_in_8(eight ^ ones * '"') | zeros_in_8(eight & ones * 0xe0) |
+            zeros_in_8(eight ^ ones * '\\')) != 0;
+}
+
+static void encode_string(Bytes *out, const byte *at, size_t size)
+{
+    enum { PART = 4096 }; /* for which there is room, all of it escaped */
+    const byte *end = at + size;
+    append(out, "\"", 1);
+    while (at < end) {
+        const byte *stop = end - at > PART ? at + PART : end;
+        if (!make_room(out, 6 * PART + 64))
+            return;
+        byte *to = out->data + out->size;
+        while (at < stop) {
+            if (stop - at >= 64) {
+                Marks marks = MARKS_OF(at);
+                uint64_t found = marks.stops | marks.backslashes;
+                memcpy(to, at, 64);
+                if (found == 0) {
+                    at += 64;
+                    to += 64;
+                    continue;
+                }
+                int clean = lowest_bit(found);
+                at += clean;
+                to += clean;
+                do { /* what is near is written from the same look */
+                    to = write_escape(to, *at++);
+                    found &= found - 1;
+                    if (found == 0)
+                        break;
+                    int next = lowest_bit(found), gap = next - clean - 1;
+                    memcpy(to, at, (size_t)gap);
+                    at += gap;
+                    to += gap;
+                    clean = next;
+                } while (true);
+            } else if (stop - at >= 8 && !any_escape_in_8(at)) {
+                memcpy(to, at, 8);
+                at += 8;
+                to += 8;
+            } else if (needs_escape(*at))
+                to = write_escape(to, *at++);
+            else
+                *to++ = *at++;
+        }
+        out->size = (size_t)(to - out->data);
+    }
+    append(out, "\"", 1);
+}
+
+typedef enum {
+    NULLS, BOOLS, INT8, UINT8, INT16, UINT16, INT32, UINT32, INT64, UINT64, FLOAT, DOUBLE,
+    STRINGS, LARGE_STRINGS, JSON_TEXTS, LISTS, LARGE_LISTS, STRUCTS, DICTIONARY, UNKNOWN,
+} Layout;
+
+/* The layout of a format string. JSON_TEXTS are large binary values: JSON that is written already. */
+static Layout layout_of(const struct ArrowSchema *schema)
+{
+    static const struct { const char *format; Layout layout; } FORMATS[] = {
+        {"n", NULLS}, {"b", BOOLS}, {"c", INT8}, {"C", UINT8}, {"s", INT16}, {"S", UINT16},
+        {"i", INT32}, {"I", UINT32}, {"l", INT64}, {"L", UINT64}, {"f", FLOAT}, {"g", DOUBLE},
+        {"u", STRINGS}, {"U", LARGE_STRINGS}, {"Z", JSON_TEXTS}, {"+l", LISTS},
+        {"+L", LARGE_LISTS}, {"+s", STRUCTS},
+    };
+    if (schema->dictionary)
+        return DICTIONARY;
+    for (size_t i = 0; i < sizeof FORMATS / sizeof *FORMATS; i++)
+        if (strcmp(schema->format, FORMATS[i].format) == 0)
+            return FORMATS[i].layout;
+    return UNKNOWN;
+}
+
+typedef struct Node {
+    Layout layout, index; /* index: that of the indices of a dictionary */
+    const struct ArrowArray *array;
+    const byte *valid; /* NULL: all are */
+    Bytes name;        /* as a field, with quotes and colon */
+    size_t count;
+    struct Node *children;
+} Node;
+
+static void free_node(Node *node)
+{
+    for (size_t i = 0; i < node->count; i++)
+        free_node(&node->children[i]);
+    free(node->children);
+    free(node->name.data);
+}
+
+/* Whether the arrays are of layouts that can be written; `memory` becomes false without any. */
+static bool open_node(Node *node, const struct ArrowSchema *schema, const struct ArrowArray *array,
+                      int depth, bool *memory)
+{
+    const struct ArrowArray *const *arrays = (const struct ArrowArray *const *)array->children;
+    const struct ArrowSchema *const *schemas = (const struct ArrowSchema *const *)schema->children;
+    size_t count = (size_t)array->n_children;
+    node->layout = layout_of(schema);
+    node->array = array;
+    if (node->layout == DICTIONARY) {
+        struct ArrowSchema indices = *schema;
+        indices.dictionary = NULL;
+        node->index = layout_of(&indices);
+        if (node->index < INT8 || node->index > UINT64)
+            return false;
+        arrays = (const struct ArrowArray *const *)&array->dictionary;
+        schemas = (const struct ArrowSchema *const *)&schema->dictionary;
+        count = 1;
+    }
+    if (node->layout == UNKNOWN || depth > DEEPEST || array->length < 0)
+        return false;
+    node->valid = node->layout == NULLS || array->n_buffers < 1 ? NULL : array->buffers[0];
+    if (schema->name) {
+        encode_string(&node->name, (const byte *)schema->name, strlen(schema->name));
+        append(&node->name, ":", 1);
+    }
+    node->children = count ? REALLOCATE(NULL, count * sizeof *node->children) : NULL;
+    if (node->name.failed || (count && node->children == NULL)) {
+        *memory = false;
+        return false;
+    }
+    if (count)
+        memset(node->children, 0, count * sizeof *node->children);
+    node->count = count;
+    for (size_t i = 0; i < count; i++)
+        if (!open_node(&node->children[i], schemas[i], arrays[i], depth + 1, memory))
+            return false;
+    return true;
+}
+
+static inline bool is_set(const byte *bits, int64_t at) { return bits[at >> 3] >> (at & 7) & 1; }
+
+static inline bool is_valid(const Node *node, int64_t at)
+{
+    return node->layout != NULLS && (node->valid == NULL || is_set(node->valid, at));
+}
+
+/* The integer number `at` of an array. Values of uint64 beyond int64 keep their bits. */
+static int64_t integer_at(Layout layout, const void *data, int64_t at)
+{
+    switch (layout) {
+    case INT8: return ((const int8_t *)data)[at];
+    case UINT8: return ((const uint8_t *)data)[at];
+    case INT16: return ((const int16_t *)data)[at];
+    case UINT16: return ((const uint16_t *)data)[at];
+    case INT32: return ((const int32_t *)data)[at];
+    case UINT32: return ((const uint32_t *)data)[at];
+    default: return ((const int64_t *)data)[at];
+    }
+}
+
+/* Where value `at` of strings or lists starts, or ends for at + 1. */
+static inline int64_t offset_at(const Node *node, bool large, int64_t at)
+{
+    const void *offsets = node->array->buffers[1];
+    return large ? ((const int64_t *)offsets)[at] : ((const int32_t *)offsets)[at];
+}
+
+static void encode_value(Encoder *e, const Node *node, int64_t at);
+
+static void encode_fields(Encoder *e, const Node *node, int64_t at)
+{
+    append(&e->lines, "{", 1);
+    for (size_t i = 0; i < node->count; i++) {
+        const Node *child = &node->children[i];
+        if (i > 0)
+            append(&e->lines, ",", 1);
+        append(&e->lines, child->name.data, child->name.size);
+        encode_value(e, child, at + child->array->offset);
+    }
+    append(&e->lines, "}", 1);
+}
+
+static void encode_items(Encoder *e, const Node *node, int64_t first, int64_t after)
+{
+    const Node *items = &node->children[0];
+    append(&e->lines, "[", 1);
+    for (int64_t i = first; i < after; i++) {
+        if (i > first)
+            append(&e->lines, ",", 1);
+        encode_value(e, items, i + items->array->offset);
+    }
+    append(&e->lines, "]", 1);
+}
+
+/* Writes the value at a place of the buffers, which counts the offset of the array. */
+static void encode_value(Encoder *e, const Node *node, int64_t at)
+{
+    Bytes *out = &e->lines;
+    const struct ArrowArray *array = node->array;
+    bool large = node->layout != STRINGS && node->layout != LISTS;
+    if (!is_valid(node, at)) {
+        append(out, "null", 4);
+        return;
+    }
+    switch (node->layout) {
+    case BOOLS:
+        if (is_set(array->buffers[1], at))
+            append(out, "true", 4);
+        else
+            append(out, "false", 5);
+        break;
+    case FLOAT:
+        encode_number(e, ((const float *)array->buffers[1])[at]);
+        break;
+    case DOUBLE:
+        encode_number(e, ((const double *)array->buffers[1])[at]);
+        break;
+    case UINT64:
+        encode_integer(out, false, ((const uint64_t *)array->buffers[1])[at]);
+        break;
+    case STRINGS: case LARGE_STRINGS: case JSON_TEXTS: {
+        int64_t start = offset_at(node, large, at), end = offset_at(node, large, at + 1);
+        const byte *text = (const byte *)array->buffers[2] + start;
+        if (node->layout == JSON_TEXTS)
+            append(out, text, (size_t)(end - start));
+        else
+            encode_string(out, text, (size_t)(end - start));
+        break;
+    }
+    case LISTS: case LARGE_LISTS:
+        encode_items(e, node, offset_at(node, large, at), offset_at(node, large, at + 1));
+        break;
+    case STRUCTS:
+        encode_fields(e, node, at);
+        break;
+    case DICTIONARY: {
+        const Node *values = &node->children[0];
+        int64_t number = integer_at(node->index, array->buffers[1], at);
+        encode_value(e, values, number + values->array->offset);
+        break;
+    }
+    default:
+        encode_signed(out, integer_at(node->layout, array->buffers[1], at));
+    }
+}
+
+/* Writes rows `first` (inclusive) to `after` (exclusive), a line each. `*known` becomes false for
+ * arrays of other layouts, of which nothing is written. */
+static bool encode_rows(const struct ArrowSchema *schema, const struct ArrowArray *array,
+                        int64_t first, int64_t after, Encoder *e, bool *known)
+{
+    Node top;
+    bool memory = true;
+    memset(&top, 0, sizeof top);
+    *known = open_node(&top, schema, array, 0, &memory) && top.layout == STRUCTS;
+    for (int64_t row = first; *known && row < after && !e->lines.failed; row++) {
+        encode_fields(e, &top, row + array->offset);
+        append_integer(&e->ends, (int64_t)e->lines.size);
+        append(&e->lines, "\n", 1);
+    }
+    free_node(&top);
+    return memory && has_memory(&e->lines, 2);
+}
+
 /* ---- Python ---- */
 
 #ifndef WITHOUT_PYTHON
@@ -3239,6 +3940,81 @@ static PyObject *py_assemble(PyObject *self, PyObject *arguments)
     return result;
 }
 
+static PyObject *py_rename_lines(PyObject *self, PyObject *arguments)
+{
+    PyObject *object, *names, *new_names, *marks;
+    Py_ssize_t size, roles_size;
+    const byte *buffer;
+    Renaming renaming;
+    Renamed found;
+    bool good;
+    (void)self;
+    if (!PyArg_ParseTuple(arguments, "OnOOy#O:rename_lines", &object, &size, &names, &new_names,
+                          &renaming.roles, &roles_size, &marks) ||
+        !buffer_of(object, size, &buffer) || !read_names(names, &renaming.names) ||
+        !read_names(new_names, &renaming.new_names) || !read_names(marks, &renaming.marks))
+        return NULL;
+    if (renaming.names.count != renaming.new_names.count ||
+        renaming.names.count != (size_t)roles_size) {
+        PyErr_SetString(PyExc_ValueError, "the names have other roles");
+        return NULL;
+    }
+    memset(&found, 0, sizeof found);
+    Py_BEGIN_ALLOW_THREADS
+    good = rename_lines(buffer, (size_t)size, &renaming, &found);
+    Py_END_ALLOW_THREADS
+    return return_columns(good, (Bytes *)&found, sizeof found / sizeof(Bytes), 3);
+}
+
+/* Python's own text of a number, for which it takes the lock back: `context` points to the state of
+ * the thread. */
+static bool python_number_text(void *context, double value, char text[32])
+{
+    PyThreadState **state = context;
+    PyEval_RestoreThread(*state);
+    char *own = PyOS_double_to_string(value, 'r', 0, Py_DTSF_ADD_DOT_0, NULL);
+    size_t size = own ? strlen(own) : 32;
+    if (size < 32)
+        memcpy(text, own, size + 1);
+    if (own == NULL)
+        PyErr_Clear();
+    PyMem_Free(own);
+    *state = PyEval_SaveThread();
+    return size < 32;
+}
+
+static PyObject *py_encode_rows(PyObject *self, PyObject *arguments)
+{
+    PyObject *schemas, *arrays;
+    Py_ssize_t first, after, size;
+    (void)self;
+    if (!PyArg_ParseTuple(arguments, "OOnnn:encode_rows", &schemas, &arrays, &first, &after, &size))
+        return NULL;
+    const struct ArrowSchema *schema = PyCapsule_GetPointer(schemas, "arrow_schema");
+    const struct ArrowArray *array = schema ? PyCapsule_GetPointer(arrays, "arrow_array") : NULL;
+    if (array == NULL)
+        return NULL;
+    if (first < 0 || after > array->length || size < 0) {
+        PyErr_SetString(PyExc_ValueError, "there are no such rows");
+        return NULL;
+    }
+    PyThreadState *state;
+    Encoder encoder;
+    bool good, known;
+    memset(&encoder, 0, sizeof encoder);
+    encoder.number_text = python_number_text;
+    encoder.context = &state;
+    state = PyEval_SaveThread();
+    make_room(&encoder.lines, (size_t)size);
+    good = encode_rows(schema, array, first, after, &encoder, &known);
+    PyEval_RestoreThread(state);
+    PyObject *columns = return_columns(good, &encoder.lines, 2, 2);
+    if (columns == NULL || known)
+        return columns;
+    Py_DECREF(columns);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef METHODS[] = {
     {"scan_scores", py_scan_scores, METH_VARARGS,
      "scan_scores(buffer, size, score, key) -> ends, counts, scores, prompts, declined, key"},
@@ -3254,6 +4030,11 @@ static PyMethodDef METHODS[] = {
     {"assemble", py_assemble, METH_VARARGS,
      "assemble(buffer, size, starts, lengths, counts, plan) -> rollouts, sizes, scores, prompts, "
      "shapes, totals"},
+    {"rename_lines", py_rename_lines, METH_VARARGS,
+     "rename_lines(buffer, size, names, new_names, roles, marks) -> lines, sizes, ends"},
+    {"encode_rows", py_encode_rows, METH_VARARGS,
+     "encode_rows(schema, array, first, after, size of the lines, about) -> lines, ends; None for "
+     "other types"},
     {NULL, NULL, 0, NULL},
 };
 

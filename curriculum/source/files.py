@@ -8,24 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curriculum.containers.file_kinds import PARQUET
 from curriculum.errors import InputError
 from curriculum.reading.blocks import read_blocks
-from curriculum.reading.file_kinds import PARQUET
 from curriculum.reading.find_files import find_matching, look_at
 from curriculum.reading.input_files import InputFile, Shard, cut_shards, unreadable
 from curriculum.reading.lines import Malformed, load_object
+from curriculum.storage import parquet_reading
 from curriculum.storage.line_files import LINES
-from curriculum.storage.paths import AnyPath, StorePath
-from curriculum.storage.requests import RANGE_BYTES, persist
+from curriculum.storage.paths import AnyPath
 
 CHUNK_BYTES = 64 << 20  # of a parquet file, uncompressed, about; more where a row group has more
-BATCH_ROWS, BATCH_BYTES = 1_000, 8 << 20  # of a parquet file, about, that are decoded at once
-BUFFER_BYTES = 1 << 20  # of each column of a parquet file, that are read at once
 LINE = pa.schema([("line", pa.binary())])  # a row of JSON lines: its bytes, without the newline
 
 
@@ -129,7 +127,8 @@ def _open_parquet(flag: str, files: Sequence[InputFile]) -> Source:
             schema = found if schema is None else schema
             if not found.equals(schema):
                 raise _other_schema(flag, files[0], schema, file, found)
-            chunks += _cut_groups(file, opened.metadata)
+            cut = parquet_reading.cut_groups(opened.metadata, CHUNK_BYTES)
+            chunks += [Groups(file, some.first, some.after, some.first_row) for some in cut]
     assert schema is not None
     return Source(files, schema, chunks)
 
@@ -146,18 +145,6 @@ def _check_types(file: InputFile, schema: pa.Schema) -> None:
                 expected="no views, and dictionaries only as whole columns",
                 fix="cast it to plain lists and strings, and write the file again",
             )
-
-
-def _cut_groups(file: InputFile, metadata: Any) -> Iterator[Groups]:
-    first = first_row = size = rows = 0
-    for group in range(metadata.num_row_groups):
-        found = metadata.row_group(group)
-        if group > first and size + found.total_byte_size > CHUNK_BYTES:
-            yield Groups(file, first, group, first_row)
-            first, first_row, size, rows = group, first_row + rows, 0, 0
-        size, rows = size + found.total_byte_size, rows + found.num_rows
-    if rows:
-        yield Groups(file, first, metadata.num_row_groups, first_row)
 
 
 def _other_schema(
@@ -186,51 +173,23 @@ def _type(schema: pa.Schema, name: str) -> str:
 
 def open_parquet(file: InputFile) -> pq.ParquetFile:
     """Open a parquet file to read it in small pieces. Raises InputError if it is damaged."""
-    path = file.path
     try:
-        place: Any = str(path)
-        buffer = BUFFER_BYTES
-        if isinstance(path, StorePath):
-            place, buffer = persist(path.files.open_input_file, path.name_in_store), RANGE_BYTES
-        # What is read ahead of a row group may be gigabytes of images.
-        return pq.ParquetFile(place, buffer_size=buffer, pre_buffer=False)
-    except (pa.ArrowException, OSError) as error:
-        raise damaged(file, error) from error
-
-
-def damaged(file: InputFile, error: Exception) -> InputError:
-    """The error for a parquet file that cannot be read."""
-    if isinstance(error, FileNotFoundError):
-        return unreadable(file.path, error)
-    reason = " ".join(str(error).split())
-    if isinstance(error, pa.ArrowNotImplementedError):
-        return InputError(
-            f"pyarrow cannot read these rows in batches ({reason})",
-            where=file.path,
-            expected="columns that it can read",
-            fix="cast them to plain types, and write the file again",
-        )
-    return InputError(
-        f"this parquet file cannot be read ({reason})",
-        where=file.path,
-        expected="a complete parquet file",
-        fix="fetch it again, or write it again",
-    )
+        return parquet_reading.open_parquet(file.path)
+    except OSError as error:
+        raise unreadable(file.path, error) from error
 
 
 def read_batches(chunk: Groups, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """The rows of a chunk in batches of about BATCH_BYTES, and at most BATCH_ROWS; with `columns`
     only these, or a.b inside one."""
-    with open_parquet(chunk.file) as opened:
-        groups = range(chunk.first, chunk.after)
-        found = [opened.metadata.row_group(group) for group in groups]
-        size = sum(group.total_byte_size for group in found)
-        fitting = BATCH_BYTES * sum(group.num_rows for group in found) // max(size, 1)
-        rows = min(max(fitting, 1), BATCH_ROWS)
-        try:
-            yield from opened.iter_batches(rows, groups, columns=columns, use_threads=False)
-        except (pa.ArrowException, OSError) as error:
-            raise damaged(chunk.file, error) from error
+    file = chunk.file
+    try:
+        with open_parquet(file) as opened:
+            yield from parquet_reading.read_batches(
+                opened, file.path, chunk.first, chunk.after, columns
+            )
+    except OSError as error:
+        raise unreadable(file.path, error) from error
 
 
 def first_fields(source: Source) -> list[str]:

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from curriculum.arrays import HashArray
-from curriculum.reading.prompts import NO_PROMPT, asked_messages, hash_of_text, last_text
+from curriculum.messages.hashes import NO_PROMPT, hash_of_text
+from curriculum.reading.prompts import asked_messages, last_text
 from curriculum.reading.rollouts import key_text
 
 SHOWN_CHARACTERS = 60

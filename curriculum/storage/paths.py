@@ -163,11 +163,19 @@ class StorePath:
             if info.path.strip("/") != self.name_in_store:
                 yield replace(self / info.base_name, listed=info)
 
+    def directories(self) -> list[StorePath]:
+        """All directories inside this one, but for hidden ones."""
+        inside = [path for path in self.iterdir() if path.is_dir() and path.name[0] != "."]
+        return [found for path in inside for found in (path, *path.directories())]
+
     def glob(self) -> list[StorePath]:
-        """The existing paths that match this one as a pattern. Wildcards do not match a slash."""
+        """The existing paths that match this one as a pattern. ** matches any number of
+        directories, and other wildcards do not match a slash."""
         paths = [StorePath(self.root, "", self.query)]
         for part in PurePosixPath(self.key).parts:
-            if glob.has_magic(part):
+            if part == "**":
+                paths = [inside for path in paths for inside in (path, *path.directories())]
+            elif glob.has_magic(part):
                 entries = (entry for path in paths for entry in path.iterdir())
                 hidden = part.startswith(".")
                 paths = [

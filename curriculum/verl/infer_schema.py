@@ -7,17 +7,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from curriculum.messages.message import KEPT, TOOL_CALLS
 from curriculum.verl.row_batch import RowBatch
 from curriculum.verl.rows import STRUCT_FIELDS, OwnField, RowForm, name_own_fields
-from curriculum.verl.value_types import Conflict, LineOfShard, Shape, ValueType, choose_type
+from curriculum.verl.value_types import (
+    Conflict,
+    LineOfShard,
+    Shape,
+    ValueType,
+    choose_type,
+    exact_type,
+)
+
+# Messages, tool calls and functions may each have keys that others lack.
+MESSAGE_LEVELS = 3
 
 
 @dataclass
 class Shapes:
-    """Shapes of the fields whose type is open: ground_truth, and extra_info's fields by name."""
+    """Shapes of the fields whose type is open: ground_truth, extra_info's fields by name, and what
+    messages keep beside role and content, as an object."""
 
     ground_truth: Shape = field(default_factory=Shape)
     extra_info: dict[str, Shape] = field(default_factory=dict)
+    kept: Shape = field(default_factory=lambda: Shape(MESSAGE_LEVELS))
 
     def add(self, rows: RowBatch, first: LineOfShard) -> bool:
         """Add some rows, whose positions count from the line `first`.
@@ -33,11 +46,15 @@ class Shapes:
                 self.extra_info[name] = Shape(False, deep=name in STRUCT_FIELDS)
             # No message says where these were seen, so `first` stands for every line.
             new |= self.extra_info[name].add_all(values, lambda _: first)
+        if isinstance(rows.kept, list):
+            kept = [keys for some in rows.kept for keys in some or ()]
+            new |= self.kept.add_all(kept, lambda _: first)
         return new
 
     def merge(self, other: Shapes) -> None:
         """Add what later rows have shown; `other` must not be used afterwards."""
         self.ground_truth.merge(other.ground_truth)
+        self.kept.merge(other.kept)
         for name, shape in other.extra_info.items():
             if name in self.extra_info:
                 self.extra_info[name].merge(shape)
@@ -53,7 +70,7 @@ class Shapes:
     def copy(self) -> Shapes:
         """A copy that shares nothing with this one."""
         own = {name: shape.copy() for name, shape in self.extra_info.items()}
-        return Shapes(self.ground_truth.copy(), own)
+        return Shapes(self.ground_truth.copy(), own, self.kept.copy())
 
 
 def choose_form(shapes: Shapes, best_response: bool) -> tuple[RowForm, list[str]]:
@@ -86,7 +103,39 @@ def choose_form(shapes: Shapes, best_response: bool) -> tuple[RowForm, list[str]
             own.append(OwnField(source, name, type_))
         else:
             notes.append(f"{path} holds only empty objects: left out")
-    return RowForm(truth, tuple(own), best_response), notes
+    return RowForm(truth, tuple(own), best_response, _kept_types(shapes.kept, notes)), notes
+
+
+def _kept_types(shape: Shape, notes: list[str]) -> tuple[tuple[str, ValueType], ...]:
+    """The types of what messages keep beside role and content, in the order of KEPT."""
+    fields = shape.fields or {}
+    strings = {name: ValueType("string") for name in KEPT if name in fields}
+    if TOOL_CALLS in fields:
+        calls = fields[TOOL_CALLS].item
+        assert calls is not None  # a message without calls keeps none
+        call = _call_type(calls, f"prompt[].{TOOL_CALLS}[]", notes)
+        strings[TOOL_CALLS] = ValueType("list", item=call)
+    return tuple(strings.items())
+
+
+def _call_type(shape: Shape, path: str, notes: list[str]) -> ValueType:
+    """The type of a tool call, or of the function that it calls. A value that no type gives back as
+    it was, such as arguments with other keys in other calls, is text: JSON, unless it was text."""
+    if shape.keys_differ:
+        notes.append(f"{path} has other keys in other tool calls: where one is unset it is null")
+    fields = []
+    for name, inner in (shape.fields or {}).items():
+        inside, type_ = f"{path}.{name}", exact_type(inner)
+        if name == "function" and inner.fields and set(inner.kinds) <= {"object", "null"}:
+            type_ = _call_type(inner, inside, notes)
+        if type_ is None:
+            type_ = ValueType("text")
+            notes.append(
+                f"{inside} differs in form or keys between tool calls: written as JSON text, which "
+                "is how OpenAI writes arguments"
+            )
+        fields.append((name, type_))
+    return ValueType("struct", fields=tuple(fields))
 
 
 class FormGuess:

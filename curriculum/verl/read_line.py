@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from curriculum.messages.message import Message
 from curriculum.reading.lines import Line, Malformed, describe, find
-from curriculum.reading.prompts import Message, PromptNotes, read_prompt
+from curriculum.reading.prompts import PromptNotes, read_prompt
 from curriculum.reading.rollouts import Rollout, key_text, read_rollout
 from curriculum.verl.row_batch import Notes, Row, Topic
 

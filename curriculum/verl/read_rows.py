@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 from curriculum.arrays import IntArray
+from curriculum.messages.chat_templates import MARKS
 from curriculum.reading.blocks import Block, is_utf8
-from curriculum.reading.chat_templates import MARKS
-from curriculum.reading.lines import Malformed, Reason, load_object
+from curriculum.reading.lines import Malformed, Reason, find, load_object
 from curriculum.reading.prompts import PromptNote
 from curriculum.scanner.columns import Kind
 from curriculum.scanner.row_lines import RowFields, RowLines, read_rows
@@ -34,7 +35,7 @@ from curriculum.verl.values import Values, as_list, texts_of, values_of
 
 Refused: TypeAlias = list[tuple[int, Reason]]  # the position of each line, and why
 
-LOOKED_AT = 20  # rows without a ground truth, per shard
+LOOKED_AT = 20  # rows without a ground truth, per shard; and its first lines
 # The fields that the scanner reads by these names.
 _KNOWN = ("reward", "prompt", "messages", "ground_truth", "reward_model", "key", "ability",
           "data_source", "extra_info", "response", "responses")  # fmt: skip
@@ -48,6 +49,7 @@ class RowReader:
         self._options = options
         self._fields = scanned_fields(options)
         self._looked_at = 0
+        self._at_start = True
         self.notes: Notes = Counter()
 
     def read_block(self, block: Block) -> tuple[RowBatch, Refused]:
@@ -65,7 +67,21 @@ class RowReader:
                 batch = RowBatch.concatenate([batch, others])
                 batch = batch.take(np.argsort(batch.positions))
         batch.ground_truths = self._read_truths(block, batch)
+        if self._at_start:
+            self._note_tools(block, batch)
         return batch, refused
+
+    def _note_tools(self, block: Block, batch: RowBatch) -> None:
+        """Count the first rows whose line has tools at the top."""
+        self._at_start = False
+        for position in batch.positions[:LOOKED_AT].tolist():
+            line = bytes(block.line(position))
+            if b'"tools"' not in line:  # nearly always
+                continue
+            with suppress(Malformed):  # in a field that no row takes
+                fields = load_object(line)
+                if fields.get("tools") and find(fields, "extra_info.tools") is None:
+                    self.notes[Topic.TOOLS, ""] += 1
 
     def _read_apart(self, block: Block) -> tuple[RowBatch, Refused]:
         """The same where some lines are not UTF-8, which makes them malformed."""
@@ -125,6 +141,7 @@ class RowReader:
             prompts=prompt_lists(
                 texts_of(scanned.roles), texts_of(scanned.contents), scanned.turns
             ),
+            kept=pa.nulls(len(positions)),  # a message with any more is declined
             hashes=scanned.hashes,
             characters=scanned.characters,
             ground_truths=self._scanned_truths(scanned, own),

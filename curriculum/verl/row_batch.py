@@ -16,12 +16,14 @@ import numpy as np
 import pyarrow as pa
 
 from curriculum.arrays import BoolArray, FloatArray, HashArray, IntArray, LengthArray, take_runs
-from curriculum.reading.prompts import Message, Messages, hash_prompts
+from curriculum.messages.hashes import Messages, hash_prompts
+from curriculum.messages.message import Message
 from curriculum.reading.rollouts import Response
 from curriculum.storage.arrow_arrays import lists, structs, texts
 from curriculum.verl.values import Values, join_values, take_values
 
-MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+MESSAGE_FIELDS = (("role", pa.string()), ("content", pa.string()))
+MESSAGE = pa.struct(MESSAGE_FIELDS)
 
 
 class Topic(Enum):
@@ -36,6 +38,7 @@ class Topic(Enum):
     OWN_DATA_SOURCE = "with a data_source of their own, by data_source"
     NO_DATA_SOURCE = "without a data_source of their own"
     NO_TEXT = "whose best response has no text"
+    TOOLS = "with tools, which no row holds; not all are looked at"
     OTHER_COUNT = "with another number of responses than of rewards"
     SURROGATES = "with a lone surrogate in a field that is read"
 
@@ -70,7 +73,8 @@ class RowBatch:
     """The values of some rows, one column per field, in the order of their lines.
 
     `positions` are the positions of these lines among the lines read. `scores` is flat, not finite
-    where missing, and `counts` is how many each row has. `hashes` and `characters` are those of
+    where missing, and `counts` is how many each row has. `kept` is null, or what each message of a
+    row's prompt has beside role and content, {} for nothing. `hashes` and `characters` are those of
     the prompts; `own` has the fields of extra_info that any row has, by name. A row without a best
     response has -1 in `best_indexes` and null in the other `best_…` columns.
     """
@@ -79,6 +83,7 @@ class RowBatch:
     scores: FloatArray
     counts: IntArray
     prompts: pa.Array
+    kept: Values
     hashes: HashArray
     characters: LengthArray
     ground_truths: Values
@@ -105,6 +110,7 @@ class RowBatch:
             scores=np.array(scores, np.float64),
             counts=np.array([len(row.scores) for row in rows], np.int64),
             prompts=prompt_lists(texts(messages.roles), texts(messages.contents), messages.counts),
+            kept=_kept([row.prompt for row in rows]),
             hashes=hash_prompts(messages, seed),
             characters=messages.characters(),
             ground_truths=[row.ground_truth for row in rows],
@@ -150,6 +156,11 @@ class RowBatch:
         """A field of extra_info, which perhaps no row has."""
         absent = OwnColumn(pa.nulls(len(self)), np.zeros(len(self), np.bool_))
         return self.own.get(name, absent)
+
+
+def _kept(prompts: Sequence[Sequence[Message]]) -> Values:
+    kept = [[m.kept or {} for m in some] if any(m.kept for m in some) else None for some in prompts]
+    return kept if any(kept) else pa.nulls(len(prompts))
 
 
 def _own_column(rows: Sequence[Row], name: str) -> OwnColumn:

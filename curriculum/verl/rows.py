@@ -15,9 +15,16 @@ import pyarrow as pa
 
 from curriculum.arrays import FloatArray, IntArray
 from curriculum.measures import Measures
-from curriculum.storage.arrow_arrays import int64_values, integers, numbers, repeated, structs
+from curriculum.storage.arrow_arrays import (
+    int64_values,
+    integers,
+    lists,
+    numbers,
+    repeated,
+    structs,
+)
 from curriculum.storage.parquet_files import DICTIONARY_COLUMNS
-from curriculum.verl.row_batch import MESSAGE, RowBatch
+from curriculum.verl.row_batch import MESSAGE_FIELDS, RowBatch
 from curriculum.verl.value_types import ValueType, arrow_array
 from curriculum.verl.values import Values, as_list
 
@@ -62,11 +69,15 @@ class OwnField:
 
 @dataclass(frozen=True)
 class RowForm:
-    """What the rows of a run have in common; the schema follows from it."""
+    """What the rows of a run have in common; the schema follows from it.
+
+    `kept` are the fields of a message beside role and content: none, unless a prompt has any.
+    """
 
     ground_truth: ValueType
     own_fields: tuple[OwnField, ...]
     best_response: bool
+    kept: tuple[tuple[str, ValueType], ...] = ()
     suffix: ClassVar[str] = ".parquet"
     dictionary: ClassVar[Sequence[str]] = DICTIONARY_COLUMNS
 
@@ -98,12 +109,17 @@ class RowForm:
         """The type of reward_model."""
         return pa.struct([("style", pa.string()), ("ground_truth", self.ground_truth.arrow_type)])
 
+    def message_type(self) -> pa.StructType:
+        """The type of a message."""
+        kept = [(name, type_.arrow_type) for name, type_ in self.kept]
+        return pa.struct([*MESSAGE_FIELDS, *kept])
+
     def schema(self) -> pa.Schema:
         """The schema of every file of the run."""
         return pa.schema(
             [
                 ("data_source", pa.string()),
-                ("prompt", pa.list_(MESSAGE)),
+                ("prompt", pa.list_(self.message_type())),
                 ("ability", pa.string()),
                 ("reward_model", self.reward_model_type()),
                 ("extra_info", self.extra_info_type()),
@@ -142,7 +158,7 @@ def build_rows(rows: RowBatch, measures: Measures, form: RowForm) -> dict[str, p
     """
     columns = {
         "data_source": rows.data_sources,
-        "prompt": rows.prompts,
+        "prompt": _prompts(rows, form) if form.kept else rows.prompts,
         "ability": rows.abilities,
         "ground_truth": arrow_array(rows.ground_truths, form.ground_truth),
         "key": rows.keys,
@@ -180,6 +196,20 @@ def finish_rows(
         [columns["data_source"], columns["prompt"], columns["ability"], reward_model, extra_info],
         schema=form.schema(),
     )
+
+
+def _prompts(rows: RowBatch, form: RowForm) -> pa.Array:
+    """The prompts with what their messages keep, null in a message that lacks it."""
+    counts = np.diff(rows.prompts.offsets.to_numpy())
+    kept = [
+        keys
+        for some, count in zip(as_list(rows.kept), counts.tolist(), strict=True)
+        for keys in some or [{}] * count
+    ]
+    messages = rows.prompts.flatten()
+    children = [messages.field(0), messages.field(1)]
+    children += [arrow_array([keys.get(name) for keys in kept], type_) for name, type_ in form.kept]
+    return lists(counts, structs(form.message_type(), children, None))
 
 
 def _own_column(values: Values, field: OwnField) -> pa.Array:

@@ -37,8 +37,8 @@ _KINDS = {type(None): "null", bool: "boolean", str: "string", float: "number", l
 # This many values are added one by one before the rest are compared with what they showed.
 KNOWN_AFTER = 20
 DEEPEST = 40  # levels; Arrow takes more, but not every parquet reader does
-_TOO_LARGE = "integer beyond int64"
-_SCALARS = {"boolean": "bool", "string": "string", "number": "double", "integer": "int64"}
+TOO_LARGE = "integer beyond int64"
+SCALARS = {"boolean": "bool", "string": "string", "number": "double", "integer": "int64"}
 
 
 @dataclass
@@ -52,15 +52,15 @@ class Conflict(Exception):
 class Shape:
     """The kinds of values seen in one field, the first line of each, and the shapes inside.
 
-    `grow` allows dicts to differ in their keys; the struct then has all of them. It is set for the
-    items of lists and, with `deep`, at every level below. Without it, dicts whose keys differ set
-    `keys_differ` and lose their fields: they become JSON text.
+    `grow` is at how many levels dicts may differ in their keys; the struct then has all of them. It
+    is at least 1 for the items of lists, and with `deep` it is every level. Below, dicts whose keys
+    differ set `keys_differ` and lose their fields: they become JSON text.
     """
 
     __slots__ = ("deep", "depth", "fields", "grow", "item", "keys_differ", "kinds")
 
-    def __init__(self, grow: bool = True, deep: bool = False, depth: int = 0) -> None:
-        self.grow, self.deep, self.depth = grow or deep, deep, depth
+    def __init__(self, grow: int = 1, deep: bool = False, depth: int = 0) -> None:
+        self.grow, self.deep, self.depth = max(grow, int(deep)), deep, depth
         self.kinds: dict[str, LineOfShard] = {}
         self.item: Shape | None = None
         self.fields: dict[str, Shape] | None = None
@@ -70,13 +70,13 @@ class Shape:
         """Add one value."""
         kind = _KINDS[type(value)]
         if kind == "integer" and not -(2**63) <= value < 2**63:
-            kind = _TOO_LARGE
+            kind = TOO_LARGE
         self.kinds.setdefault(kind, line)
         if self.depth > DEEPEST:  # too deep for any type, so what is inside does not matter
             return
         if kind == "list":
             if self.item is None:
-                self.item = Shape(True, self.deep, self.depth + 1)
+                self.item = Shape(max(self.grow, 1), self.deep, self.depth + 1)
             for item in value:
                 self.item.add(item, line)
         elif kind == "object":
@@ -93,7 +93,7 @@ class Shape:
             return
         for key, item in value.items():
             if key not in self.fields:
-                self.fields[key] = Shape(False, self.deep, self.depth + 1)
+                self.fields[key] = Shape(max(self.grow - 1, 0), self.deep, self.depth + 1)
             self.fields[key].add(item, line)
 
     def add_all(self, values: Values, place_of: Callable[[int], LineOfShard]) -> bool:
@@ -191,7 +191,8 @@ class ValueType:
     """A type, and how `arrow_array` writes the values of that type.
 
     `kind` is string, int64, double, bool, list or struct; `json`, a string that holds any value
-    as JSON text; or `nothing`, a string that is always null, for values that are null or {}.
+    as JSON text; `text`, the same but for strings, which stay; or `nothing`, a string that is
+    always null, for values that are null or {}.
     """
 
     kind: str
@@ -223,14 +224,14 @@ def choose_type(shape: Shape, path: str, notes: list[str]) -> ValueType | None:
         return ValueType("nothing")
     if path.count(".") + path.count("[]") > DEEPEST:
         raise Conflict(path[:60] + "…", {f"nested more than {DEEPEST} deep": min(kinds.values())})
-    if len(kinds) > 1 or _TOO_LARGE in kinds:
+    if len(kinds) > 1 or TOO_LARGE in kinds:
         if not shape.deep:
             raise Conflict(path, kinds)
         notes.append(f"{path} holds {' and '.join(kinds)}: written as JSON text, for json.loads")
         return ValueType("json")
     kind = next(iter(kinds))
-    if kind in _SCALARS:
-        return ValueType(_SCALARS[kind])
+    if kind in SCALARS:
+        return ValueType(SCALARS[kind])
     if kind == "list":
         item = choose_type(shape.item or Shape(), f"{path}[]", notes)
         if item is None:
@@ -254,11 +255,34 @@ def choose_type(shape: Shape, path: str, notes: list[str]) -> ValueType | None:
     return ValueType("struct", fields=fields) if fields else None
 
 
+def exact_type(shape: Shape) -> ValueType | None:
+    """The type that gives back each value that a Shape has seen as it was; None if none does.
+
+    Struct fields keep the order in which they were seen.
+    """
+    kinds = set(shape.kinds) - {"null"}
+    if not kinds:
+        return ValueType("nothing")
+    kind = kinds.pop()
+    if kinds or kind == TOO_LARGE or shape.depth >= DEEPEST:
+        return None
+    if kind in SCALARS:
+        return ValueType(SCALARS[kind])
+    if kind == "list":
+        item = exact_type(shape.item) if shape.item else ValueType("nothing")
+        return item and ValueType("list", item=item)
+    if shape.keys_differ or not shape.fields:
+        return None
+    fields = [(name, exact_type(inner)) for name, inner in shape.fields.items()]
+    held = tuple((name, inner) for name, inner in fields if inner is not None)
+    return ValueType("struct", fields=held) if len(held) == len(fields) else None
+
+
 def arrow_array(values: Values, kind: ValueType) -> pa.Array:
     """Values as an Arrow array of this type. None and unset keys become null."""
     if isinstance(values, list):
         return _array_of_list(values, kind)
-    if values.type == kind.arrow_type and kind.kind in _SCALARS.values():
+    if values.type == kind.arrow_type and kind.kind in SCALARS.values():
         return values
     return _array_of_list(values.to_pylist(), kind)
 
@@ -266,9 +290,12 @@ def arrow_array(values: Values, kind: ValueType) -> pa.Array:
 def _array_of_list(values: Sequence[Any], kind: ValueType) -> pa.Array:
     if kind.kind == "nothing":
         return repeated(None, len(values))
-    if kind.kind == "json":
-        return texts([None if v is None else json.dumps(v, ensure_ascii=False) for v in values])
-    if kind.kind == "string":
+    if kind.kind == "json" or (kind.kind == "text" and not all(type(v) is str for v in values)):
+        kept = (type(None), str) if kind.kind == "text" else type(None)
+        return texts(
+            [v if isinstance(v, kept) else json.dumps(v, ensure_ascii=False) for v in values]
+        )
+    if kind.kind in ("string", "text"):
         return texts(values)
     valid = None
     if None in values:

@@ -199,7 +199,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def characters(row: dict[str, Any]) -> int:
     """How long a row's prompt is."""
-    return sum(len(message["content"]) for message in row["prompt"])
+    return sum(len(message["content"] or "") for message in row["prompt"])
 
 
 def in_order(directory: Path, name: str) -> bool:

@@ -102,7 +102,7 @@ absolute() { # PATH: a cluster that runs already works in a directory of its own
 data=$(absolute "$data") output=$(absolute "$output")
 [[ ! $reward ]] || reward=$(absolute "$reward")
 [[ ! -e $model ]] || model=$(absolute "$model")
-case $data$output$reward$model${sets[*]} in # what has a meaning in verl's overrides
+case $here$data$output$reward$model${sets[*]} in # what has a meaning in verl's overrides
     *\\* | *"'"* | *"\${"*) fail "a path holds a quote, a backslash or \${, which verl cannot take" ;;
 esac
 tokens=$((max_prompt + max_response))
@@ -123,6 +123,8 @@ train() { # SET MODEL: one run of verl, with its checkpoints in OUTPUT/SET
         data.max_prompt_length="$max_prompt" \
         data.max_response_length="$max_response" \
         data.filter_overlong_prompts=True \
+        data.custom_cls.path="'$here/dataset.py'" \
+        data.custom_cls.name=RolloutDataset \
         data.shuffle="$shuffle" \
         algorithm.adv_estimator=grpo \
         actor_rollout_ref.model.path="'$2'" \

@@ -112,59 +112,24 @@ def talk(line: dict[str, Any]) -> list[dict[str, str]]:
     return [{"role": "user", "content": line["prompt"]}, answer]
 
 
+# Prompts that no flag takes as they are.
+TALKS = [
+    {"conversations": spoken([("human", line["prompt"]), ("gpt", "a")]), "scores": line["reward"]}
+    for line in OWN
+]
+
 # By name: how to write it, the paths to give, and what the message says, in this order.
 OTHER_KINDS: dict[str, tuple[Write, str, list[str]]] = {
-    "parquet": (
-        parquet("r.parquet", OWN),
-        "r.parquet",
-        ["r.parquet: this is a parquet file, expected JSON lines;\n",
-         "it begins with prompt: text, responses: list of 2 texts, reward: list of 2 numbers,\n",
-         "Convert it, then bucket:\n"],
-    ),
-    "parquet with one response a row": (
-        parquet("r.parquet", ONE),
-        "r.parquet",
-        ["this is a parquet file", "prompt: text, response: text, reward: number.\n",
-         "Each line is one response; group them by the prompt:\n"],
-    ),
-    "parquet named jsonl": (
-        parquet("r.jsonl", OWN), "r.jsonl", ["r.jsonl: this is a parquet file, expected JSON"],
-    ),
-    "a directory of parquet": (
-        lambda: [parquet(f"d/{i}.parquet", OWN[i : i + 1])() for i in range(6)],
-        "d",
-        ["d/0.parquet: this is a parquet file (one of 6 such files)", " d/*.parquet > converted"],
-    ),
     "arrow stream": (arrow_stream("d.arrow"), "d.arrow", ["this is an Arrow stream"]),
     "feather": (
         lambda: feather.write_feather(pa.Table.from_pylist(OWN), "f.feather"),
         "f.feather",
         ["this is an Arrow or Feather file"],
     ),
-    "json array": (text("a.json", INDENTED), "a.json", ["a.json: this is a JSON array"]),
-    "json array on a line": (text("a.jsonl", json.dumps(OWN)), "a.jsonl", ["this is a JSON array"]),
-    "json array in gzip": (
-        text("a.jsonl.gz", gzip.compress(INDENTED.encode())), "a.jsonl.gz", ["is a JSON array"],
-    ),
-    "json object with a list": (
-        text("a.json", json.dumps({"model": "m", "items": OWN}, indent=1)),
-        "a.json",
-        ["this is JSON spread over many lines", "it begins with prompt: text"],
-    ),
-    "json object on a line": (
-        text("a.jsonl", json.dumps({"model": "m", "items": OWN})),
-        "a.jsonl",
-        ["a.jsonl: this is a JSON object that holds the rollouts", "['items']"],
-    ),
     "json object by id": (
         text("a.json", json.dumps(dict(enumerate(OWN)), indent=1)),
         "a.json",
-        ["this is JSON spread over many lines"],
-    ),
-    "indented json": (
-        text("a.jsonl", "\n".join(json.dumps(line, indent=2) for line in OWN)),
-        "a.jsonl",
-        ["a.jsonl: this is JSON spread over many lines"],
+        ["a.json: this is a JSON object that holds the rollouts"],
     ),
     "csv": (
         text("t.csv", table(",")),
@@ -188,7 +153,7 @@ OTHER_KINDS: dict[str, tuple[Write, str, list[str]]] = {
     "gzip named jsonl": (
         text("g.jsonl", gzip.compress(TEXT.encode())),
         "g.jsonl",
-        ["g.jsonl: this is gzip data with another name, expected JSON lines;\n",
+        ["g.jsonl: this is gzip data with another name, expected rollouts;\n",
          "rename it, then bucket:\n\nmv -i g.jsonl g.jsonl.gz &&\n"],
     ),
     "bz2 named jsonl": (
@@ -210,21 +175,14 @@ OTHER_KINDS: dict[str, tuple[Write, str, list[str]]] = {
     "text named gz": (
         text("g.jsonl.gz", TEXT), "g.jsonl.gz", ["this is plain text, although its name says gzip"],
     ),
-    "json lines named json": (
-        text("a.json", TEXT), "a.json", ["a.json: this file's name does not end like a rollout"],
-    ),
-    "a directory of json lines named json": (
-        lambda: [text(f"d/{i}.json", json.dumps(OWN[i]))() for i in range(6)],
-        "d",
-        ["d: the names of 6 files do not end like a rollout file's"],
-    ),
     "a directory of directories": (
         lambda: [text(f"d/step_{i}/a.jsonl", json.dumps(OWN[i]))() for i in range(6)],
         "d",
-        ["d: holds no rollout files itself, but its directories do", "-i 'd/*/*.jsonl'"],
+        ["d: holds no rollout files itself, but 6 lie in directories inside it, expected rollouts",
+         "take these, too:", "-i d -o out", "--recursive"],
     ),
     "directories two levels down": (
-        lambda: text("d/run/step_1/a.jsonl", TEXT)(), "d", ["-i 'd/*/*/*.jsonl'"],
+        lambda: text("d/run/step_1/a.jsonl", TEXT)(), "d", ["but 1 lie in", "--recursive"],
     ),
     "a typing error": (
         text("rollouts/a.jsonl", TEXT), "rolouts", ["no such file or directory", "-i rollouts -o"],
@@ -253,7 +211,7 @@ OTHER_FIELDS: dict[str, tuple[Write, str, list[str]]] = {
     "scalar score as text": (
         lines("r.jsonl", [line | {"reward": str(line["reward"])} for line in ONE]),
         "r.jsonl",
-        ["reward: text.", "float(row['reward'] or 'nan')"],
+        ["reward: text.", "--format custom --group-by prompt"],
     ),
     "no prompt but an id": (
         lines("r.jsonl", [line | {"id": PROMPTS.index(line["prompt"])} for line in ONE]),
@@ -287,31 +245,57 @@ OTHER_FIELDS: dict[str, tuple[Write, str, list[str]]] = {
         "r.jsonl",
         ["prompt: text, score: number.", "row['reward'] = [row['score']]"],
     ),
+    "parquet with one response a row": (
+        parquet("r.parquet", ONE),
+        "r.parquet",
+        ["r.parquet:1: reward is not a list: it is 0.0",
+         "prompt: text, response: text, reward: number.\n",
+         "Each line is one response; group them by the prompt:\n"],
+    ),
+    "parquet with other names": (
+        parquet("r.parquet", renamed(OWN, reward="rewards")),
+        "r.parquet",
+        ['r.parquet:1: no "reward"', "-i r.parquet", "--score-field rewards"],
+    ),
+    "parquet with conversations": (
+        lambda: [parquet(f"d/{i}.parquet", TALKS[i : i + 1])() for i in range(6)],
+        "d",
+        ['d/0.parquet:1: no "reward"', "pq.ParquetFile(file)", " d/*.parquet > converted"],
+    ),
+    "an array of conversations": (
+        text("a.json", json.dumps(TALKS, indent=2)),
+        "a.json",
+        ['a.json:1: no "reward"', "json.load(open(file, 'rb')):"],
+    ),
+    "a list of conversations in an object": (
+        text("a.json", json.dumps({"model": "m", "items": TALKS})),
+        "a.json",
+        ['a.json:1: no "reward"', "['items']"],
+    ),
+    "indented conversations": (
+        text("a.jsonl", "\n".join(json.dumps(line, indent=2) for line in TALKS)),
+        "a.jsonl",
+        ['a.jsonl:1: no "reward"', "split("],
+    ),
     "rewards": (
         lines("r.jsonl", renamed(OWN, reward="rewards")),
         "r.jsonl",
-        ["rewards: list of 2 numbers", "row['reward'] = row.pop('rewards')"],
+        ["rewards: list of 2 numbers", "--score-field rewards --format custom"],
     ),
     "scores, completions and question": (
         lines("r.jsonl", renamed(OWN, reward="scores", responses="completions", prompt="question")),
         "r.jsonl",
         ["the line has question: text, completions: list of 2 texts, scores: list of 2 numbers,\n",
-         "ground_truth: text.\n", "Change its fields, then bucket:\n"],
+         "ground_truth: text.\n", "Each line is a rollout; say where its lists are:\n",
+         "--format custom --prompt-field question --response-field completions"],
     ),
     "outputs": (
         lines("r.jsonl", renamed(OWN, reward="scores", responses="outputs")),
         "r.jsonl",
-        ["row['responses'] = row.pop('outputs')"],
+        ["--response-field outputs"],
     ),
     "conversations": (
-        lines(
-            "r.jsonl",
-            [
-                {"conversations": spoken([("human", line["prompt"]), ("gpt", "a")]),
-                 "scores": line["reward"]}
-                for line in OWN
-            ],
-        ),
+        lines("r.jsonl", TALKS),
         "r.jsonl",
         ["conversations: list of 2 objects (from, value)", "roles.get(t['from']"],
     ),
@@ -324,12 +308,13 @@ OTHER_FIELDS: dict[str, tuple[Write, str, list[str]]] = {
     "scores as text": (
         lines("r.jsonl", [line | {"reward": [*map(str, line["reward"])]} for line in OWN]),
         "r.jsonl",
-        ['r.jsonl:1: a score is not a number: reward[0] is "0.0", expected a number;'],
+        ['r.jsonl:1: a score is not a number: reward[0] is "0.0", expected a number;',
+         "--score-field reward --format custom"],
     ),
     "other names of one's own": (
         lines("r.jsonl", renamed(OWN, reward="how_good", responses="samples")),
         "r.jsonl",
-        ["row['reward'] = row.pop('how_good')"],
+        ["--score-field how_good"],
     ),
 }  # fmt: skip
 
@@ -343,7 +328,8 @@ GRADED: dict[str, tuple[Write, str, list[str]]] = {
             ],
         ),
         "r.jsonl",
-        ["generations: list of 2 texts, correct: list of 2 bools.", "row['prompt']"],
+        ["generations: list of 2 texts, correct: list of 2 bools.",
+         "--prompt-field problem --response-field generations"],
     ),
     "one grade a line": (
         lines(
@@ -367,7 +353,7 @@ GRADED: dict[str, tuple[Write, str, list[str]]] = {
             ],
         ),
         "r.jsonl",
-        ["grade: text.", "{'yes': 1, 'no': 0}.get(str(row['grade']).lower())"],
+        ["grade: text.", "--score-map Yes=1 No=0"],
     ),
     "grades of a scorer": (
         lines(
@@ -380,6 +366,6 @@ GRADED: dict[str, tuple[Write, str, list[str]]] = {
             ],
         ),
         "r.jsonl",
-        ["scores: object (match).", "--score-field scores.match.value"],
+        ["scores: object (match).", "--score-field scores.match.value --score-map C=1 I=0"],
     ),
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curriculum.advice.field_names import IDS, KNOWN, advise, prompt_field
-from curriculum.dumps.formats import FORMATS, adapt, fitting
+from curriculum.converting.convert_line import LineConverter
+from curriculum.dumps.detect import FirstLines, find_dump
+from curriculum.dumps.formats import OWN, Holds
+from curriculum.dumps.table import fitting
 from curriculum.grouping.index import LineReader, wrong_scores
 from curriculum.options import BucketOptions
+from curriculum.reading.input_files import InputFile
 from curriculum.reading.rollouts import check_reward
 
 OPTIONS = BucketOptions(["in.jsonl"], "out")
@@ -57,11 +62,16 @@ def test_what_is_advised_can_be_read(line: dict[str, Any]) -> None:
         return
     assert advice.changes or advice.flags
     row = changed(line, advice.changes)
-    if advice.flags.get("format") != "custom":
-        check_reward(row, advice.flags.get("score_field") or "score")
-        return
     options = BucketOptions(["in.jsonl"], "out", **advice.flags)
-    form = adapt(FORMATS["custom"], options.dump_flags.places)
+    seen = FirstLines(InputFile(Path("in.jsonl"), 1, None, None, 0), [(1, row)])
+    dump = find_dump([seen], options.dump_flags, options.reward_field)
+    if dump is None or (dump.by_prompt and dump.form.name == OWN):
+        check_reward(row, options.reward_field)
+        return
+    form = dump.form
+    if form.holds is not Holds.RESPONSE:
+        LineConverter(form)(json.dumps(row).encode())
+        return
     fields = LineReader(form).read(json.dumps(row).encode())
     columns = {name: [value] for name, value in fields.items()}
     assert wrong_scores(form, columns) == []
@@ -94,15 +104,13 @@ def test_an_id_groups_where_no_prompt_is(name: str) -> None:
 
 def test_a_list_beside_the_responses_is_preferred_to_a_mean() -> None:
     line = {"prompt": "q", "reward": 0.5, "scores": [0, 1], "outputs": ["a", "b"]}
-    changes, _ = advised(line)
-    assert changes == (
-        "row['reward'] = row.pop('scores')", "row['responses'] = row.pop('outputs')"
-    )  # fmt: skip
+    flags = {"format": "custom", "score_field": "scores", "response_field": "outputs"}
+    assert advised(line) == ((), flags)
 
 
 def test_a_rate_is_a_score_and_other_rates_are_not() -> None:
-    changes, _ = advised({"prompt": "q", "solve_rate": 0.3})
-    assert changes == ("row['reward'] = [row['solve_rate']]",)
+    flags = {"value_field": "solve_rate", "value_direction": "easier"}
+    assert advised({"prompt": "q", "solve_rate": 0.3}) == ((), flags)
     assert advise({"prompt": "q", "learning_rate": 0.3}, OPTIONS) is None
 
 
@@ -124,14 +132,27 @@ def test_where_no_field_looks_like_scores_nothing_is_advised(line: dict[str, Any
     assert advise(line, OPTIONS) is None
 
 
-def test_grades_in_words_become_numbers_and_others_missing_scores() -> None:
-    line = {"question": "q", "attempt": "a", "grade": "Incorrect"}
+@pytest.mark.parametrize(
+    ("grade", "pairs"),
+    [
+        ("Incorrect", ("Correct=1", "Incorrect=0")),
+        ("no", ("yes=1", "no=0")),
+        ("C", ("C=1", "I=0")),
+        (["PASS", "FAIL"], ("PASS=1", "FAIL=0")),
+    ],
+)
+def test_grades_in_words_are_given_their_scores(grade: Any, pairs: tuple[str, ...]) -> None:
+    line = {"question": "q", "attempt": "a", "outputs": ["a"], "grade": grade}
+    assert advised(line)[1]["score_map"] == pairs
+
+
+def test_grades_in_a_conversation_become_numbers_and_others_missing_scores() -> None:
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    line = {"messages": talk, "grade": "Incorrect"}
     changes, _ = advised(line)
     grades = ("Correct", "INCORRECT", "unknown", None)
-    made = [changed(line | {"grade": grade}, changes)["grade"] for grade in grades]
-    assert made == [1, 0, None, None]
-    changes, _ = advised({"question": "q", "outputs": ["a", "b"], "verdicts": ["pass", "fail"]})
-    assert changed({"verdicts": ["fail", "pass", ""]}, changes[:1])["reward"] == [0, 1, None]
+    made = [changed(line | {"grade": grade}, changes)["reward"] for grade in grades]
+    assert made == [[1], [0], [None], [None]]
 
 
 def test_a_prompt_that_holds_the_answer_is_no_place() -> None:
@@ -154,10 +175,10 @@ def test_names_that_a_shell_would_read_are_not_put_into_a_script() -> None:
 
 
 def test_a_missing_number_stays_missing() -> None:
-    line = {"prompt": "q", "response": "a", "score": "0.5"}
+    line = {"prompt": "q", "score": "0.5"}
     changes, _ = advised(line)
-    made = [changed(line | {"score": text}, changes)["score"] for text in ("1", "", None)]
-    assert [made[0], *map(str, made[1:])] == [1.0, "nan", "nan"]
+    made = [changed(line | {"score": text}, changes)["reward"] for text in ("1", "", None)]
+    assert [made[0], *map(str, made[1:])] == [[1.0], "[nan]", "[nan]"]
 
 
 def test_prompts_have_text() -> None:

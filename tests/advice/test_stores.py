@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.advice.inputs import INDENTED, OWN, TEXT, parquet, renamed
+from tests.advice.inputs import OWN, TALKS, TEXT, parquet, renamed
 from tests.helpers.rollouts import Script
 from tests.storage.object_store import Store
 
@@ -17,11 +17,10 @@ COPIED = "Copy what is in the store to this machine first; the command takes it 
 
 
 def test_other_input_in_a_store(store: Store, tmp_path: Path, bucket: Script) -> None:
-    parquet(str(tmp_path / "r.parquet"), OWN)()
+    parquet(str(tmp_path / "r.parquet"), TALKS)()
     store.put("one/r.parquet", (tmp_path / "r.parquet").read_bytes())
-    store.put("two/r.json", TEXT.encode())
     store.put("three/step/r.jsonl", TEXT.encode())
-    store.put("four/r.jsonl", INDENTED.encode())
+    store.put("four/r.jsonl", f"[{TEXT}".encode())
     other = "".join(json.dumps(line) + "\n" for line in renamed(OWN, reward="scores"))
     store.put("five/r.jsonl", other.encode())
 
@@ -32,13 +31,13 @@ def test_other_input_in_a_store(store: Store, tmp_path: Path, bucket: Script) ->
 
     for name in ("one", "one/r.parquet"):
         err = told(name)
-        assert f"{store / 'one/r.parquet'}: this is a parquet file" in err
-        assert "it begins with prompt: text, responses: list of 2 texts" in err
+        assert f'{store / "one/r.parquet"}:1: no "reward"' in err
+        assert "the line has conversations: list of 2 objects (from, value)" in err
         assert COPIED in err
         assert '" r.parquet > converted.jsonl &&' in err
-    assert told("two").endswith("rename r.json to r.jsonl, or leave it out of -i\n")
-    assert f"-i '{store / 'three'}/*/*.jsonl'" in told("three")
-    assert "this is a JSON array" in told("four")
+    assert f"-i {store / 'three'}" in (err := told("three")) and "--recursive" in err
+    assert "between the items, at byte" in told("four")
     err = told("five")
-    assert COPIED + "Change its fields, then bucket:\n" in err
-    assert '" r.jsonl > converted.jsonl &&' in err
+    assert COPIED not in err
+    assert f"-i {store / 'five'}" in err
+    assert "--score-field scores" in err

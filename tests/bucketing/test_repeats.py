@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from curriculum.bucket import bucket_rollouts
 from curriculum.options import BucketOptions
+from tests.helpers.readers import without_scanner
 from tests.helpers.rollouts import Script, rollout, write_jsonl
 
 FORMS = {
@@ -118,3 +120,76 @@ def test_rollouts_without_a_prompt_are_told(tmp_path: Path, bucket: Script) -> N
     assert "2 of 2 rollouts have no prompt" in err
     assert "earlier one" not in err
     assert "where the prompts are" in out
+
+
+def agent(call: str, *scores: float) -> dict[str, Any]:
+    """A rollout whose prompt has a tool call with these arguments."""
+    calls = [{"id": "c1", "function": {"name": "f", "arguments": call}}]
+    called = {"role": "assistant", "content": None, "tool_calls": calls}
+    asked = [{"role": "user", "content": "q"}, called, {"role": "tool", "content": "12C"}]
+    return {**rollout(*scores), "prompt": asked}
+
+
+@pytest.mark.parametrize("scanner", [True, False])
+def test_prompts_that_differ_in_tool_calls_are_no_repeats(
+    tmp_path: Path, bucket: Script, scanner: bool
+) -> None:
+    found = [agent("1", 0), agent("2", 1), agent("1", 0.5), rollout(1, prompt="q")]
+    path = write_jsonl(tmp_path / "a.jsonl", found)
+    with nullcontext() if scanner else without_scanner():
+        _, _, err = bucket("-i", path, "-o", tmp_path / "out", "-n", 1)
+    assert f"1 of 4 rollouts has the prompt of an earlier one (as {path}:1 and {path}:3 do" in err
+
+
+def test_a_prompt_in_text_parts_repeats_the_same_text(tmp_path: Path, bucket: Script) -> None:
+    parts = [{"type": "text", "text": "2+"}, {"type": "text", "text": "2?"}]
+    found = [rollout(0), {**rollout(1), "prompt": [{"role": "user", "content": parts}]}]
+    path = write_jsonl(tmp_path / "a.jsonl", found)
+    _, _, err = bucket("-i", path, "-o", tmp_path / "out", "-n", 1)
+    assert "1 of 2 rollouts has the prompt of an earlier one" in err
+    assert "with parts" not in err
+
+
+def test_prompts_with_images_are_counted_in_all_lines(tmp_path: Path, bucket: Script) -> None:
+    parts = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {}}]
+    odd = [{**rollout(1), "prompt": [{"role": "user", "content": parts}], "key": i}
+           for i in range(2)]  # fmt: skip
+    found = [rollout(i % 3, prompt=f"{i}") for i in range(40)] + [{**odd[0], "reward": [None]}]
+    path = write_jsonl(tmp_path / "a.jsonl", found + odd)
+    code, out, err = bucket("-i", path, "-o", tmp_path / "out")
+    assert code == 0
+    told = "2 of 42 rollouts have a prompt with parts that are not text, such as images"
+    assert f"{told} (the first is {path}:42)" in err
+    assert "with --source" in err
+    assert "where the rows come from (--source)" in out
+
+
+CONFLICT = "1 prompt has several ground truths, such as {}:2 (4) and {}:4 (5): what is right"
+
+
+@pytest.mark.parametrize("flags", [(), ("--dry-run",), ("--workers", 2)])
+def test_a_prompt_with_several_ground_truths_is_told(
+    tmp_path: Path, bucket: Script, flags: tuple
+) -> None:
+    truths = [None, "4", 4, 5]
+    found = [rollout(i / 4, prompt="q", ground_truth=truth) for i, truth in enumerate(truths)]
+    found[3] = {**found[3], "ground_truth": None, "reward_model": {"ground_truth": 5}}
+    found += [rollout(1, prompt="one truth", ground_truth=truth) for truth in ("4", "4", None)]
+    path = write_jsonl(tmp_path / "a.jsonl", found)
+    code, out, err = bucket("-i", path, "-o", tmp_path / "out", *flags)
+    assert code == 0
+    assert CONFLICT.format(path, path) in err
+    assert "which ground truth is right: 1 prompt has several" in out
+
+
+def test_groups_of_a_dump_with_several_truths_are_told_by_their_lines(
+    tmp_path: Path, bucket: Script
+) -> None:
+    dump = [
+        {"input": "q", "output": "a", "score": step % 2, "step": step, "gts": str(step // 4)}
+        for step in range(8)
+    ]
+    path = write_jsonl(tmp_path / "d.jsonl", dump)
+    code, _, err = bucket("-i", path, "-o", tmp_path / "out", "-n", 1)
+    assert code == 0
+    assert f"1 prompt has several ground truths, such as {path}:1 (0) and {path}:5 (1)" in err

@@ -79,6 +79,27 @@ def dump(directory: Path) -> None:
     (directory / "2.jsonl.gz").write_bytes(gzip.compress(text))
 
 
+def graded(directory: Path) -> None:
+    """open-r1's generations as lines and as an array, some of them malformed."""
+    rng = random.Random(7)
+    found: list[dict[str, Any]] = [
+        {
+            "problem": f"question {i % 60}", "answer": str(i % 60), "uuid": f"u{i}",
+            "generations": [f"answer {i} {'so ' * rng.choice([1, 60])}" for _ in range(i % 4)],
+            "correctness_math_verify": [rng.random() < 0.5 for _ in range(i % 4)],
+            "finish_reasons": rng.choice([None, ["length"] * (i % 4)]),
+        }
+        for i in range(200)
+    ]  # fmt: skip
+    found[7]["generations"] = ["too many"] * 5
+    write_jsonl(directory / "a.jsonl", found[:60])
+    lines = [json.dumps(line) for line in found[60:120]]
+    (directory / "b.jsonl").write_text("\n".join([*lines, "{", " "]))
+    (directory / "c.jsonl.gz").write_bytes(
+        gzip.compress(json.dumps(found[120:], indent=1).encode())
+    )
+
+
 def whole(files: Files) -> Files:
     """Files with their parts put together, without what says where files are."""
     found: Files = {}
@@ -120,7 +141,7 @@ def run_both(
 
 
 @pytest.mark.parametrize("storage", ["disk", "store"])
-@pytest.mark.parametrize("make", [hostile, dump])
+@pytest.mark.parametrize("make", [hostile, dump, graded])
 def test_engine_and_storage_change_no_byte(
     tmp_path: Path,
     bucket: Script,

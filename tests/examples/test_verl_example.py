@@ -199,6 +199,8 @@ def test_every_flag_reaches_verl(stages: Path) -> None:
         "data.max_prompt_length": "10008",
         "data.max_response_length": "10009",
         "data.filter_overlong_prompts": "True",
+        "data.custom_cls.path": f"'{ROOT}/examples/verl/dataset.py'",
+        "data.custom_cls.name": "RolloutDataset",
         "data.shuffle": "True",
         "algorithm.adv_estimator": "grpo",
         "actor_rollout_ref.model.path": "'org/model'",

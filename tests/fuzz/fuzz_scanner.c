@@ -132,6 +132,29 @@ static const Field NAMES[] = {{"uid", 3}, {"input", 5}, {"output", 6}, {"gts", 3
                               {"score", 5}, {"step", 4}, {"messages", 8}};
 enum { NAME_COUNT = sizeof NAMES / sizeof *NAMES };
 
+static bool run_rename_lines(const byte *buffer, size_t size, uint64_t *result)
+{
+    static const Renaming RENAMING = {
+        {{{"question", 8}, {"outputs", 7}, {"grades", 6}, {"gold", 4}, {"id", 2}, {"status", 6},
+          {"reward", 6}}, 7},
+        {{{"prompt", 6}, {"responses", 9}, {"reward", 6}, {"ground_truth", 12}, {"", 0}, {"", 0},
+          {"", 0}}, 7},
+        {{{"<|", 2}, {"[INST]", 6}}, 2},
+        "prstkna"};
+    Renamed found;
+    memset(&found, 0, sizeof found);
+    bool good = rename_lines(buffer, size, &RENAMING, &found);
+    if (good) {
+        size_t lines = line_count(buffer, size);
+        CHECK(found.sizes.size == 8 * lines);
+        CHECK(found.ends.size == 8 * lines);
+        CHECK(sum_of(&found.sizes) == found.lines.size);
+        CHECK(line_count(found.lines.data, found.lines.size) <= lines);
+    }
+    *result = take_columns((Bytes *)&found, sizeof found / sizeof(Bytes), 3);
+    return good;
+}
+
 static bool run_index_fields(const byte *buffer, size_t size, uint64_t *result)
 {
     Index found;
@@ -210,6 +233,92 @@ static bool run_assemble(const byte *buffer, size_t size, uint64_t *result)
     return good;
 }
 
+static bool no_number_text(void *context, double value, char text[32])
+{
+    (void)context;
+    snprintf(text, 32, "%.17g", value);
+    return true;
+}
+
+enum { FUZZ_COLUMNS = 7 };
+
+/* Arrays whose buffers are the input: strings and JSON that are cut anywhere, numbers of any bits,
+ * lists of the strings, a dictionary, a null for every other value. */
+typedef struct {
+    struct ArrowSchema schemas[FUZZ_COLUMNS + 3], *children[FUZZ_COLUMNS], *inner[2];
+    struct ArrowArray arrays[FUZZ_COLUMNS + 3], *values[FUZZ_COLUMNS], *items[2];
+    const void *buffers[FUZZ_COLUMNS + 3][3];
+} Batch;
+
+static void set_array(Batch *batch, int i, const char *format, int64_t rows, const void *valid,
+                      const void *one, const void *two)
+{
+    batch->buffers[i][0] = valid;
+    batch->buffers[i][1] = one;
+    batch->buffers[i][2] = two;
+    batch->schemas[i] = (struct ArrowSchema){.format = format, .name = "a\"b"};
+    batch->arrays[i] = (struct ArrowArray){.length = rows, .n_buffers = 3,
+                                           .buffers = batch->buffers[i]};
+}
+
+static bool run_encode_rows(const byte *buffer, size_t size, uint64_t *result)
+{
+    int64_t rows = (int64_t)(size / 8);
+    int32_t *starts = calloc((size_t)rows + 1, sizeof *starts);
+    int64_t *wide = calloc((size_t)rows + 1, sizeof *wide);
+    byte *valid = calloc((size_t)rows / 8 + 1, 1), *numbers = calloc((size_t)rows + 1, 8);
+    Batch *batch = calloc(1, sizeof *batch);
+    CHECK(starts && wide && valid && numbers && batch);
+    for (int64_t row = 0; row < rows; row++) {
+        starts[row + 1] = starts[row] + buffer[row] % 9;
+        wide[row + 1] = starts[row + 1];
+    }
+    memset(valid, 0x55, (size_t)rows / 8 + 1);
+    if (rows)
+        memcpy(numbers, buffer, (size_t)rows * 8);
+    set_array(batch, 0, "g", rows, NULL, numbers, NULL);
+    set_array(batch, 1, "f", rows, valid, numbers, NULL);
+    set_array(batch, 2, "l", rows, NULL, numbers, NULL);
+    set_array(batch, 3, "u", rows, valid, starts, buffer);
+    set_array(batch, 4, "Z", rows, NULL, wide, buffer);
+    set_array(batch, 5, "b", rows, valid, numbers, NULL);
+    set_array(batch, 6, "+l", rows, NULL, starts, NULL);
+    set_array(batch, FUZZ_COLUMNS, "+s", rows, NULL, NULL, NULL);
+    /* The items of the lists: doubles, for all that the offsets may reach. */
+    set_array(batch, FUZZ_COLUMNS + 1, "C", (int64_t)size, NULL, buffer, NULL);
+    batch->inner[0] = &batch->schemas[FUZZ_COLUMNS + 1];
+    batch->items[0] = &batch->arrays[FUZZ_COLUMNS + 1];
+    batch->schemas[6].children = batch->inner;
+    batch->arrays[6].children = batch->items;
+    batch->arrays[6].n_children = 1;
+    bool fits = starts[rows] <= (int64_t)size;
+    int count = fits ? FUZZ_COLUMNS : 3;
+    for (int i = 0; i < count; i++) {
+        batch->children[i] = &batch->schemas[i];
+        batch->values[i] = &batch->arrays[i];
+    }
+    batch->schemas[FUZZ_COLUMNS].children = batch->children;
+    batch->arrays[FUZZ_COLUMNS].children = batch->values;
+    batch->arrays[FUZZ_COLUMNS].n_children = count;
+    Encoder encoder;
+    bool known;
+    memset(&encoder, 0, sizeof encoder);
+    encoder.number_text = no_number_text;
+    bool good = encode_rows(&batch->schemas[FUZZ_COLUMNS], &batch->arrays[FUZZ_COLUMNS], 0, rows,
+                            &encoder, &known);
+    if (good) {
+        CHECK(known);
+        CHECK(encoder.ends.size == 8 * (size_t)rows);
+    }
+    *result = take_columns(&encoder.lines, 2, 2);
+    free(starts);
+    free(wide);
+    free(valid);
+    free(numbers);
+    free(batch);
+    return good;
+}
+
 static bool run_hash64(const byte *buffer, size_t size, uint64_t *result)
 {
     *result = hash_bytes(buffer, size);
@@ -222,6 +331,8 @@ static bool (*const FUNCTIONS[])(const byte *buffer, size_t size, uint64_t *resu
     run_index_fields,
     run_hash_values,
     run_assemble,
+    run_rename_lines,
+    run_encode_rows,
     run_hash64,
 };
 

@@ -15,6 +15,7 @@ from tests.torture.mutate import mutate, some_lines
 WORDS = (
     b'"reward":[', b'"score":', b'"prompt":', b'"messages":[', b'"role":"user"', b'"content":"',
     b'"responses":["', b'"assistant"', b'{"', b'":', b'"}', b'"],', b"}]", b'\\"', b"\\\\", b"\\n",
+    b'"question":"', b'"outputs":["', b'"grades":[', b'"gold":',
     b"\\u00e9", b"\\ud83d\\ude00", b"\\ud800", b"null", b"true", b"false", b"NaN", b"-0.5", b"1e-3",
     b"9007199254740993", b"\xc3\xa9", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\r\n", b"\t",
 )  # fmt: skip
@@ -27,12 +28,20 @@ RESPONSES = (
     b'"content":"b"}],"gts":"4","score":0.25,"step":1,"end":"length","x":{"y":[1]}}\n'
     b'{"input":[{"role":"user","content":"p"}],"output":null,"gts":null,"score":null}\n'
 )
+# Rollouts with lists of responses and scores.
+LISTS = (
+    b'{"id":"a","question":"q \\u00e9","outputs":["x","\\n"],"grades":[1,null],"gold":"4"}\n'
+    b' { "grades" : [ true ] , "outputs" : [ "x" ], "question" : "q", "status" : null }\r\n'
+    b'{"question":"<|","outputs":[],"grades":[]}\n'
+    b'{"question":"q","outputs":["x"],"grades":[1,0],"id":7}'
+)
 
 
 def inputs(directory: Path) -> Iterator[bytes]:
     """One or more lines each, most of them short; `directory` is room to work in."""
     yield MIXED
     yield RESPONSES
+    yield LISTS
     yield from READ
     yield from (line for line in DECLINED if len(line) < 4_000)
     for number in range(3):

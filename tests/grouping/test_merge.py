@@ -144,3 +144,19 @@ def test_what_rollouts_without_responses_say_is_kept(tmp_path: Path, bucket: Scr
     (found,) = map(json.loads, lines(tmp_path / "b/level_1.jsonl"))
     notes = (found["note"], found["source_note"], found["source_source_note"])
     assert (notes, found["reward"]) == (("a", "b", "c"), [{"score": 1}])
+
+
+def test_prompts_that_differ_in_tool_calls_stay_apart(tmp_path: Path, bucket: Script) -> None:
+    def asked(arguments: str, number: int) -> dict[str, Any]:
+        calls = [{"id": f"c{number}", "function": {"name": "f", "arguments": arguments}}]
+        called = {"role": "assistant", "content": None, "tool_calls": calls}
+        answer = {"role": "tool", "content": "12C", "tool_call_id": f"c{number}"}
+        return rollout(number % 2) | {"prompt": [user("q"), called, answer]}
+
+    found = [asked('{"a": 1}', 0), asked('{"a":1}', 1), asked('{"a": 2}', 2)]
+    path = write_jsonl(tmp_path / "a.jsonl", found)
+    flags = ("-i", path, "-o", tmp_path / "b", "-n", 1, "--group-by", "prompt")
+    assert bucket(*flags)[0] == 0
+    merged = list(map(json.loads, lines(tmp_path / "b/level_1.jsonl")))
+    assert [len(one["reward"]) for one in merged] == [2, 1]
+    assert merged[0]["prompt"] == found[0]["prompt"]

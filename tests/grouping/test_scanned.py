@@ -15,14 +15,15 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from curriculum.dumps.formats import FORMATS, End, Format, Steps, adapt
+from curriculum.dumps.formats import End, Format, Holds, Steps
+from curriculum.dumps.table import FORMATS, adapt
 from curriculum.dumps.values import VERL_UID_FORM, group_of_uid
 from curriculum.grouping.gather import GatherTask, gather_rollouts
 from curriculum.grouping.index import IndexTask, index_shard
 from curriculum.grouping.responses import Responses
 from curriculum.grouping.scanned_groups import GroupScanner
+from curriculum.messages.chat_templates import SHAPE_MARKS, TEMPLATES, read_template, shape_of
 from curriculum.reading.blocks import Block
-from curriculum.reading.chat_templates import SHAPE_MARKS, TEMPLATES, read_template, shape_of
 from curriculum.reading.input_files import InputFile, Shard
 from curriculum.reading.ledger import Ledger
 from curriculum.reading.rollouts import ScoreReader
@@ -35,7 +36,12 @@ needs_scanner = pytest.mark.skipif(scanner() is None, reason="the scanner is not
 
 CUSTOM = adapt(FORMATS["custom"], {"prompt": "prompt", "response": "response", "score": "score"})
 VARIANTS: dict[str, Format] = {
-    **FORMATS,
+    **{name: form for name, form in FORMATS.items() if form.holds is Holds.RESPONSE},
+    "lm-eval": replace(FORMATS["lm-eval"], chosen="none"),
+    "lm-eval, others skipped": replace(FORMATS["lm-eval"], chosen="none", skips_others=True),
+    "inspect": replace(FORMATS["inspect"], score="scores.match.value"),
+    "trl, two scores": replace(FORMATS["trl"], added=("passed",)),
+    "skyrl, reduced": replace(FORMATS["skyrl"], reduce="sum"),
     "custom": CUSTOM,
     "custom by id": adapt(FORMATS["custom"], {"groups": (("id", "step"), ("meta.id",))}),
     "verl by prompt": replace(FORMATS["verl"], groups=()),
@@ -87,6 +93,13 @@ USUAL = {
     "meta": ['{"id": 1}', '{"id": "b"}'], "task": ['{"key": "t"}', '{"data": {"prompt": "p"}}'],
     "traces": ['[{"rewards": {"r": {"score": 1.0}}}]'],
     "responses_create_params": ['{"input": "p"}', '{"input": []}'],
+    "filter": ['"none"', '"none"', '"other"'], "exact_match": ["1.0", "0", "true", '"1.0"'],
+    "doc_id": ["0", "1"], "doc_hash": ['"a"', '"b"'], "resps": ['[["x", "y"]]', '[["x"], ["y"]]'],
+    "arguments": ['{"gen_args_0": {"arg_0": "q"}}', '{"gen_args_0": {"arg_0": ["[]"]}}'],
+    "scores": ['{"match": {"value": "C"}}', '{"match": {"value": 0.5}}', "null"],
+    "epoch": ["1", "2"], "env_class": ['"e"'], "stop_reason": ['"stop"', '"length"', "null"],
+    "content": ['[["q", "a"]]', '[["q", "b"]]', '[[{"role": "user", "content": "q"}]]', "[]"],
+    "rewards": ["[1.0]", "[0]", "[]"], "filtered_rewards": ["[0.5]"], "idx": ["0", "1"],
 }  # fmt: skip
 FIELDS: dict[str, tuple[str, ...]] = {
     "verl": ("input", "output", "gts", "score", "step", "uid", "acc", "request_id", "extra_info"),
@@ -102,6 +115,15 @@ FIELDS: dict[str, tuple[str, ...]] = {
     ),
     "areal": ("task_id", "sample_idx", "prompt", "completion", "reward", "head_version"),
     "humaneval": ("task_id", "completion", "result", "passed"),
+    "trl": ("step", "prompt", "completion", "reward", "passed", "advantage"),
+    "skyrl": ("input_prompt", "output_response", "score", "env_class", "stop_reason"),
+    "nemo-rl": ("content", "rewards", "idx"),
+    "nemo-rl-filtered": ("content", "rewards", "filtered_rewards", "idx"),
+    "lm-eval": (
+        "doc_id", "doc", "doc_hash", "resps", "filtered_resps", "filter", "metrics", "exact_match",
+        "arguments", "target",
+    ),
+    "inspect": ("id", "epoch", "input", "target", "output", "scores", "error"),
     "custom": (
         "prompt", "response", "score", "ground_truth", "step", "finish_reason", "is_truncated",
         "id", "meta", "key", "num", "source_score",
@@ -114,7 +136,7 @@ def values(draw: st.DrawFn, name: str) -> str:
     """A value of a field, as JSON: nearly always a usual one."""
     if not draw(st.integers(0, 15)):
         return draw(st.sampled_from(ODD))
-    if name in ("input", "prompt"):
+    if name in ("input", "prompt", "input_prompt"):
         return draw(st.sampled_from(PROMPTS[:4] if draw(st.booleans()) else PROMPTS))
     if name in ("completion", "response", "output"):
         return draw(st.sampled_from([*ANSWERS, *(f'"{text}"' for text in TEXTS)]))

@@ -83,7 +83,7 @@ class Script:
 def unwrapped(err: str) -> str:
     """What was printed on stderr, with each warning in one line."""
     return re.sub(
-        r"^warning: .*(\n  .*)*", lambda warning: warning[0].replace("\n  ", " "), err, flags=re.M
+        r"^warning:.*(\n  .*)*", lambda warning: warning[0].replace("\n  ", " "), err, flags=re.M
     )
 
 

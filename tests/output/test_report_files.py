@@ -246,7 +246,7 @@ def test_wrong_names_are_refused(
 def test_without_matplotlib_the_flag_says_how_to_get_it(
     tmp_path: Path, source: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("curriculum.options.find_spec", lambda name: None)
+    monkeypatch.setattr("curriculum.option_checks.find_spec", lambda name: None)
     code, _, err = bucket("-i", source, "-o", tmp_path / "out", "--plot", tmp_path / "p.png")
     told = "error: --plot: matplotlib, which draws the picture, is not installed;\n"
     assert (code, err.startswith(told)) == (2, True)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import bucket_rollouts_by_difficulty
 import preprocess_bucketed_rollouts
 from curriculum.cli import run
-from curriculum.errors import UsageError
+from curriculum.errors import InputError, UsageError
 from curriculum.pipeline import flags as pipeline_flags
 from curriculum.pipeline.flags import ONE_SET, both_scripts, build_parser
 from curriculum.pipeline.plan import answer, plan, share
@@ -113,6 +113,18 @@ def test_names_of_stages_have_no_blanks_around_them(words: list[str], names: lis
     assert split_names(words) == names
     found = values(parsers()[0], planned("--stages", *words)["bucket_flags"])
     assert found["bucket_names"] == names
+
+
+def test_rollouts_may_come_through_a_pipe_or_lie_deeper() -> None:
+    found = planned("-i", "-", "--recursive")
+    assert found["bucket_flags"][:2] == ["-i", "-"]
+    assert "--recursive" in found["bucket_flags"]
+    assert "--recursive" not in found["preprocess_flags"]
+
+
+def test_a_pipe_cannot_be_looked_at_first() -> None:
+    with pytest.raises(InputError, match="this is a pipe, and it has to be read twice here"):
+        planned("-i", "-", "--prompt-field", "x")
 
 
 def test_stages_may_be_a_number() -> None:

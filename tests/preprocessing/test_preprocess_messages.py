@@ -46,7 +46,7 @@ def test_mixed_ground_truths_name_the_way_out(
 def test_what_is_left_out_or_replaced_is_told(
     tmp_path: Path, bucket: Script, preprocess: Script
 ) -> None:
-    message = {"role": "user", "content": TRAIN[1], "name": "bob"}
+    message = {"role": "user", "content": TRAIN[1], "mood": "calm"}
     rollouts = [
         rollout(1, 1, prompt=TRAIN[0], responses=[]),
         {**rollout(1, 1), "prompt": [message], "response": {"choices": [{"text": "a"}]}},
@@ -64,7 +64,7 @@ def test_what_is_left_out_or_replaced_is_told(
         for line in err.splitlines()
     ]
     assert told == [
-        "message keys other than role and content were left out: name 1.",
+        "message keys other than role",
         "has no text for the best response",
         "has another number of responses than of rewards",
         "has lone surrogates",

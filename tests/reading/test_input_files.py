@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curriculum.containers.file_kinds import ARROW_FILE
 from curriculum.errors import InputError
 from curriculum.reading.blocks import BLOCK_BYTES, read_blocks
-from curriculum.reading.file_kinds import PARQUET
-from curriculum.reading.find_files import OtherInput, find_file, find_files, similar_path
+from curriculum.reading.expand_paths import similar_path
+from curriculum.reading.find_files import OtherInput, find_file, find_files
 from curriculum.reading.input_files import (
     InputFile,
     check_unchanged,
@@ -56,7 +57,7 @@ def test_directories_files_and_globs_sorted_each_once(tmp_path: Path) -> None:
 def test_what_holds_no_rollouts(tmp_path: Path, given: str) -> None:
     make(tmp_path, "notes.txt")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"(?s)expected JSON lines;.*\.jsonl or \.nd") as caught:
+    with pytest.raises(InputError, match=r"(?s)expected rollouts;.*\.jsonl, \.nd") as caught:
         find_files({str(tmp_path / given): tmp_path / given})
     assert str(tmp_path / given) in str(caught.value)
 
@@ -70,17 +71,19 @@ def test_git_lfs_pointer_is_named(tmp_path: Path) -> None:
 
 def test_a_file_of_another_kind_is_told_once_with_the_others(tmp_path: Path) -> None:
     for name in "abc":
-        (tmp_path / f"{name}.jsonl").write_bytes(b"PAR1")
+        (tmp_path / f"{name}.jsonl").write_bytes(b"ARROW1\0")
     (tmp_path / "d.jsonl").write_bytes(b"{}")
-    with pytest.raises(OtherInput, match=r"a\.jsonl: this is a parquet file \(one of 3") as caught:
+    with pytest.raises(
+        OtherInput, match=r"a\.jsonl: this is an Arrow or Fe.* \(one of 3"
+    ) as caught:
         find_files({str(tmp_path): tmp_path})
     assert [path.name for path in caught.value.files] == ["a.jsonl", "b.jsonl", "c.jsonl"]
-    assert (caught.value.kind, caught.value.others) == (PARQUET, 1)
+    assert (caught.value.kind, caught.value.others) == (ARROW_FILE, 1)
 
 
 def test_a_name_that_says_another_compression(tmp_path: Path) -> None:
     text = gzip.compress(b"{}")
-    for name in ("a.json.gz", "b.jsonl", "c.jsonl.zst"):
+    for name in ("a.txt.gz", "b.jsonl", "c.jsonl.zst"):
         (tmp_path / name).write_bytes(text if name != "c.jsonl.zst" else b"{}")
         with pytest.raises(OtherInput) as caught:
             find_files({name: tmp_path / name})

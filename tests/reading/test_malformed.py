@@ -67,8 +67,8 @@ LATER_FAULTS = {
     "invalid UTF-8 where nobody reads": (good('"4"', b'"4","x":"\xff"'), "invalid UTF-8: byte 73"),
     "empty prompt": (good('"a"', '""'), "no prompt"),
     "a prompt of parts": (
-        good('"a"', '[{"role":"user","content":[{"type":"text","text":"hi"}]}]'),
-        "a message's content is a list of parts: prompt[0].content",
+        good('"a"', '[{"role":"user","content":[{"type":"image"}]}]'),
+        "a message has parts that are not text: prompt[0].content[0] is of type",
     ),
     "a message without a role": (good('"a"', '[{"content":"hi"}]'), "prompt[0].role is null"),
     "text as extra_info": (good('"ground', '"extra_info":"x","ground'), "extra_info is not an obj"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import sys
@@ -12,21 +13,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curriculum.messages.hashes import (
+    ASCII_SPACE,
+    WIDE_SPACE,
+    Messages,
+    distinct_prompts,
+    hash_prompts,
+    repeated_prompts,
+    shared_prompts,
+)
+from curriculum.messages.message import Message
 from curriculum.preprocessing.split import Split, split_prompts
 from curriculum.reading.lines import Malformed
 from curriculum.reading.prompts import (
-    ASCII_SPACE,
-    WIDE_SPACE,
-    Message,
-    Messages,
+    OTHER_PARTS,
+    PromptHashes,
     PromptNote,
     PromptNotes,
-    distinct_prompts,
-    hash_prompts,
+    has_other_parts,
     read_prompt,
-    repeated_prompts,
+    read_turns,
     settle,
-    shared_prompts,
 )
 from curriculum.verl.read_line import Places, ReadOptions
 from curriculum.verl.read_rows import RowReader
@@ -194,8 +201,9 @@ def test_a_prompt_of_another_form_stays() -> None:
 
 def test_other_message_keys_are_counted() -> None:
     found: PromptNotes = Counter()
-    read_prompt({"prompt": [{"role": "user", "content": "x", "name": "b", "id": 1}]}, found)
-    assert found == {(PromptNote.LEFT_OUT, "name"): 1, (PromptNote.LEFT_OUT, "id"): 1}
+    message = {"role": "user", "content": "x", "name": "b", "id": 1, "tool_calls": None, "n": None}
+    read_prompt({"prompt": [message, message]}, found)
+    assert found == {(PromptNote.LEFT_OUT, "n"): 2, (PromptNote.LEFT_OUT, "id"): 2}
 
 
 @pytest.mark.parametrize(
@@ -209,12 +217,124 @@ def test_other_message_keys_are_counted() -> None:
         ({"prompt": ["2+2?"]}, r'a message is not an object: prompt\[0\] is "2\+2\?"'),
         ({"prompt": [{"role": "user"}]}, r"content is not a string: prompt\[0\].content is null"),
         ({"prompt": [{"content": "x"}]}, r"role is not a string: prompt\[0\].role is null"),
-        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "list of parts"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+            r"parts that are not text: messages\[0\].content\[0\] is without a text, .*--source",
+        ),
     ],
 )
 def test_what_is_no_prompt(fields: dict, reason: str) -> None:
     with pytest.raises(Malformed, match=reason):
         prompt_of(**fields)
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "w", "arguments": "{}"}}
+CALLED = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+TOOL = {"role": "tool", "tool_call_id": "c1", "name": "w", "content": "12C"}
+
+
+def read(*prompt: object) -> list[Message]:
+    return read_prompt({"prompt": list(prompt), "messages": None}, Counter())
+
+
+def test_tool_calls_ids_and_names_are_kept() -> None:
+    assert read(USER, CALLED, TOOL) == [
+        Message("user", "2+2?"),
+        Message("assistant", None, {"tool_calls": [CALL]}),
+        Message("tool", "12C", {"tool_call_id": "c1", "name": "w"}),
+    ]
+    spoken = {**CALLED, "content": "Let me see.", "name": None}
+    assert read(USER, spoken, TOOL)[1] == Message(
+        "assistant", "Let me see.", {"tool_calls": [CALL]}
+    )
+
+
+def test_content_may_be_absent_beside_tool_calls_alone() -> None:
+    absent = {name: value for name, value in CALLED.items() if name != "content"}
+    assert read(USER, absent, TOOL) == read(USER, CALLED, TOOL)
+    assert read(USER, {**CALLED, "content": []}, TOOL)[1].content == ""
+    for wrong in ({**CALLED, "tool_calls": []}, {**CALLED, "tool_calls": None}, ANSWER | {
+        "content": None, "tool_call_id": "c1"}, {**CALLED, "role": "user"}):  # fmt: skip
+        with pytest.raises(Malformed, match=r"not a string: prompt\[1\].content is null"):
+            read(USER, wrong, TOOL)
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({"tool_calls": "x"}, r'tool_calls is not a list: prompt\[0\].tool_calls is "x"'),
+        ({"tool_calls": [3]}, r"a tool call is not an object .*: prompt\[0\].tool_calls\[0\] is 3"),
+        ({"tool_calls": [CALL, {}]}, r"prompt\[0\].tool_calls\[1\] is an empty object"),
+        ({"tool_call_id": 7}, r"tool_call_id is not a string: prompt\[0\].tool_call_id is 7"),
+        ({"name": ["b"]}, r"name is not a string: prompt\[0\].name is a list"),
+    ],
+)
+def test_what_is_kept_has_its_form(keys: dict, reason: str) -> None:
+    with pytest.raises(Malformed, match=reason):
+        read({**USER, **keys})
+
+
+def test_text_parts_are_joined_and_their_other_keys_told() -> None:
+    parts = ["2", {"type": "text", "text": "+2", "cache_control": {}}, {"text": "?"}]
+    found = settled(prompt=[{"role": "user", "content": parts}])
+    assert found == ([("user", "2+2?")], {PromptNote.LEFT_OUT: 1})
+    template = [{"type": "text", "text": CHATML}]
+    found = settled(prompt=[{"role": "user", "content": template}])
+    assert found == ([("user", "2+2?")], {PromptNote.TEMPLATE: 1})
+
+
+def test_any_other_part_is_refused_unless_it_is_of_an_answer() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "image", "image": "a.png"}]
+    with pytest.raises(Malformed, match=r'content\[1\] is of type "image", .*--source') as caught:
+        read({"role": "user", "content": parts})
+    assert caught.value.kind == OTHER_PARTS
+    assert read(USER, {"role": "assistant", "content": parts}) == [Message("user", "2+2?")]
+    for turns, other in (
+        ([USER, {"role": "user", "content": parts}], True),
+        ([USER, {"role": "assistant", "content": parts}], False),
+        ([{"role": "user", "content": parts[:1]}], False),
+    ):
+        assert has_other_parts(read_turns(turns, lambda: None)) == other
+
+
+KEPT = st.fixed_dictionaries(
+    {},
+    optional={
+        "tool_calls": st.lists(st.sampled_from([CALL, {**CALL, "id": "c2"}, {"name": "w"}])),
+        "name": st.sampled_from(["a", "b"]),
+    },
+)
+TURN = st.builds(
+    lambda role, content, kept: {"role": role, "content": content, **kept},
+    st.sampled_from(["user", "tool"]),
+    st.sampled_from(["a", "a ", "b", [], ["a"], [{"type": "text", "text": "b"}]]),
+    KEPT,
+)
+
+
+@given(prompt=st.lists(TURN, min_size=1, max_size=3), seed=st.sampled_from([42, 7]))
+def test_all_who_hash_a_prompt_agree_with_the_plain_rule(prompt: list[dict], seed: int) -> None:
+    digest = hashlib.blake2b(digest_size=8, key=str(seed).encode())
+    said = ""
+    for message in prompt:
+        role, content, calls = message["role"], message["content"], message.get("tool_calls")
+        parts = [content] if isinstance(content, str) else content
+        texts = [part if isinstance(part, str) else part["text"] for part in parts]
+        said += (text := " ".join("".join(texts).split()))
+        digest.update(f"{len(role)}:{role}{len(text)}:{text}".encode())
+        if calls:
+            plain = [
+                {name: value for name, value in call.items() if name != "id"} for call in calls
+            ]
+            told = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+            told = told.replace('"arguments":"{}"', '"arguments":{}')
+            digest.update(f"tool_calls:{len(told)}:{told}".encode())
+    if not said:
+        return
+    expected = int.from_bytes(digest.digest(), "little")
+    messages = read_prompt({"prompt": prompt}, Counter())
+    assert hash_prompts(Messages.of([messages]), seed).tolist() == [expected]
+    assert PromptHashes.of([prompt], seed).prompts.tolist() == [expected]
 
 
 def hash_all(*prompts: list[tuple[str, str]], seed: int = 42) -> list[int]:

@@ -135,7 +135,7 @@ CASES: dict[str, Case] = {
     ),
     "messages with more keys": Case(
         [
-            {"messages": [{"role": "user", "content": f"q {i}", "name": "n"}], "prompt": None}
+            {"messages": [{"role": "user", "content": f"q {i}", "turn": i}], "prompt": None}
             for i in range(6)
         ],
         [{"prompt": f"a plain string {i}"} for i in range(6)],

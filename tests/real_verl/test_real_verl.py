@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import itertools
 import json
 from collections.abc import Sequence
@@ -345,3 +346,111 @@ def test_rows_of_a_data_set(verl: Any, readers: Any, written: Written) -> None:
         assert row["extra_info"]["curriculum_stage"] in ("easy", "medium", "hard")
         row["extra_info"] = {name: row["extra_info"][name] for name in ("index", "split")}
         assert row == data[row["extra_info"]["index"]]
+
+
+CALLS = [
+    {
+        "id": "c1",
+        "type": "function",
+        "function": {"name": "weather", "arguments": '{"city": "Rom"}'},
+    },
+    {"id": "c2", "type": "function", "function": {"name": "time", "arguments": "{}"}},
+]
+# Asks whether a message has a field, as Llama 3.1's does.
+ASKS_FOR_KEYS = (
+    "{% for m in messages %}{% if 'tool_calls' in m %}[{% for c in m.tool_calls %}"
+    "{{ c.function.name }}{{ c.function.arguments }}{% endfor %}]"
+    "{% elif m.role == 'tool' %}{{ m.name }}={{ m.content }}({{ m.tool_call_id }})"
+    "{% else %}{{ m.role }}: {{ m.content }}{% endif %}|{% endfor %}"
+)
+OUR_DATASET = (
+    f"data.custom_cls.path={ROOT / 'examples/verl/dataset.py'}",
+    "data.custom_cls.name=RolloutDataset",
+)
+
+
+def conversation(number: int) -> list[dict[str, Any]]:
+    """What an agent was asked: every third time with a call of a tool."""
+    asked = {"role": "user", "content": f"Weather {number}?"}
+    if number % 3:
+        return [asked]
+    called = {"role": "assistant", "content": None, "tool_calls": CALLS[: 1 + number % 2]}
+    answer = {"role": "tool", "content": "12C", "tool_call_id": "c1", "name": "weather"}
+    return [asked, called, answer]
+
+
+def test_tool_calls_reach_the_chat_template(verl: Any, readers: Any, written: Written) -> None:
+    given = [rollout(i % 3 / 2, 1) | {"prompt": conversation(i)} for i in range(36)]
+    written.bucketed(write_jsonl(written.directory / "in.jsonl", given))
+    files = written.preprocessed("--val-ratio", 0.3)
+    assert_loads(verl, readers, files)
+    found = {row["index"]: row["raw_prompt"] for row in verl.load(files, *KEEPING_ALL)}
+    ours = {row["index"]: row["raw_prompt"] for row in verl.load(files, *OUR_DATASET, *KEEPING_ALL)}
+    asked = [one for stage in (2, 1, 0) for one in given if one["reward"][0]["score"] == stage / 2]
+    expected = {index: one["prompt"] for index, one in enumerate(asked)}
+    assert ours == expected
+    fields = ("role", "content", "tool_calls", "tool_call_id", "name")
+    padded = {
+        index: [{name: message.get(name) for name in fields} for message in messages]
+        for index, messages in expected.items()
+    }
+    assert found == padded
+    tokenizer = copy.deepcopy(verl.byte_tokenizer())
+    tokenizer.chat_template = ASKS_FOR_KEYS
+
+    def text(messages: Any) -> str:
+        written_out: str = tokenizer.apply_chat_template(messages, tokenize=False)
+        return written_out
+
+    assert [text(ours[i]) for i in expected] == [text(one["prompt"]) for one in asked]
+    with pytest.raises(TypeError, match="NoneType"):
+        text(found[0])
+
+
+def test_long_prompts_are_left_out_as_the_template_writes_them(
+    verl: Any, written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """verl leaves out each row whose prompt a template cannot write, with no more than a line."""
+    given = [rollout(i % 3 / 2, 1) | {"prompt": conversation(i)} for i in range(36)]
+    given[5]["prompt"] = [{"role": "user", "content": "long " * 100}]
+    written.bucketed(write_jsonl(written.directory / "in.jsonl", given))
+    files = written.preprocessed("--val-ratio", 0)
+    monkeypatch.setattr(verl.byte_tokenizer(), "chat_template", ASKS_FOR_KEYS)
+    short = ("data.filter_overlong_prompts=True", "data.max_prompt_length=300")
+    assert len(verl.load(files, *OUR_DATASET, *short)) == 35
+    with pytest.raises(ValueError, match="batch_size=0"):
+        verl.load(files, *short)
+
+
+def test_arguments_of_other_forms_are_text(verl: Any, written: Written) -> None:
+    """Objects with one set of keys stay; of others, and beside texts, they are JSON text."""
+
+    def asked(number: int, arguments: Any) -> dict[str, Any]:
+        call = {"type": "function", "function": {"name": "f", "arguments": arguments}}
+        called = {"role": "assistant", "content": None, "tool_calls": [call]}
+        first = {"role": "user", "content": f"q {number}"}
+        return rollout(number / 10, 1) | {"prompt": [first, called, {**first, "content": "?"}]}
+
+    for arguments, expected in (
+        ([{"city": "a", "at": 1}, {"city": "b", "at": None}], None),
+        ([{"city": "a"}, {"at": 1}], ['{"city": "a"}', '{"at": 1}']),
+        ([{"city": "ü"}, '{"city":"b"}'], ['{"city": "ü"}', '{"city":"b"}']),
+        ([{}, {}], ["{}", "{}"]),
+    ):
+        given = [asked(i, one) for i, one in enumerate(arguments)]
+        written.bucketed(write_jsonl(written.directory / "in.jsonl", given), "-n", 1)
+        found = verl.load(written.preprocessed("--val-ratio", 0), *OUR_DATASET)
+        calls = [row["raw_prompt"][1]["tool_calls"][0] for row in found]
+        assert [call["function"]["arguments"] for call in calls] == (expected or arguments)
+        assert [list(call) for call in calls] == [["type", "function"]] * 2
+
+
+def test_tools_of_a_dump_are_text_that_verl_leaves_alone(verl: Any, written: Written) -> None:
+    """verl has tools from a file of its own; a row may choose among them with tool_selection."""
+    tools = [{"type": "function", "function": {"name": "weather", "parameters": {}}}]
+    info = {"tools": json.dumps(tools), "tool_selection": ["weather"]}
+    given = [rollout(i, 1, prompt=f"q {i}", extra_info=info) for i in range(3)]
+    written.bucketed(write_jsonl(written.directory / "in.jsonl", given))
+    for row in verl.load(written.preprocessed("--val-ratio", 0)):
+        assert json.loads(row["extra_info"]["tools"]) == tools
+        assert row["extra_info"]["tool_selection"] == ["weather"]

@@ -10,6 +10,10 @@ READ = [
     b'{"role":"assistant","content":"no prompt"}],"reward":[]}',
     b'{"prompt":"a","messages":3,"other":"\xff","responses":["\xed"],"reward":[1]}',
     b'{"reward":[1],"a":' + b"[" * 199 + b"]" * 199 + b"}",
+    b'{"reward":[1],"prompt":[{"role":"assistant","content":null,"tool_calls":[ {"\\u0061" : '
+    b'"\xff"} ]},{"tool_calls":[ ]},{"content":"a","tool_calls":{"a":1},"role":"tool"}]}',
+    b'{"reward":[1],"prompt":[],"messages":[{"role":"user","content":"a","tool_calls":[1]},'
+    b'{"role":"assistant","tool_calls":[2]}]}',
     b'{"reward":[{"score":1,"other":2}],"a":{"b":1,"b":1,"\\u0062":2,"\\ud83d\\ude00":3}}',
 ]
 
@@ -33,6 +37,8 @@ DECLINED = [
     b'{"reward":[1],"messages":"a","messages":"b"}',
     b'{"reward":[1],"prompt":[{"role":"user","content":"a","content":"b"}]}',
     b'{"reward":[1],"prompt":[{"role":"user","role":"system","content":"a"}]}',
+    b'{"reward":[1],"prompt":[{"role":"user","tool_calls":[1],"tool_calls":[2]}]}',
+    b'{"reward":[1],"prompt":[{"role":"user","tool_calls":["\\ud800"]}]}',
     b'{"reward":[1],"prompt":"\\ud800"}',
     b'{"reward":[1],"other":["\\ud800\\ud800\\udc00"]}',
     b'{"reward":[1],"other":"\xff","another":"\\udc00"}',

@@ -80,7 +80,13 @@ REWARD = st.one_of(items(ENTRY), items(ENTRY), items(ENTRY), ANY)
 ROLE = mostly(
     [b'"user"', b'"user"', b'"assistant"', b'"system"'], [b'"\\u0075ser"', b"null", b'""']
 )
-MESSAGE = fields(field(b"role", ROLE), field(b"content", TEXT | st.just(b"null")), OTHER)
+CALLS = st.one_of(items(fields(field(b"id", TEXT), OTHER, most=2), most=2), st.just(b"[]"), ANY)
+MESSAGE = fields(
+    field(b"role", ROLE),
+    field(b"content", TEXT | st.just(b"null")),
+    field(b"tool_calls", CALLS),
+    OTHER,
+)
 TURN = st.builds(lambda role, content: b'{"role":%b,"content":%b}' % (role, content), ROLE, TEXT)
 PROMPT = st.one_of(TEXT, items(TURN), items(TURN), items(MESSAGE | ANY), st.just(b"null"), ANY)
 RESPONSES = st.one_of(items(TEXT), ANY)

@@ -86,6 +86,8 @@ def test_lines_that_must_be_read(fields: dict[str, bytes]) -> None:
         {"prompt": b'" \\t"'},
         {"prompt": b'[{"role": "user", "content": "q", "name": "n"}]'},
         {"prompt": b'[{"role": "user", "content": null}]'},
+        {"prompt": b'[{"role": "user", "content": "q", "tool_calls": [{"name": "f"}]}]'},
+        {"prompt": b'[{"role": "user", "content": [{"type": "text", "text": "q"}]}]'},
         {"prompt": b'"<|im_start|>user\\nq<|im_end|>\\n"'},
         {"prompt": b'"user\\nq\\nassistant\\n"'},
         {"prompt": b'"\\ud800"'},

@@ -170,7 +170,7 @@ GOOD = b'{"prompt": "x", "reward": [1]}'
 
 
 def test_unusual_lines_keep_their_place() -> None:
-    odd = b'{"prompt": [{"role": "user", "content": "y", "name": "n"}], "reward": [NaN, 0]}'
+    odd = b'{"prompt": [{"role": "user", "content": "y", "mood": "n"}], "reward": [NaN, 0]}'
     columns, refused, notes = read(GOOD, odd, b"[]", GOOD, best_response=False)
     assert columns.positions == [0, 1, 3]
     assert [p[0][1] for p in columns.prompts] == ["x", "y", "x"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curriculum.reading.file_kinds import (
+from curriculum.containers.file_kinds import (
     CSV,
     HEAD_BYTES,
     JSON_ARRAY,

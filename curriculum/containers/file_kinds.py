@@ -32,6 +32,9 @@ _FETCH = (
 _NO_READER = "write it as JSON lines with the tool that made it: one rollout per line"
 
 PARQUET = FileKind("parquet", "a parquet file")
+PARQUET_SEALED = FileKind(
+    "encrypted parquet", "an encrypted parquet file", "write it again without encryption"
+)
 ARROW_FILE = FileKind("arrow file", "an Arrow or Feather file")
 ARROW_STREAM = FileKind("arrow stream", "an Arrow stream, as Hugging Face datasets keeps it")
 XZ = FileKind("xz", "an xz file")
@@ -46,7 +49,9 @@ PYTHON = FileKind("python", "a file of Python dicts, not JSON")
 LFS_POINTER = FileKind(
     "git lfs", "a Git LFS pointer, not the data", "fetch the file itself with `git lfs pull`"
 )
+EVAL_LOG = FileKind("inspect log", "a log of inspect_ai")
 ZIP = FileKind("zip", "a zip archive")
+TORCH = FileKind("torch", "a file of torch.save: a pickle, which runs code when it is loaded")
 TAR = FileKind("tar", "a tar archive")
 HTML = FileKind("html", "an HTML page", _FETCH)
 XML = FileKind("xml", "an XML document, as a store answers with an error", _FETCH)
@@ -57,6 +62,7 @@ SQLITE = FileKind("sqlite", "an SQLite database", _NO_READER)
 
 _MAGIC = {
     b"PAR1": PARQUET,
+    b"PARE": PARQUET_SEALED,
     b"ARROW1\0": ARROW_FILE,
     b"FEA1": ARROW_FILE,
     b"\xff\xff\xff\xff": ARROW_STREAM,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curriculum.reading.chat_templates import (
+from curriculum.messages.chat_templates import (
     TEMPLATES,
     Template,
     may_hold_template,
