@@ -8,6 +8,10 @@ BUILD = pyproject.toml setup.py curriculum/scanner/scanner.c
 # How long make fuzz takes.
 FUZZ_SECONDS ?= 60
 
+# As many processes as there are cores, but not more than pay off. SPREAD= makes it one.
+SPREAD ?= -n auto --maxprocesses 8 --dist worksteal
+ALL_TESTS = $(BIN)/python -m pytest -q $(SPREAD)
+
 .PHONY: help demo quick test engines test-verl verl-environments check torture fuzz bench format golden clean
 
 help:
@@ -66,7 +70,7 @@ quick: $(VENV)/.test
 	$(BIN)/python -m pytest -q -m "not slow" $(TESTS)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q
+	$(ALL_TESTS)
 
 engines: $(VENV)/.engines
 
@@ -84,7 +88,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/shellcheck run_curriculum_pipeline.sh docs/draw_pictures.sh examples/demo.sh \
 		examples/verl/train.sh .ci/run
-	$(BIN)/python -m pytest -q
+	$(ALL_TESTS)
 
 torture: $(VENV)/.test
 	$(BIN)/python -m tests.torture

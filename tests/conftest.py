@@ -45,6 +45,16 @@ def foreground() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def small_experiments(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Bucketing draws a million scores to say how many more responses would help: most of the time
+    of a small run. No file depends on it, and tests/statistics draws all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "statistics" not in request.path.parts:
+            patch.setattr("curriculum.statistics.more_responses.NUMBERS", 1_000)
+        yield
+
+
 FEW = ([1, 1], [0, 1, 1], [0, 0], [1, 0], [0, 0, 0], [1, 1, None], [None], [0.5, 0.7])
 
 

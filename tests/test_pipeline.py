@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from examples import generate_rollouts
 from tests.helpers.rollouts import PYTHON, ROOT, SHARED, rollout, rows, tree, write_jsonl
 from tests.storage.object_store import Store
 
@@ -39,6 +40,21 @@ for directory in ("rollouts", "code_rollouts"):
 
 
 needs_guide = pytest.mark.skipif(not GUIDE.is_file(), reason="the user's guide is not here")
+
+
+@pytest.fixture(scope="session")
+def sample_rollouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What GENERATE makes in a user's working directory."""
+    directory = tmp_path_factory.mktemp("samples")
+    for name in ("rollouts", "code_rollouts"):
+        generate_rollouts.main(["-o", str(directory / name)])
+    return directory
+
+
+@pytest.fixture
+def samples(scratch: Path, sample_rollouts: Path) -> None:
+    """A working directory with sample rollouts."""
+    shutil.copytree(sample_rollouts, scratch, dirs_exist_ok=True)
 
 
 @pytest.fixture
@@ -79,6 +95,11 @@ def without_sizes(text: str) -> str:
     return re.sub(" +", " ", sizes)
 
 
+def without_bytecode(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files but for what Python keeps of the scripts, unless it is told not to."""
+    return {name: data for name, data in files.items() if "__pycache__" not in name}
+
+
 def trained(directory: Path) -> list[str]:
     return (directory / "trained.txt").read_text().splitlines()
 
@@ -106,11 +127,11 @@ def test_every_block_of_the_guide_runs_as_written(scratch: Path) -> None:
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
+@pytest.mark.usefixtures("samples")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_of_our_pages_run_and_print_what_is_shown(
     scratch: Path, page: Path, request: pytest.FixtureRequest
 ) -> None:
-    run(scratch, "python", "generate_rollouts.py")
     if page.name == "CLUSTERS.md":
         request.getfixturevalue("cluster")
         store = Store(request.getfixturevalue("s3"), "my-bucket")
@@ -147,8 +168,8 @@ def test_pictures_are_those_that_their_script_draws(scratch: Path) -> None:
         assert abs(one - other).mean() < 0.02
 
 
+@pytest.mark.usefixtures("samples")
 def test_pipeline_script_without_flags_follows_the_guide(scratch: Path) -> None:
-    run(scratch, "python", "generate_rollouts.py")
     out, _ = run(scratch, "bash", "run_curriculum_pipeline.sh")
     both = "./preprocessed/cumulative/stage1_and_2_train.parquet"
     assert trained(scratch) == [
@@ -172,10 +193,10 @@ def test_pipeline_script_without_flags_follows_the_guide(scratch: Path) -> None:
     assert shown[4].startswith("The last stage trains on hard alone: ")
 
 
+@pytest.mark.usefixtures("samples")
 @needs_guide
 def test_pipeline_script_and_that_of_the_guide_do_the_same(scratch: Path) -> None:
     """Each also over what the other made."""
-    run(scratch, "python", "generate_rollouts.py")
     guide = next(block for block in blocks(GUIDE) if "#!/bin/bash" in block)
     made = []
     for script in (guide, "bash run_curriculum_pipeline.sh", guide):
@@ -189,9 +210,9 @@ def test_pipeline_script_and_that_of_the_guide_do_the_same(scratch: Path) -> Non
     assert made[1] == made[2]
 
 
+@pytest.mark.usefixtures("samples")
 def test_pipeline_script_with_every_flag_and_spaces(scratch: Path) -> None:
     (scratch / "train.py").rename(scratch / "my trainer.py")
-    run(scratch, "python", "generate_rollouts.py")
     (scratch / "rollouts").rename(scratch / "my rollouts")
     run(
         scratch, "bash", "run_curriculum_pipeline.sh", "-i", "my rollouts", "-o", "my out",
@@ -229,8 +250,8 @@ def test_pipeline_script_sets_malformed_lines_aside(scratch: Path) -> None:
     assert no_prompt == '{"reward": [1]}\n'
 
 
+@pytest.mark.usefixtures("samples")
 def test_pipeline_script_with_solved_and_unsolved_apart(scratch: Path) -> None:
-    run(scratch, "python", "generate_rollouts.py")
     flags = ("--solved-unsolved", "--k", "2", "-m", "pass_at_k", "--quiet")
     out, _ = run(scratch, "bash", "run_curriculum_pipeline.sh", *flags)
     assert "No stage trains on solved and unsolved: " in out
@@ -243,12 +264,12 @@ def test_pipeline_script_with_solved_and_unsolved_apart(scratch: Path) -> None:
     assert not (scratch / "preprocessed/unsolved_train.parquet").exists()
 
 
+@pytest.mark.usefixtures("samples")
 @pytest.mark.parametrize("flags", [("-n", "2"), ("--stages", "2"), ("--stages", "easy hard")])
 def test_pipeline_script_offers_verl_without_a_trainer(
     scratch: Path, flags: tuple[str, str]
 ) -> None:
     (scratch / "train.py").unlink()
-    run(scratch, "python", "generate_rollouts.py")
     run_flags = ("-o", "a b", "--val-ratio", "0.2", *flags)
     out, _ = run(scratch, "bash", "run_curriculum_pipeline.sh", *run_flags)
     assert out.endswith("Pipeline complete but for the training.\n")
@@ -262,9 +283,9 @@ def test_pipeline_script_offers_verl_without_a_trainer(
     assert (scratch / "a b/checkpoints/hard/merged").is_dir()
 
 
+@pytest.mark.usefixtures("samples")
 def test_command_that_is_offered_trains_on_cumulative_sets(scratch: Path) -> None:
     (scratch / "train.py").unlink()
-    run(scratch, "python", "generate_rollouts.py")
     out, _ = run(scratch, "bash", "run_curriculum_pipeline.sh", "--val-ratio", "0.2")
     (command,) = re.findall(r"^  (bash .*\n.*\n.*)$", out, re.M)
     out, _ = run(scratch, "bash", "-euc", command.replace("MODEL", "org/model -b 16"))
@@ -318,12 +339,12 @@ def test_an_empty_bucket_that_adds_nothing_to_its_stage_is_told(scratch: Path) -
     assert len(trained(scratch)) == 3
 
 
+@pytest.mark.usefixtures("samples")
 def test_dry_run_of_the_pipeline_writes_nothing_and_says_what_would_come(scratch: Path) -> None:
-    run(scratch, "python", "generate_rollouts.py")
-    before = tree(scratch)
+    before = without_bytecode(tree(scratch))
     command = ("bash", "run_curriculum_pipeline.sh", "-o", "a b", "--data-source", "x y")
     out, _ = run(scratch, *command, "--dry-run")
-    assert tree(scratch) == before
+    assert without_bytecode(tree(scratch)) == before
     assert "Dry run: no bucket was written" in out
     assert "Step 2 was left out: a dry run writes no buckets to preprocess." in out
     assert "  stage 3  hard          a b/preprocessed/hard_train.parquet" in out
@@ -367,9 +388,9 @@ def test_pipeline_script_explains_itself(scratch: Path) -> None:
         assert re.search(rf"(^|\s){flag}\b", out)
 
 
+@pytest.mark.usefixtures("samples")
 def test_pipeline_script_reads_its_own_code_wherever_it_is_started(scratch: Path) -> None:
     """Not a curriculum.py that is there, too."""
-    run(scratch, "python", "generate_rollouts.py")
     (scratch / "work").mkdir()
     (scratch / "work/curriculum.py").write_text("raise SystemExit(9)")
     command = ("bash", "../run_curriculum_pipeline.sh", "-i", "../rollouts", "-n", "2")
@@ -402,8 +423,8 @@ def test_demo_ends_with_a_row(tmp_path: Path) -> None:
     assert "rollouts in 3 buckets by mean_reward" in out
 
 
+@pytest.mark.usefixtures("samples")
 def test_library_example_runs_part_by_part(scratch: Path) -> None:
-    run(scratch, "python", "generate_rollouts.py")
     for part in ("bucket", "preprocess", "metrics", "own_metric", "compare", "score_table"):
         out, _ = run(scratch, "python", "examples/example_bucketing_usage.py", part)
         assert out.startswith(f"\n{part}: ")
