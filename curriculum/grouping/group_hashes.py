@@ -74,7 +74,8 @@ class ScannedLines:
         hashes = self._hash(name, counted)
         kinds = self._places.kinds[name][self._here]
         here = kinds > Kind.NULL
-        if not is_inside(place):
+        has_reader = place in form.read_group and place not in form.group_forms
+        if not is_inside(place) and not has_reader:
             odd = (kinds == Kind.STRING) & (hashes == NOTHING)  # empty, or with a lone surrogate
             here &= odd | ((kinds != Kind.STRING) & (kinds != Kind.INTEGER))
         if here.any():

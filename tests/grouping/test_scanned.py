@@ -242,6 +242,15 @@ def test_the_scanner_changes_nothing(variant: str, data: st.DataObject) -> None:
 
 
 @needs_scanner
+@pytest.mark.parametrize("content", ["0", "12", "1.5", '"abc"', '""'])
+def test_content_that_holds_no_prompt_is_no_group(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_text(f'{{"content": {content}, "rewards": null, "idx": null}}\n')
+    scanned, plain = both(path, FORMATS["nemo-rl"], Steps())
+    assert scanned == plain
+
+
+@needs_scanner
 @pytest.mark.parametrize("case", CASES)
 def test_usual_lines_are_not_declined(tmp_path: Path, case: str) -> None:
     name, (lines, rollouts) = CASES[case]
