@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import curriculum
-from curriculum.cli import add_common_flags, add_score_flags, run_script
+from curriculum.cli import add_common_flags, add_keep_flags, add_score_flags, run_script
 from curriculum.flags import Parser, Thresholds, whole_number
 
 REQUIRED = {
@@ -92,10 +92,16 @@ def build_parser() -> Parser:
         "tied rollouts in a random but fixed order (default: together)",
     )  # fmt: skip
     cuts.add_argument(
+        "--within", metavar="PLACE",
+        help="cut the rollouts of each value of a field by themselves, such as data_source, so "
+        "that every bucket has its share of each",
+    )  # fmt: skip
+    cuts.add_argument(
         "--solved-unsolved", action="store_true",
         help="put rollouts whose responses all pass, or all fail, into buckets of their own, "
         "solved and unsolved, before the others are cut",
     )  # fmt: skip
+    add_keep_flags(parser.add_argument_group("which rollouts"))
     _add_look_flags(parser.add_argument_group("looking at the difficulty"))
     add_common_flags(parser)
     return parser

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import curriculum
-from curriculum.cli import add_common_flags, add_score_flags, run_script
+from curriculum.cli import add_common_flags, add_keep_flags, add_score_flags, run_script
 from curriculum.flags import Parser, number, whole_number
 
 REQUIRED = {
@@ -67,6 +67,7 @@ def build_parser() -> Parser:
     sets.add_argument(
         "--filter", metavar="NAME", help=f"which rollouts to keep. {filters} (default: all)"
     )
+    add_keep_flags(sets)
     sets.add_argument(
         "--order", metavar="CHOICE",
         help="order of the rows of a set. input: as they were read, bucket by bucket; "
@@ -77,6 +78,10 @@ def build_parser() -> Parser:
         help="share of prompts held out for val, 0 for none (default: 0.05)",
     )  # fmt: skip
     sets.add_argument(
+        "--val-rows", type=whole_number("--val-rows", "500"), metavar="N",
+        help="so many val rows of each bucket instead, before --filter and --keep",
+    )  # fmt: skip
+    sets.add_argument(
         "--seed", type=whole_number("--seed", "42"), metavar="N",
         help="seed that decides which prompts are held out (default: 42)",
     )  # fmt: skip
@@ -84,11 +89,77 @@ def build_parser() -> Parser:
         "--dry-run", action="store_true",
         help="write nothing, and show what the sets would hold; -o may be left out",
     )  # fmt: skip
+    _add_choice_flags(parser.add_argument_group("which train rows"))
+    _add_schedule_flags(parser.add_argument_group("schedule"))
     _add_source_flags(parser.add_argument_group("your own data set"))
     _add_row_flags(parser.add_argument_group("rows"))
     messages = add_common_flags(parser)
     messages.add_argument("-v", "--verbose", action="store_true", help="say more of each set")
     return parser
+
+
+def _add_choice_flags(group: argparse._ArgumentGroup) -> None:
+    """Which of the train rows of a set are written."""
+    group.add_argument(
+        "--max-rows", type=whole_number("--max-rows", "1000"), metavar="N",
+        help="so many train rows of each set at most, chosen by prompt: those of a smaller N are "
+        "among those of a larger one",
+    )  # fmt: skip
+    group.add_argument(
+        "--top", nargs=2, metavar=("N", "METRIC"),
+        help="the N train rows of each set with the highest values of a metric, such as 1000 "
+        "learnability",
+    )  # fmt: skip
+    group.add_argument(
+        "--balance", nargs="+", metavar=("PLACE", "GROUP=SHARE"),
+        help="the same number of train rows for each value of a field, such as data_source, or "
+        "shares of them, such as data_source gsm8k=0.5 math=0.3; others share the rest",
+    )  # fmt: skip
+    group.add_argument(
+        "--replay", type=number("--replay", "0.1"), metavar="SHARE",
+        help="in a set of several buckets, only this share of the prompts of all but the hardest",
+    )  # fmt: skip
+    group.add_argument(
+        "--control", action="store_true",
+        help="beside each set, NAME_control: as many random train rows of all buckets, without any "
+        "of these choices",
+    )  # fmt: skip
+
+
+def _add_schedule_flags(group: argparse._ArgumentGroup) -> None:
+    """The order of the train rows, batch by batch."""
+    from curriculum.choosing.schedule import KINDS
+
+    group.add_argument(
+        "--schedule", metavar="KIND",
+        help=f"with --combine, order the train rows so that batch after batch becomes harder: "
+        f"{', '.join(KINDS)}",
+    )  # fmt: skip
+    group.add_argument(
+        "--batch-size", type=whole_number("--batch-size", "256"), metavar="N",
+        help="rows in a batch: data.train_batch_size of verl",
+    )  # fmt: skip
+    group.add_argument(
+        "--epochs", type=whole_number("--epochs", "2"), metavar="N",
+        help="write each row N times, once in each part of the file (default: 1)",
+    )  # fmt: skip
+    group.add_argument(
+        "--sigma", type=number("--sigma", "0.15"), metavar="WIDTH",
+        help="width of gaussian, where all difficulties are from 0 to 1 (default: 0.15)",
+    )  # fmt: skip
+    group.add_argument(
+        "--start", type=number("--start", "0"), metavar="PLACE",
+        help="difficulty that the schedule starts at, 0 for the easiest row (default: 0)",
+    )  # fmt: skip
+    group.add_argument(
+        "--end", type=number("--end", "1"), metavar="PLACE",
+        help="difficulty that it ends at, 1 for the hardest row (default: 1)",
+    )  # fmt: skip
+    group.add_argument(
+        "--plot", metavar="FILE",
+        help="draw difficulty and mix over the batches, into a .png, .svg or .pdf (needs "
+        "matplotlib)",
+    )  # fmt: skip
 
 
 def _add_source_flags(group: argparse._ArgumentGroup) -> None:

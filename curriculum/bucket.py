@@ -111,7 +111,13 @@ def _bucket(
         truths = find_truths(workers, source, repeats, scanned)
         check_unchanged(files)
         manifest = record_bucketing(
-            options, files, source, assigned.facts, bucket_files, output.rejected
+            options,
+            files,
+            source,
+            assigned.facts,
+            bucket_files,
+            output.rejected,
+            scanned.steps(options.asked.rules),
         )
         report = _report(run, source, scanned, (repeats, truths, assigned), manifest)
         report = replace(
@@ -176,6 +182,7 @@ def _report(
         in_several=repeats.in_several(assigned.buckets),
         truths=truths,
         truth_places=tell_truths(source, scanned, truths),
+        groups=assigned.groups,
         bins=assigned.bins,
         cuts=assigned.cuts,
         dataset=dataset_name(list(options.input_paths.values())),

@@ -108,10 +108,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class MetricParameters:
-    """`k` of pass@k, and the lowest score that is a pass."""
+    """`k` of pass@k, the lowest score that is a pass, and how many responses the training draws for
+    a prompt at once."""
 
     k: int = 1
     pass_threshold: float = 0.5
+    group_size: int = 8
 
 
 @dataclass(frozen=True)

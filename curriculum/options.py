@@ -11,6 +11,20 @@ from functools import cached_property
 
 from curriculum.bucket_names import check_names, name_buckets
 from curriculum.bucketers import inner_buckets
+from curriculum.choosing.choose import Choice
+from curriculum.choosing.conditions import Condition, parse_conditions
+from curriculum.choosing.flags import (
+    check_group_size,
+    check_of_scores,
+    names_of,
+    parse_balance,
+    parse_replay,
+    parse_schedule,
+    parse_top,
+    with_group_size,
+)
+from curriculum.choosing.judge import Asked
+from curriculum.choosing.schedule import Schedule
 from curriculum.dumps.flags import (
     AUTO,
     DIRECTIONS,
@@ -99,6 +113,9 @@ class BucketOptions:
     None means the default: three buckets, or as many as there are names; k = 1; a pass from a score
     of 0.5 on; a worker per usable core.
 
+    Rollouts that do not meet all conditions of `keep` are in no bucket. `within` is a place:
+    percentiles are cut among the rollouts that have the same value there.
+
     With a `value_field`, rollouts are bucketed by a number that lines carry, and `value_direction`
     says whether a higher one is "easier" or "harder".
     """
@@ -115,6 +132,9 @@ class BucketOptions:
     k: int | None = None
     pass_threshold: float | None = None
     ties: str = "together"
+    keep: Sequence[str] = ()
+    group_size: int | None = None
+    within: str | None = None
     solved_unsolved: bool = False
     compare_metrics: bool = False
     scores: str | None = None
@@ -179,13 +199,37 @@ class BucketOptions:
         if self.thresholds is not None:
             check_thresholds(self.thresholds, self.num_buckets, self.ties)
         _ = self.names
+        self._check_choice()
         if self.plot is not None:
             check_plot(self.plot)
         check_parquet("--scores", self.scores)
 
+    def _check_choice(self) -> None:
+        """Raise UsageError for conditions and groups that do not fit."""
+        names = names_of(self.asked.keep)
+        if self.value_field is not None:
+            check_of_scores("--keep", names, self.value_field)
+        if self.scores is None:  # the table has useful_group
+            check_group_size(self.group_size, names, "--keep or --scores with useful_group")
+        check_place("--within", self.within)
+        if self.within is not None and self.thresholds is not None:
+            raise UsageError(
+                "thresholds are the same for all groups",
+                where="--within",
+                expected="percentiles, which are cut in each group",
+                fix="leave out --thresholds or --within",
+            )
+
+    @cached_property
+    def asked(self) -> Asked:
+        """What is asked of each rollout."""
+        conditions = parse_conditions("--keep", self.keep)
+        return Asked(self.parameters, keep=conditions, group=self.within)
+
     def _check_k(self) -> None:
         """Raise UsageError for a --k that would change nothing."""
         shows_all = self.compare_metrics or self.scores is not None
+        shows_all |= PASS_AT_K in names_of(self.asked.keep)
         if self.k is None or shows_all or self.metric in (PASS_AT_K, METRICS[PASS_AT_K]):
             return
         if isinstance(self.metric, Metric) and self.metric.name not in METRICS:
@@ -334,10 +378,11 @@ class BucketOptions:
     def parameters(self) -> MetricParameters:
         """The metric's parameters."""
         default = MetricParameters()
-        return MetricParameters(
+        found = MetricParameters(
             default.k if self.k is None else self.k,
             default.pass_threshold if self.pass_threshold is None else float(self.pass_threshold),
         )
+        return with_group_size(found, self.group_size)
 
 
 @dataclass(frozen=True)
@@ -352,6 +397,12 @@ class PreprocessOptions:
     difficulty added unless `no_annotate`. With a `source_val` its rows are val, and no others.
     `annotate` is a parquet file to write all rows of the source to, with their difficulty.
 
+    `keep` are conditions that every row meets. Of the train rows of a set, `replay` takes a share
+    of the prompts of its easier buckets, `top` the number of rows and a metric, the highest first,
+    `balance` a place and shares of what is there, and `max_rows` so many. `val_rows` rows of each
+    bucket are val, in place of `val_ratio`. With `control` there is beside each set one of as many
+    random rows. A `schedule` orders the train rows batch by batch; `plot` is a file to draw it in.
+
     None means the default: all buckets, the manifest's score field and pass threshold, `combined`
     for the set's name, a worker per usable core.
     """
@@ -364,7 +415,22 @@ class PreprocessOptions:
     dry_run: bool = False
     output_name: str | None = None
     filter: str = "all"
+    keep: Sequence[str] = ()
+    top: Sequence[str] | None = None
+    balance: Sequence[str] | None = None
+    replay: float | None = None
+    max_rows: int | None = None
+    val_rows: int | None = None
+    control: bool = False
+    group_size: int | None = None
     order: str = "input"
+    schedule: str | None = None
+    batch_size: int | None = None
+    epochs: int | None = None
+    sigma: float | None = None
+    start: float | None = None
+    end: float | None = None
+    plot: str | None = None
     pass_threshold: float | None = None
     score_field: str | None = None
     prompt_field: str | None = None
@@ -419,6 +485,7 @@ class PreprocessOptions:
                 fix="choose a smaller one",
             )
         self._check_source()
+        self._check_choice()
         if self.cumulative and self.combine:
             raise UsageError(
                 "--combine makes one set of all buckets, --cumulative one of each bucket and more",
@@ -475,10 +542,88 @@ class PreprocessOptions:
                     fix="leave it out" + ("" if self.source else ", or add --source FILE"),
                 )
 
+    def _check_choice(self) -> None:
+        """Raise UsageError for flags that choose or order rows and do not fit."""
+        _ = self.choice, self.schedule_of_rows
+        names = names_of(self.conditions, self.choice.top)
+        check_group_size(self.group_size, names, "--keep or --top with useful_group")
+        for flag, count in (("--max-rows", self.max_rows), ("--val-rows", self.val_rows)):
+            check_at_least_one(flag, count, f"give the number of rows, such as {flag} 500")
+        if self.val_rows is not None and (self.val_ratio != 0.05 or self.source_val):
+            other = "--source-val" if self.source_val else "--val-ratio"
+            raise UsageError(
+                f"{other} says already which rows are val",
+                where="--val-rows",
+                expected="one of the two",
+                fix="leave out one of them",
+            )
+        if self.replay is not None and not (self.cumulative or self.combine):
+            raise UsageError(
+                "it is about sets of several buckets, and each bucket is a set of its own",
+                where="--replay",
+                expected="--cumulative or --combine beside it",
+                fix="add one of them, or leave out --replay",
+            )
+        if self.schedule is not None:
+            self._check_schedule()
+        elif self.plot is not None:
+            raise UsageError(
+                "it draws the schedule of the rows, and there is none",
+                where="--plot",
+                expected="--schedule beside it",
+                fix="add one, or leave out --plot; the first script draws the difficulties",
+            )
+        if self.plot is not None:
+            check_plot(self.plot)
+
+    def _check_schedule(self) -> None:
+        if not self.combine:
+            raise UsageError(
+                "it orders the rows of all buckets in one file, and there is one for each",
+                where="--schedule",
+                expected="--combine beside it",
+                fix="add --combine" + (" and leave out --cumulative" if self.cumulative else ""),
+            )
+        if self.order != "input":
+            raise UsageError(
+                "--schedule is an order itself",
+                where="--order",
+                expected="one of the two",
+                fix="leave out one of them",
+            )
+
+    @cached_property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What every row has to meet."""
+        return parse_conditions("--keep", self.keep)
+
+    @cached_property
+    def choice(self) -> Choice:
+        """How the train rows of a set are chosen."""
+        return Choice(
+            parse_replay(self.replay),
+            parse_top(self.top),
+            parse_balance(self.balance),
+            self.max_rows,
+        )
+
+    @cached_property
+    def schedule_of_rows(self) -> Schedule | None:
+        """The schedule of the train rows."""
+        return parse_schedule(
+            self.schedule, self.batch_size, self.epochs, self.sigma, self.start, self.end
+        )
+
+    @property
+    def by_difficulty(self) -> bool:
+        """Whether the order of rows goes by their difficulty."""
+        return self.order != "input" or self.schedule is not None
+
     @cached_property
     def report_files(self) -> dict[str, AnyPath]:
-        """The file that --annotate names, by flag."""
-        return {} if self.annotate is None else {"--annotate": to_path(self.annotate)}
+        """The files that --annotate and --plot name, by flag."""
+        given = {"--annotate": self.annotate, "--plot": self.plot}
+        return {flag: to_path(name) for flag, name in given.items() if name is not None}
 
     @cached_property
     def source_paths(self) -> dict[str, AnyPath]:

@@ -6,10 +6,13 @@ made from one directory has one schema, whatever buckets, filters and sets a run
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 
+from curriculum.arrays import HashArray
+from curriculum.choosing.flags import check_of_scores, names_of
+from curriculum.display.schedule_picture import draw_schedule
 from curriculum.engines.progress import Progress
 from curriculum.engines.workers import Workers
 from curriculum.errors import InputError
@@ -25,8 +28,10 @@ from curriculum.output.output_directory import OutputDirectory, check_targets, c
 from curriculum.output.report_files import ReportFiles, check_report_file
 from curriculum.preprocessing.bucket_directory import BucketDirectory, open_bucket_directory
 from curriculum.preprocessing.parquet_sets import (
+    CONTROL_SUFFIX,
     add_sets,
     load_sets,
+    name_controls,
     name_sets,
     outdated_sets,
     record_set,
@@ -38,18 +43,20 @@ from curriculum.preprocessing.passes import (
     StagedRun,
     check_any_row,
     check_counts,
+    check_places,
     find_truths,
     stage_rollouts,
     write_rejected,
 )
-from curriculum.preprocessing.row_plan import RowPlan
+from curriculum.preprocessing.row_plan import RowPlan, RowRules
 from curriculum.preprocessing.settings import PreprocessingRun, Settings, read_settings
-from curriculum.preprocessing.split import SPLITS, split_prompts
+from curriculum.preprocessing.split import SPLITS, Split, split_by_rows, split_prompts
 from curriculum.preprocessing.write_sets import plan_facts, write_sets
 from curriculum.reading.input_files import check_unchanged
 from curriculum.reading.ledger import NO_SCORE, TAKEN
 from curriculum.reading.truths import SeveralTruths
 from curriculum.reports.preprocessing_report import PreprocessingReport
+from curriculum.reports.preprocessing_summary import schedule_picture
 from curriculum.source.passes import stage_source
 from curriculum.storage.paths import AnyPath, any_in_store
 from curriculum.verl.rows import RowForm
@@ -68,7 +75,10 @@ def preprocess_buckets(
     settings = read_settings(options, directory.manifest)
     _check_order(options, settings, directory.manifest)
     _check_filter(options, directory.manifest)
-    sets = name_sets(options, directory)
+    sets: dict[str, list[int]] = name_sets(options, directory)
+    if options.control:
+        every = list(range(len(directory.names)))
+        sets |= dict.fromkeys(name_controls(sets, directory), every)
     if options.output is not None:
         if options.output.name == CUMULATIVE and (options.output.parent / JOURNAL).exists():
             recover_to_read(options.output.parent)  # a dead run's commit there moves files to here
@@ -104,19 +114,24 @@ def _preprocess(
     staged = stage_source(run) if options.source else stage_rollouts(run)
     run, directory, converted = staged.run, staged.run.directory, staged.converted
     hashes = (converted.hashes(bucket) for bucket in range(len(directory.names)))
-    split = staged.split or split_prompts(hashes, options.val_ratio)
-    plan = RowPlan(converted, split, run.sets, easy_to_hard=options.order != "input")
+    split = staged.split or _split(options, hashes)
+    plan = RowPlan(converted, split, run.sets, _row_rules(run))
+    check_places(run, plan)
     check_any_row(options, plan)
     write = plan_facts if options.dry_run else write_sets
     facts = write(run, plan, staged.form)
-    check_counts(run, converted, facts)
+    check_counts(run, plan, facts)
     truths = SeveralTruths()
     if not options.source:
         truths = find_truths(run, converted, plan.repeated_prompts)
     if not options.dry_run:
         write_rejected(run, staged.ledger)
-    for path in options.report_files.values():
-        staged.annotate(report_files.stage(path))
+    if "--annotate" in options.report_files:
+        staged.annotate(report_files.stage(options.report_files["--annotate"]))
+    schedule = plan.schedule_facts(facts[0].name, directory.names)
+    if schedule and "--plot" in options.report_files:
+        path = report_files.stage(options.report_files["--plot"])
+        draw_schedule(schedule_picture(options, facts[0].name, schedule), path)
     check_unchanged([*chain.from_iterable(directory.files), *staged.source_files])
     directory.check_unchanged()
     moved = plan.moved_prompts()
@@ -138,6 +153,7 @@ def _preprocess(
         sets=facts,
         form=staged.form if isinstance(staged.form, RowForm) else None,
         source=staged.source,
+        schedule=schedule,
         moved=len(moved),
         repeated_prompts=len(plan.repeated_prompts),
         shared_prompts=len(plan.shared_prompts),
@@ -157,6 +173,27 @@ def _preprocess(
             *_moved(options, outdated_sets(previous, records)),
             *staged.warnings,
         ],
+    )
+
+
+def _split(options: PreprocessOptions, hashes: Iterable[HashArray]) -> Split:
+    if options.val_rows is not None:
+        return split_by_rows(hashes, options.val_rows)
+    return split_prompts(hashes, options.val_ratio)
+
+
+def _row_rules(run: PreprocessingRun) -> RowRules:
+    options = run.options
+    own = [name for name in run.sets if not name.endswith(CONTROL_SUFFIX)]
+    return RowRules(
+        options.choice,
+        options.val_rows,
+        options.order != "input",
+        options.schedule_of_rows,
+        run.settings.asked.rules,
+        name_controls({name: run.sets[name] for name in own}, run.directory)
+        if options.control
+        else {},
     )
 
 
@@ -185,8 +222,9 @@ def _moved(options: PreprocessOptions, names: Sequence[str]) -> list[str]:
 def _check_order(
     options: PreprocessOptions, settings: Settings, manifest: BucketingManifest | None
 ) -> None:
-    if options.order == "input" or settings.metrics.metric is not None:
+    if not options.by_difficulty or settings.metrics.metric is not None:
         return
+    flag = "--order" if options.schedule is None else "--schedule"
     why, fix = f"the directory has no {BucketingManifest.file_name}", "bucket again"
     if manifest is not None and settings.read.score_field != manifest.metric.score_field:
         why, fix = "--score-field is not the one that the buckets were cut by", "leave it out"
@@ -195,21 +233,27 @@ def _check_order(
         fix = "bucket again by a metric of the toolkit"
     raise InputError(
         f"there is no difficulty to order the rows by: {why}",
-        where="--order",
+        where=flag,
         expected="the metric that the buckets were cut by",
-        fix=f"{fix}, or leave out --order",
+        fix=f"{fix}, or leave out {flag}",
     )
 
 
 def _check_filter(options: PreprocessOptions, manifest: BucketingManifest | None) -> None:
-    if options.filter == "all" or manifest is None or not manifest.metric.is_carried:
+    if manifest is None or not manifest.metric.is_carried:
+        return
+    top = options.choice.top
+    carried = manifest.metric.name
+    check_of_scores("--keep", names_of(options.conditions), carried, InputError)
+    check_of_scores("--top", [top[1]] if top else [], carried, InputError)
+    if options.filter == "all":
         return
     raise InputError(
         f"the filter goes by scores, and these rollouts carry {manifest.metric.name} in place of "
         "them",
         where="--filter",
         expected="rollouts with scores",
-        fix="leave it out; to leave prompts out, bucket with --thresholds and name --buckets",
+        fix=f'leave it out, or write --keep "{manifest.metric.name} > 0", for one',
     )
 
 

@@ -13,7 +13,15 @@ from functools import partial
 
 import numpy as np
 
-from curriculum.arrays import Array, BoolArray, CompactIntArray, FloatArray, HashArray, compact_ints
+from curriculum.arrays import (
+    Array,
+    BoolArray,
+    CompactIntArray,
+    FloatArray,
+    HashArray,
+    IntArray,
+    compact_ints,
+)
 from curriculum.bucketers import (
     cut_at,
     cut_thresholds,
@@ -23,20 +31,25 @@ from curriculum.bucketers import (
     split_at,
 )
 from curriculum.bucketing.scan import Scan, Scanned
+from curriculum.choosing.groups import Groups
 from curriculum.metrics import METRICS
 from curriculum.options import BucketOptions
-from curriculum.reading.ledger import DIFFERS, PASSED, SOLVED
+from curriculum.reading.ledger import DIFFERS, DROPPED, PASSED, SOLVED
 from curriculum.statistics.bins import FEW_VALUES, Bar, Bins, bars_of, choose_bins, main_range
 from curriculum.statistics.cuts import CutRule, Cuts, meet
 from curriculum.statistics.metric_agreement import MetricAgreement, compare
 from curriculum.statistics.uncertainty import Uncertainty, estimate_uncertainty
+
+LEAST_OF_GROUP = 10  # rollouts for each bucket, in a group that is cut by itself
 
 
 @dataclass(frozen=True)
 class BucketAssignment:
     """The bucket of each scored rollout, shard by shard, and what a report says about the buckets.
 
-    `distinct` counts the metric's distinct values outside `solved` and `unsolved`.
+    `distinct` counts the metric's distinct values outside `solved` and `unsolved`. `groups` says
+    how many rollouts of each group are in each bucket, the largest group first; None is the group
+    of those without one.
     """
 
     buckets: Sequence[CompactIntArray]
@@ -44,6 +57,16 @@ class BucketAssignment:
     bins: Bins
     distinct: int
     cuts: Cuts
+    groups: Sequence[GroupCounts] = ()
+
+
+@dataclass(frozen=True)
+class GroupCounts:
+    """How many rollouts of a group there are in each bucket, and whether it was cut by itself."""
+
+    name: str | None
+    counts: Sequence[int]
+    apart: bool = False
 
 
 def assign_buckets(options: BucketOptions, scanned: Scanned) -> BucketAssignment:
@@ -56,13 +79,74 @@ def assign_buckets(options: BucketOptions, scanned: Scanned) -> BucketAssignment
     ascending.sort()
     distinct = np.count_nonzero(ascending[1:] != ascending[:-1]) + (len(ascending) > 0)
     shown = difficulty(_some_values(ascending), easier)
-    buckets = _cut_values(options, values, hashes, ascending)
+    groups = Groups.join([scan.groups for scan in scans])
+    apart = np.zeros(0, np.int64)
+    if options.within is None:
+        buckets = _cut_values(options, values, hashes, ascending)
+    else:
+        codes = np.split(groups.codes, np.cumsum([len(scan.values) for scan in scans])[:-1])
+        own = [_others(part, end) for part, end in zip(codes, ends, strict=True)]
+        apart = _large_groups(options, values, own, len(groups.names))
+        buckets = _cut_within(options, values, hashes, own, apart)
     del ascending  # a large run is short of memory in the driver
     bins = _bins(shown, scans, ends)
     buckets = [_with_ends(part, end) for part, end in zip(buckets, ends, strict=True)]
     facts = [_facts(scanned, buckets, i, bins) for i in range(len(options.names))]
     cuts = _cuts(options, facts)
-    return BucketAssignment(buckets, facts, bins, distinct, cuts)
+    counts = _count_groups(groups, buckets, len(options.names), {*apart.tolist()})
+    return BucketAssignment(buckets, facts, bins, distinct, cuts, counts)
+
+
+def _large_groups(
+    options: BucketOptions,
+    values: Sequence[FloatArray],
+    codes: Sequence[CompactIntArray],
+    count: int,
+) -> IntArray:
+    """The groups that are large enough to be cut by themselves: with LEAST_OF_GROUP rollouts for
+    each bucket, and with at least as many different values as buckets."""
+    every, of = np.concatenate([np.zeros(0), *values]), np.concatenate([np.zeros(0, int), *codes])
+    sizes = np.bincount(of[of >= 0], minlength=count)
+    large = np.flatnonzero(sizes >= LEAST_OF_GROUP * options.cut_into)
+    enough = [len(np.unique(every[of == group])) >= options.cut_into for group in large]
+    return np.asarray(large[np.array(enough, np.bool_)])
+
+
+def _cut_within(
+    options: BucketOptions,
+    values: Sequence[FloatArray],
+    hashes: Sequence[HashArray],
+    codes: Sequence[CompactIntArray],
+    apart: IntArray,
+) -> list[CompactIntArray]:
+    """The bucket of each rollout, part by part, cut among the rollouts of its group. Groups that
+    are not `apart`, and rollouts without one, are cut together."""
+    buckets = [compact_ints(np.zeros(len(part), np.int64), options.cut_into) for part in values]
+    masks = [[of == group for of in codes] for group in apart.tolist()]
+    masks.append([~np.isin(of, apart) for of in codes])
+    for mine in masks:
+        some = [part[here] for part, here in zip(values, mine, strict=True)]
+        tied = [part[here] if len(part) else part for part, here in zip(hashes, mine, strict=True)]
+        ascending = difficulty(np.concatenate(some), options.chosen_metric.higher_is_easier)
+        ascending.sort()
+        cut = _cut_values(options, some, tied, ascending) if len(ascending) else some
+        for part, here, found in zip(buckets, mine, cut, strict=True):
+            part[here] = found
+    return buckets
+
+
+def _count_groups(
+    groups: Groups, buckets: Sequence[CompactIntArray], count: int, apart: set[int]
+) -> list[GroupCounts]:
+    """How many rollouts of each group there are in each bucket."""
+    if not groups.names:
+        return []
+    every = np.concatenate(list(buckets)).astype(np.int64)
+    table = np.zeros((len(groups.names) + 1, count), np.int64)  # the last row is without a group
+    np.add.at(table, (groups.codes, every), 1)
+    names = [*groups.names, None]
+    order = sorted(range(len(names)), key=lambda i: (names[i] is None, -int(table[i].sum()), i))
+    return [GroupCounts(names[i], table[i].tolist(), i in apart) for i in order if table[i].any()]
 
 
 def _some_values(ascending: FloatArray) -> FloatArray:
@@ -159,9 +243,9 @@ def estimate_trust(
     options: BucketOptions, scanned: Scanned, assigned: BucketAssignment
 ) -> Uncertainty | None:
     """How far the buckets can be trusted; None if that cannot be estimated, if all rollouts are in
-    one bucket, or if there are no scores."""
+    one bucket, if there are no scores, or if each group has cuts of its own."""
     every, sample = np.concatenate(list(assigned.buckets)), scanned.sample
-    if every.min() == every.max() or options.value_field is not None:
+    if every.min() == every.max() or options.value_field is not None or options.within is not None:
         return None
     own = every[sample.positions].astype(np.int64)
     parts = options.cut_into if options.thresholds is None else None
@@ -175,7 +259,10 @@ def compare_metrics(options: BucketOptions, scanned: Scanned) -> list[MetricAgre
     `options.cut_into` buckets."""
     metrics = METRICS | {options.chosen_metric.name: options.chosen_metric}
     values = {
-        name: np.concatenate([scan.metrics[name] for scan in scanned.scans]) for name in metrics
+        name: np.concatenate(
+            [scan.metrics[name][scan.rollout_kinds != DROPPED] for scan in scanned.scans]
+        )
+        for name in metrics
     }
     easier = {name: metric.higher_is_easier for name, metric in metrics.items()}
     return compare(values, easier, options.cut_into)

@@ -8,6 +8,7 @@ import msgspec
 
 from curriculum.bucketing.assign_buckets import BucketFacts
 from curriculum.bucketing.rollout_source import RolloutSource
+from curriculum.choosing.choose import Step
 from curriculum.errors import InternalError
 from curriculum.options import BucketOptions
 from curriculum.output.copy_lines import LineFile
@@ -18,9 +19,10 @@ from curriculum.output.manifests import (
     InputRecord,
     MethodRecord,
     MetricRecord,
+    StepRecord,
 )
 from curriculum.reading.input_files import InputFile
-from curriculum.reading.ledger import BLANK, NO_SCORE, UNDEFINED
+from curriculum.reading.ledger import BLANK, DROPPED, NO_SCORE, UNDEFINED
 from curriculum.storage.paths import printable
 from curriculum.version import __version__
 
@@ -32,9 +34,11 @@ def record_bucketing(
     facts: Sequence[BucketFacts],
     bucket_files: Sequence[LineFile],
     rejected: tuple[str, ...],
+    steps: Sequence[Step],
 ) -> BucketingManifest:
     """The manifest of a run that read `files` and wrote `bucket_files`, one per entry of `facts`,
-    and `rejected`. Raises InternalError if the counts do not add up."""
+    and `rejected`; `steps` say which rollouts were dropped. Raises InternalError if the counts do
+    not add up."""
     lines, malformed = source.input_ledger.by_file(), source.input_ledger.malformed
     inputs = [InputRecord(printable(file.name), file.size, lines[file.name]) for file in files]
     counts = CountRecord(
@@ -43,8 +47,10 @@ def record_bucketing(
         unscored=source.rollout_ledger.count(NO_SCORE, UNDEFINED),
         malformed=malformed,
         blank=source.input_ledger.count(BLANK),
+        dropped=source.rollout_ledger.count(DROPPED) if steps else msgspec.UNSET,
     )
-    if counts.read != counts.bucketed + counts.unscored + counts.malformed:
+    dropped = sum(step.dropped for step in steps)
+    if counts.read != counts.bucketed + dropped + counts.unscored + counts.malformed:
         raise InternalError(f"the counts do not add up: {counts}")
     written = zip(options.bucket_files, bucket_files, strict=True)
     buckets = zip(options.names, written, facts, strict=True)
@@ -61,6 +67,7 @@ def record_bucketing(
         tuple(records),
         rejected,
         source.dump_record,
+        tuple(StepRecord(step.rule, step.before, step.dropped, step.after) for step in steps),
     )
 
 
@@ -84,4 +91,5 @@ def _method_record(options: BucketOptions) -> MethodRecord:
         ties=options.ties if options.thresholds is None else None,
         thresholds=None if options.thresholds is None else tuple(map(float, options.thresholds)),
         solved_unsolved=options.solved_unsolved,
+        within=msgspec.UNSET if options.within is None else options.within,
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from curriculum.arrays import CompactIntArray
-from curriculum.bucketing.refusals import check_dump, how_to_fix, nothing_scored
+from curriculum.bucketing.refusals import check_dump, check_places, how_to_fix, nothing_scored
 from curriculum.bucketing.rollout_source import RolloutDump, RolloutFiles, RolloutSource
 from curriculum.bucketing.scan import Scanned, ScanTask, scan_shard
 from curriculum.dumps.detect import Dump
@@ -33,6 +33,9 @@ from curriculum.storage.paths import AnyPath
 if TYPE_CHECKING:
     from curriculum.converting.converted_dump import ConvertedDump
     from curriculum.grouping.grouped_dump import GroupedDump
+
+
+DATA_SOURCE = "data_source"
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def scan_rollouts(run: BucketingRun, source: RolloutSource) -> Scanned:
         raise InternalError("a rollout that was put together from a dump is malformed")
     if not run.set_aside:
         source.rollout_ledger.stop_if_malformed(how_to_fix(source.rollout_ledger))
+    check_places(run.options, scanned.scans)
     if not source.rollout_ledger.count(TAKEN):
         raise nothing_scored(run.options, source)
     # From here on, lines that were made are read where they are kept.
@@ -117,6 +121,9 @@ def _scan_tasks(run: BucketingRun, source: RolloutSource, scanned: Scanned) -> I
     numbers = {file.path: number for number, file in enumerate(source.files)}
     score_rows: list[AnyPath | None] = [*scanned.score_rows] or [None] * len(ledger.shards)
     shards = zip(ledger.shards, ledger.reasons, score_rows, _texts(run, ledger), strict=True)
+    asked = options.asked
+    if asked.group is None and source.dump is None:
+        asked = replace(asked, group=DATA_SOURCE)  # for the summary
     for shard, reasons, rows, text in shards:
         yield ScanTask(
             shard=shard,
@@ -130,8 +137,12 @@ def _scan_tasks(run: BucketingRun, source: RolloutSource, scanned: Scanned) -> I
             bound=scanned.sample.bound,
             file=numbers[shard.file.path],
             carried=options.value_field is not None,
-            known=source.known(shard) if rows is None and options.ties != "split" else None,
+            known=source.known(shard)
+            if rows is None and options.ties != "split" and not asked.places
+            else None,
             text=text,
+            asked=asked,
+            exact_groups=options.within is not None,
         )
 
 

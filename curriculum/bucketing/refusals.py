@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from curriculum.advice.commands import command
@@ -10,6 +11,8 @@ from curriculum.advice.field_names import score_field
 from curriculum.advice.first_lines import refusal
 from curriculum.advice.text import fields_of, with_commands
 from curriculum.bucketing.rollout_source import RolloutDump, RolloutSource
+from curriculum.bucketing.scan import Scan
+from curriculum.choosing.flags import likely_number
 from curriculum.dumps.detect import Dump, first_lines
 from curriculum.dumps.formats import (
     SAME_IDS,
@@ -18,11 +21,11 @@ from curriculum.dumps.formats import (
     SEVERAL_RESPONSES,
     SEVERAL_TRUTHS,
 )
-from curriculum.errors import InputError
+from curriculum.errors import InputError, plural
 from curriculum.grouping.groups import DumpNote
 from curriculum.options import BucketOptions
 from curriculum.reading.input_files import InputFile
-from curriculum.reading.ledger import NO_SCORE, SKIPPED, UNDEFINED, Ledger
+from curriculum.reading.ledger import DROPPED, NO_SCORE, SKIPPED, UNDEFINED, Ledger
 from curriculum.reading.rollouts import NO_REWARD, REWARD_NO_LIST
 
 
@@ -76,9 +79,36 @@ def check_dump(options: BucketOptions, source: RolloutDump) -> None:
         )
 
 
+def check_places(options: BucketOptions, scans: Sequence[Scan]) -> None:
+    """Raise InputError if no rollout holds anything at a place that --keep or --within names."""
+    rollouts = sum(len(scan.rollout_kinds) for scan in scans)
+    for number, place in enumerate(options.asked.places):
+        count = sum(int(scan.there[number]) for scan in scans)
+        if not count and rollouts:
+            within = place == options.within
+            raise InputError(
+                f"none of {plural(rollouts, 'rollout')} has anything in {place}",
+                where="--within" if within else "--keep",
+                expected="a field of the rollouts"
+                if within
+                else "a number such as success_rate, or a field of the rollouts",
+                fix=f"{'' if within else likely_number(place)}Nothing was written",
+            )
+
+
 def nothing_scored(options: BucketOptions, source: RolloutSource) -> InputError:
     """Why no rollout is scored; the likeliest reason is checked first."""
     where, lines = ", ".join(options.inputs), source.input_ledger
+    if dropped := source.rollout_ledger.count(DROPPED):
+        rules = " and ".join(options.asked.rules)
+        return InputError(
+            f"{rules} {'drop' if len(options.asked.rules) > 1 else 'drops'} all {dropped:,} "
+            "rollouts with a score",
+            where=where,
+            expected="rollouts for the buckets",
+            fix="look at the metrics with --dry-run --compare-metrics, and keep more; nothing was "
+            "written",
+        )
     if undefined := source.rollout_ledger.count(UNDEFINED):
         return _undefined(options, undefined)
     if no_score := source.rollout_ledger.count(NO_SCORE):

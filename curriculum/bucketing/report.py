@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from curriculum.bucketing.assign_buckets import BucketFacts
+from curriculum.bucketing.assign_buckets import BucketFacts, GroupCounts
 from curriculum.bucketing.repeats import Repeats
 from curriculum.dumps.detect import Dump
 from curriculum.options import PASS_AT_K, BucketOptions
@@ -29,9 +29,9 @@ class BucketingReport:
     the prompts that lie in several buckets, `truths` those with several ground truths, of which
     `truth_places` has an example as `file:line`. `dataset` is what to call the input.
     `missing_scores`, `unscored` and `malformed` map file paths to counts, without files that have
-    none.
-    `likely_prompt` is a field that may hold the prompt, where rollouts have none. `would_refuse`
-    says what preprocessing would refuse.
+    none. `groups` says how many rollouts of each data_source, or of what --within names, lie in
+    which bucket. `likely_prompt` is a field that may hold the prompt, where rollouts have none.
+    `would_refuse` says what preprocessing would refuse.
     """
 
     options: BucketOptions
@@ -45,6 +45,7 @@ class BucketingReport:
     in_several: int
     truths: SeveralTruths
     truth_places: Sequence[str]
+    groups: Sequence[GroupCounts]
     bins: Bins
     cuts: Cuts
     dataset: str

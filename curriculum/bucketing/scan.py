@@ -14,10 +14,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from curriculum.arrays import ByteArray, FloatArray, HashArray, IntArray
+from curriculum.choosing.choose import Step
+from curriculum.choosing.groups import Groups
+from curriculum.choosing.judge import Asked, Looked, Verdicts
 from curriculum.messages.hashes import NO_PROMPT
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
 from curriculum.options import DEFAULT_SEED
@@ -25,6 +27,7 @@ from curriculum.reading.blocks import Block, read_blocks
 from curriculum.reading.input_files import Shard
 from curriculum.reading.ledger import (
     DIFFERS,
+    DROPPED,
     FIRST_RECORD,
     NO_SCORE,
     PASSED,
@@ -35,9 +38,10 @@ from curriculum.reading.ledger import (
     LineRecorder,
     ShardLines,
 )
-from curriculum.reading.lines import REFUSALS, Malformed, load_object
+from curriculum.reading.lines import FieldReader, PlaceReader
 from curriculum.reading.prompts import PromptHashes, asked_messages, first_prompt, last_text
 from curriculum.reading.rollouts import KnownRollouts, ReadScores, ScoreReader
+from curriculum.signals import SIGNALS
 from curriculum.statistics.sample import HIGHEST, Sample, hash_offsets, lowest
 from curriculum.storage.paths import AnyPath, open_sink
 
@@ -54,7 +58,8 @@ class ScanTask:
     nowhere). With `every_metric` the scan returns all metrics. A rollout whose hash is above
     `bound` is not sampled. `file` is the number of the shard's file. With `carried` a rollout's
     only score is a number that it carries, which no other metric has. If all that is wanted of the
-    lines is `known`, they are not read.
+    lines is `known`, they are not read. `asked` says which rollouts are kept, and the place of
+    their groups; unless `exact_groups`, a rollout has one only if the place is a field of it.
     """
 
     shard: Shard
@@ -70,6 +75,15 @@ class ScanTask:
     carried: bool = False
     known: KnownRollouts | None = None
     text: AnyPath | None = None
+    asked: Asked = field(default_factory=lambda: Asked(MetricParameters()))
+    exact_groups: bool = False
+
+    @property
+    def group_field(self) -> str | None:
+        """The field that the scanner can take for the group; None if it cannot."""
+        name = self.asked.group or ""
+        plain = name and name not in ("reward", "prompt", "messages") and not {*name} & {*".[]"}
+        return name if plain and self.scores is None else None
 
 
 @dataclass(frozen=True)
@@ -81,6 +95,9 @@ class Scan:
     numbers of the scored rollouts whose prompt holds parts that are not text. `sample` is a sample
     of the scored rollouts. `metrics` maps names to one value per rollout, scored or not. `hashes`
     and `metrics` are empty unless requested. `lowest` and `highest` are scores; NaN without any.
+    `groups` are those of the scored rollouts, empty if not asked for; `dropped` counts by rule the
+    rollouts that were not kept, which are not scored, and `there` those that hold something at each
+    place that is looked at.
     """
 
     lines: ShardLines
@@ -95,6 +112,9 @@ class Scan:
     missing_scores: int
     lowest: float
     highest: float
+    groups: Groups
+    dropped: IntArray
+    there: IntArray
 
     @property
     def rollout_kinds(self) -> ByteArray:
@@ -128,7 +148,13 @@ class _Scanner:
 
     def __init__(self, task: ScanTask) -> None:
         self._task = task
-        self._reader = ScoreReader(task.score_field, with_keys=task.scores is not None)
+        self._reader = ScoreReader(task.score_field, task.scores is not None, task.group_field)
+        self._places = PlaceReader(task.asked.places)
+        nothing = dict[str, list[Any]]((place, []) for place in task.asked.places)
+        self._looked = [task.asked.look(nothing)]
+        self._groups = [self._looked[0].groups]
+        self._dropped = np.zeros(len(task.asked.rules) + 1, np.int64)
+        self._there = self._looked[0].there
         self._recorder = LineRecorder(task.reasons)
         self._flat: list[FloatArray] = []
         self._counts: list[IntArray] = [np.zeros(0, np.int64)]
@@ -159,7 +185,21 @@ class _Scanner:
             self._asked += [_read_prompt(block.line(position)) for position in rollouts.tolist()]
         self._offsets.append(self._next_offset + block.starts[rollouts])
         self._next_offset += block.size
+        self._look(block, rollouts, read.groups)
         self._add_scores(read)
+
+    def _look(self, block: Block, rollouts: IntArray, groups: Groups) -> None:
+        """Look at what the rollouts of a block hold; `groups` are those that were scanned."""
+        task, asked = self._task, self._task.asked
+        if not asked.places:
+            return
+        scanned = task.group_field is not None and asked.places == (asked.group,)
+        if scanned and not (task.exact_groups and (groups.codes < 0).any()):
+            there = np.array([(groups.codes >= 0).sum()])
+            self._looked.append(Looked((), groups, there))
+        else:
+            lines = (block.line(position) for position in rollouts.tolist())
+            self._looked.append(asked.look(self._places.read_lines(lines)))
 
     def add_known(self, known: KnownRollouts) -> None:
         """Add the rollouts of the whole shard."""
@@ -188,7 +228,12 @@ class _Scanner:
         values = metric.values(scores, parameters)
         if self._task.every_metric or self._rows:
             self._measure_all(scores, values)
-        defined = ~np.isnan(values)
+        verdicts = self._judge(scores)
+        scored = ~np.isnan(values)
+        defined = scored & verdicts.keep
+        self._dropped += np.bincount(verdicts.dropped_by[scored], minlength=len(self._dropped))
+        if len(verdicts.looked.groups.codes):
+            self._groups.append(verdicts.looked.groups.some(defined))
         self._values.append(values[defined])
         mean = METRICS["mean_reward"]
         if metric is not mean:
@@ -202,7 +247,8 @@ class _Scanner:
         found[scores.highest >= parameters.pass_threshold] |= PASSED
         found[scores.highest > scores.lowest] |= DIFFERS
         found[scores.lowest >= parameters.pass_threshold] |= SOLVED
-        found[~defined] = UNDEFINED
+        found[~verdicts.keep] = DROPPED
+        found[~scored] = UNDEFINED
         found[scores.counts == 0] = NO_SCORE
         self._kinds.append(found)
         offsets = np.concatenate([np.zeros(0, np.int64), *self._offsets])
@@ -210,12 +256,20 @@ class _Scanner:
         self._flat, self._counts, self._offsets = [], self._counts[:1], []
         self._waiting = 0
 
+    def _judge(self, scores: Scores) -> Verdicts:
+        """Which of the rollouts gathered since the last call are kept."""
+        looked = Looked.join(self._looked)
+        self._looked = self._looked[:1]
+        self._there = self._there + looked.there
+        return self._task.asked.judge(scores, looked)
+
     def _measure_all(self, scores: Scores, values: FloatArray) -> None:
         """Compute all metrics of these rollouts; `values` are those of the task's own metric."""
         parameters, own = self._task.parameters, self._task.metric.name
+        signals = SIGNALS if self._rows else {}
         measured = {
             name: values if name == own else metric.values(scores, parameters)
-            for name, metric in METRICS.items()
+            for name, metric in {**METRICS, **signals}.items()
         } | {own: values}
         responses, passes = scores.counts, scores.passes(parameters.pass_threshold)
         if self._task.carried:
@@ -262,6 +316,9 @@ class _Scanner:
             missing_scores=self._responses - self._present,
             lowest=float(self._lowest),
             highest=float(self._highest),
+            groups=Groups.join(self._groups),
+            dropped=self._dropped[1:],
+            there=self._there,
         )
 
     def close(self) -> None:
@@ -270,27 +327,13 @@ class _Scanner:
             self._rows.close()
 
 
-class _Asked(msgspec.Struct, gc=False):
-    """Where a rollout has its prompt."""
-
-    prompt: Any = None
-    messages: Any = None
-
-
-_decode_asked = msgspec.json.Decoder(_Asked).decode
+_prompt_fields = FieldReader(("prompt", "messages"))
 
 
 def _read_prompt(line: memoryview) -> Any:
     """The prompt of a rollout as JSON has it; None if it cannot be read, which is no harm here."""
-    try:
-        asked = _decode_asked(line)
-    except REFUSALS:
-        try:
-            fields = load_object(line)
-        except Malformed:
-            return None
-        asked = _Asked(fields.get("prompt"), fields.get("messages"))
-    return first_prompt((asked.prompt, asked.messages))
+    asked = _prompt_fields.read(line)
+    return first_prompt((asked.get("prompt"), asked.get("messages")))
 
 
 def _hash(line: memoryview) -> int:
@@ -313,6 +356,15 @@ class Scanned:
         self.sample = Sample.join([self.sample, scan.sample], [0, self._scored])
         self._scored += len(scan.values)
         self.scans.append(replace(scan, sample=Sample.join([], [])))
+
+    def steps(self, rules: Sequence[str]) -> list[Step]:
+        """What each rule dropped, given their names."""
+        dropped = np.sum([scan.dropped for scan in self.scans], axis=0).tolist()
+        left, found = self._scored + sum(dropped), list[Step]()
+        for rule, count in zip(rules, dropped, strict=True):
+            found.append(Step(rule, left, count))
+            left -= count
+        return found
 
     def missing_scores_by_file(self) -> Counter[str]:
         """The number of missing scores by file path."""

@@ -1,13 +1,11 @@
 """The distribution of a metric with its cuts, as a picture.
 
-Easy is on the left. Easier is lighter, so that the picture can be read in grey. This is the only
-module that imports matplotlib (extra `[plot]`).
+Easy is on the left. Easier is lighter, so that the picture can be read in grey.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
@@ -16,14 +14,11 @@ from typing import Any
 import numpy as np
 
 from curriculum.arrays import FloatArray
+from curriculum.display.figures import FONT_SIZE, save_figure
 from curriculum.display.picture_axis import PictureAxis
 from curriculum.statistics.bins import Bar, Bins
 from curriculum.storage.paths import AnyPath
-from curriculum.version import NAME
 
-SIZE = (8.0, 4.8)  # inches
-DOTS_PER_INCH = 150
-FONT_SIZE = 13
 EASIEST, HARDEST = 0.08, 0.95  # positions in the colour map, from light to dark
 MOST_IN_LEGEND = 12
 TITLE_WIDTH, LINE_WIDTH = 60, 76  # characters
@@ -58,22 +53,7 @@ class Picture:
 
 def draw(picture: Picture, path: AnyPath) -> None:
     """Draw a picture in the format of the path's suffix: .png, .svg or .pdf."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    metadata = {
-        ".png": {"Software": NAME},
-        ".svg": {"Creator": NAME, "Date": None},
-        ".pdf": {"Creator": NAME, "CreationDate": None},
-    }[path.suffix]
-    style: Any = {"font.size": FONT_SIZE, "svg.hashsalt": NAME, "text.parse_math": False}
-    with mpl.rc_context(style), warnings.catch_warnings(), path.open("wb") as file:
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # in a bucket's name
-        figure = Figure(figsize=SIZE, layout="constrained")
-        _fill(figure, picture, mpl.colormaps["cividis_r"])
-        figure.savefig(
-            file, format=path.suffix.removeprefix("."), dpi=DOTS_PER_INCH, metadata=metadata
-        )
+    save_figure(path, lambda figure, colours: _fill(figure, picture, colours))
 
 
 @dataclass(frozen=True)

@@ -47,13 +47,15 @@ class MetricRecord(msgspec.Struct, frozen=True):
 
 class MethodRecord(msgspec.Struct, frozen=True):
     """How the cuts were made: by `percentiles` or `thresholds`, into `num_buckets` buckets. With
-    `solved_unsolved`, solved and unsolved rollouts are in two more buckets."""
+    `solved_unsolved`, solved and unsolved rollouts are in two more buckets. With `within`, rollouts
+    that have the same value at this place were cut by themselves."""
 
     name: str
     num_buckets: int
     ties: str | None = None
     thresholds: tuple[float, ...] | None = None
     solved_unsolved: bool = False
+    within: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def inner(self) -> slice:
@@ -70,14 +72,15 @@ class InputRecord(msgspec.Struct, frozen=True):
 
 
 class CountRecord(msgspec.Struct, frozen=True):
-    """read = bucketed + unscored + malformed. `malformed` counts lines, the others rollouts; blank
-    lines are counted apart."""
+    """read = bucketed + dropped + unscored + malformed. `malformed` counts lines, the others
+    rollouts; blank lines are counted apart."""
 
     read: int
     bucketed: int
     unscored: int
     malformed: int
     blank: int
+    dropped: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class BucketRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -143,6 +146,17 @@ class DumpRecord(msgspec.Struct, frozen=True):
         return sum(self.grouped_by.values()) - self.repeated
 
 
+class StepRecord(msgspec.Struct, frozen=True):
+    """What a flag left out, and on which side of a set (unset: before the split): how many rollouts
+    or rows there were before and after it."""
+
+    rule: str
+    before: int
+    dropped: int
+    after: int
+    side: str | msgspec.UnsetType = msgspec.UNSET
+
+
 class BucketingManifest(msgspec.Struct, frozen=True, omit_defaults=True):
     """`bucketing.json`: what a bucketing run read, did and wrote."""
 
@@ -155,6 +169,7 @@ class BucketingManifest(msgspec.Struct, frozen=True, omit_defaults=True):
     buckets: tuple[BucketRecord, ...]
     rejected: tuple[str, ...]
     dump: DumpRecord | None = None
+    kept: tuple[StepRecord, ...] = ()
 
     def files(self) -> list[str]:
         """The files that the run wrote, besides this one."""
@@ -199,6 +214,27 @@ class SourceRecord(msgspec.Struct, frozen=True):
     annotate: bool
 
 
+class ScheduleRecord(msgspec.Struct, frozen=True):
+    """How the train rows of a set were scheduled."""
+
+    kind: str
+    batch_size: int
+    epochs: int
+    start: float
+    end: float
+    sigma: float | msgspec.UnsetType = msgspec.UNSET
+
+
+class ChoiceRecord(msgspec.Struct, frozen=True):
+    """How the rows of a set were chosen and ordered. `control_of` is the set beside it, if its rows
+    are random ones of all buckets; `group_size` is that of useful_group, if that was used."""
+
+    steps: tuple[StepRecord, ...]
+    control_of: str | msgspec.UnsetType = msgspec.UNSET
+    group_size: int | msgspec.UnsetType = msgspec.UNSET
+    schedule: ScheduleRecord | msgspec.UnsetType = msgspec.UNSET
+
+
 class SetRecord(msgspec.Struct, frozen=True):
     """One parquet set: where its rows come from, how it was made, and what it holds.
 
@@ -211,7 +247,7 @@ class SetRecord(msgspec.Struct, frozen=True):
     filter: str
     pass_threshold: float
     score_field: str
-    val_ratio: float
+    val_ratio: float | None  # None: the number of rows was given
     seed: int
     data_source: str
     keep_data_source: bool
@@ -224,6 +260,8 @@ class SetRecord(msgspec.Struct, frozen=True):
     moved_prompts: tuple[MovedPrompt, ...]
     order: str = "input"
     source: SourceRecord | msgspec.UnsetType = msgspec.UNSET
+    val_rows: int | msgspec.UnsetType = msgspec.UNSET
+    choice: ChoiceRecord | msgspec.UnsetType = msgspec.UNSET
 
     def written(self) -> list[str]:
         """The files of the set; a split without rows has none."""

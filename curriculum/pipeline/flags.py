@@ -28,7 +28,10 @@ examples:
   bash {PROGRAM} -i ./rollouts -o ./experiment -n 5 --filter informative_only
   bash {PROGRAM} -i ./rollouts --thresholds 0.3 0.7 --dry-run
 """
-ONE_SET = ("combine", "output_name")  # flags that ask for one set of all buckets, which is no stage
+# Flags that ask for one set of all buckets, which is no stage.
+ONE_SET = (
+    "combine", "output_name", "schedule", "batch_size", "epochs", "sigma", "start", "end",
+)  # fmt: skip
 
 Options = TypeVar("Options", BucketOptions, PreprocessOptions)
 

@@ -20,6 +20,9 @@ from curriculum.version import __version__
 
 # Preprocessing takes these from bucketing.json.
 IN_MANIFEST = ("score_field", "pass_threshold")
+# A dry run leaves nothing to preprocess; what is not kept is in no bucket; the stages have no
+# schedule to draw.
+FIRST_ONLY = (*IN_MANIFEST, "dry_run", "keep", "plot")
 
 HandedOn: TypeAlias = Sequence[tuple[str, Sequence[str]]]  # flags by `dest`, each its words
 Variables: TypeAlias = dict[str, str | Sequence[str]]
@@ -129,10 +132,14 @@ def share(
     """The words to hand on to either script. A flag that both have goes to both, with a few
     exceptions. Raises InputError if the input has to be looked at and cannot be read."""
     shares: tuple[list[str], list[str]] = [], []
+    asked = dict(handed_on)
     for dest, words in handed_on:
         takers = [dest in script.actions for script in scripts]
-        if all(takers) and dest in ("dry_run", *IN_MANIFEST):
-            takers = [True, False]  # a dry run leaves nothing to preprocess
+        if all(takers) and dest in FIRST_ONLY:
+            takers = [True, False]
+        elif dest == "group_size":
+            keep, top = (" ".join(asked.get(name, ())) for name in ("keep", "top"))
+            takers = ["useful_group" in keep or "scores" in asked, "useful_group" in top]
         elif all(takers) and dest.endswith("_field"):
             # Bucketing reads these places of a dump, and preprocessing those of rollouts.
             dump = _is_dump(dict(handed_on), inputs)

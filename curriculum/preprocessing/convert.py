@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,13 +25,14 @@ from curriculum.arrays import (
     compact_lengths,
     join_lengths,
 )
-from curriculum.filters import FILTERS
+from curriculum.choosing.judge import Asked, Looked, Verdicts
 from curriculum.measures import MetricChoice
 from curriculum.metrics import Scores
 from curriculum.preprocessing.settings import HASH, ORDINAL, Form
 from curriculum.reading.blocks import Block, read_blocks
 from curriculum.reading.input_files import Shard
 from curriculum.reading.ledger import BLANK, NO_SCORE, TAKEN, Ledger, LineRecorder, ShardLines
+from curriculum.reading.lines import PlaceReader
 from curriculum.storage.arrow_arrays import integers
 from curriculum.storage.paths import AnyPath, open_sink
 from curriculum.verl.infer_schema import FormGuess, Shapes
@@ -49,19 +51,21 @@ class ConvertTask:
 
     Rows are staged in `directory` (None: not at all). Their form is `form`; if that is None, it is
     guessed from the rows and from the shapes `known` from other shards. The reasons of malformed
-    lines go to `reasons` (None: nowhere). With `rank` the difficulty of each row is computed.
+    lines go to `reasons` (None: nowhere). With `rank` the difficulty of each row is computed. Rows
+    are staged if they are kept, or with `stage_all` all of them.
     """
 
     shard: Shard
     number: int
     options: ReadOptions
     metrics: MetricChoice
-    filter: str
+    asked: Asked
     directory: AnyPath | None
     known: Shapes
     form: RowForm | None = None
     reasons: AnyPath | None = None
     rank: bool = False
+    stage_all: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,15 +81,16 @@ class StagedFile:
 class ConvertedShard:
     """A shard after the first pass.
 
-    `hashes` and `characters` (of the prompt), `keep` (by the filter) and, if requested,
-    `difficulty` have one entry per rollout with a score. `parts` are the staged rows; `staged` is
-    False if some rows have no form.
+    `hashes` and `characters` (of the prompt), `verdicts`, `in_files` (whether its row is among the
+    staged ones) and, if requested, `difficulty` have one entry per rollout with a score. `parts`
+    are the staged rows; `staged` is False if some rows have no form.
     """
 
     lines: ShardLines
     hashes: HashArray
     characters: LengthArray
-    keep: BoolArray
+    verdicts: Verdicts
+    in_files: BoolArray
     difficulty: FloatArray
     shapes: Shapes
     notes: Notes
@@ -93,6 +98,11 @@ class ConvertedShard:
     missing_scores: int
     parts: Sequence[StagedFile]
     staged: bool
+
+    @property
+    def keep(self) -> BoolArray:
+        """Which rollouts are kept by the filter and the conditions."""
+        return self.verdicts.keep
 
     def has_form(self, form: RowForm) -> bool:
         """Whether all rows are staged in this form."""
@@ -119,7 +129,8 @@ class _Converter:
         self._guess = FormGuess(task.known, task.options.best_response)
         self._recorder = LineRecorder(task.reasons)
         self._kinds: list[ByteArray] = [np.zeros(0, np.uint8)]
-        self._keep: list[BoolArray] = [np.zeros(0, np.bool_)]
+        self._verdicts = [task.asked.judge(Scores.of([]), task.asked.look(_nothing(task.asked)))]
+        self._places = PlaceReader(task.asked.places) if task.asked.places else None
         self._hashes: list[HashArray] = [np.zeros(0, np.uint64)]
         self._characters: list[LengthArray] = []
         self._difficulty: list[FloatArray] = []
@@ -136,21 +147,25 @@ class _Converter:
         self._present += int(scores.offsets[-1])
         self._kinds.append(np.where(scores.counts, TAKEN, NO_SCORE).astype(np.uint8))
         ordinals = self._rollouts + np.cumsum(kinds != BLANK)[kinds == TAKEN] - 1
-        self._add_rows(*_some(rows, scores, ordinals, scores.counts > 0))
+        scored = scores.counts > 0
+        lines = (block.line(at) for at in np.flatnonzero(kinds == TAKEN)[scored].tolist())
+        looked = self._task.asked.look(self._places.read_lines(lines) if self._places else {})
+        self._add_rows(*_some(rows, scores, ordinals, scored), looked)
         self._lines += len(kinds)
         self._rollouts += int((kinds != BLANK).sum())
 
-    def _add_rows(self, rows: RowBatch, scores: Scores, ordinals: IntArray) -> None:
-        """Add the rows that have a score, and stage those that the filter keeps."""
-        keep = FILTERS[self._task.filter].keep(scores, self._task.metrics.pass_threshold)
+    def _add_rows(self, rows: RowBatch, scores: Scores, ordinals: IntArray, looked: Looked) -> None:
+        """Add the rows that have a score, and stage those that are kept."""
+        verdicts = self._task.asked.judge(scores, looked)
         if self._task.rank:
             self._difficulty.append(self._task.metrics.difficulty(scores))
         form = self._task.form or self._guess.add(rows, (self._task.number, self._lines))
-        self._keep.append(keep)
+        self._verdicts.append(verdicts)
         self._hashes.append(rows.hashes)
         self._characters.append(compact_lengths(rows.characters))
-        if keep.any():
-            self._stage(*_some(rows, scores, ordinals, keep), form)
+        staged = verdicts.keep | self._task.stage_all
+        if staged.any():
+            self._stage(*_some(rows, scores, ordinals, staged), form)
 
     def _stage(
         self, rows: RowBatch, scores: Scores, ordinals: IntArray, form: RowForm | None
@@ -180,11 +195,13 @@ class _Converter:
                 self._writer.close()
 
     def result(self) -> ConvertedShard:
+        verdicts = Verdicts.join(self._verdicts)
         return ConvertedShard(
             lines=self._recorder.result(np.concatenate(self._kinds)),
             hashes=np.concatenate(self._hashes),
             characters=join_lengths(self._characters),
-            keep=np.concatenate(self._keep),
+            verdicts=verdicts,
+            in_files=verdicts.keep | self._task.stage_all,
             difficulty=np.concatenate([np.zeros(0), *self._difficulty]),
             shapes=self._guess.shapes,
             notes=self._reader.notes,
@@ -193,6 +210,11 @@ class _Converter:
             parts=self._parts,
             staged=self._staged,
         )
+
+
+def _nothing(asked: Asked) -> dict[str, list[Any]]:
+    """What no rollouts hold."""
+    return {place: [] for place in asked.places}
 
 
 def _some(

@@ -11,15 +11,21 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from curriculum.arrays import HashArray, LengthArray
+from curriculum.choosing.choose import Choice, Step
+from curriculum.choosing.flags import names_of, with_group_size
 from curriculum.errors import InputError
 from curriculum.messages.hashes import repeated_prompts, shared_prompts
+from curriculum.metrics import MetricParameters
 from curriculum.options import PreprocessOptions
 from curriculum.output.manifests import (
     CUMULATIVE,
+    ChoiceRecord,
     MovedPrompt,
     PreprocessingManifest,
+    ScheduleRecord,
     SetRecord,
     SourceRecord,
+    StepRecord,
     cumulative_name,
     load_manifest,
 )
@@ -29,6 +35,7 @@ from curriculum.storage.paths import AnyPath, printable
 from curriculum.version import __version__
 
 COMBINED = "combined"
+CONTROL_SUFFIX = "_control"
 
 
 def name_sets(options: PreprocessOptions, directory: BucketDirectory) -> dict[str, list[int]]:
@@ -44,6 +51,19 @@ def name_sets(options: PreprocessOptions, directory: BucketDirectory) -> dict[st
         for last in range(2, len(chosen) + 1):
             sets[cumulative_name(last)] = chosen[:last]
     return sets
+
+
+def name_controls(sets: Mapping[str, Sequence[int]], directory: BucketDirectory) -> dict[str, str]:
+    """The name of the set of random rows beside each set. Raises InputError if a bucket has it."""
+    controls = {f"{name}{CONTROL_SUFFIX}": name for name in sets}
+    for name in controls.keys() & {*directory.names, *sets}:
+        raise InputError(
+            f"{name!r} is the name of a bucket or set already",
+            where="--control",
+            expected=f"none that ends in {CONTROL_SUFFIX}, which the sets of random rows are named",
+            fix="rename it, or leave out --control",
+        )
+    return controls
 
 
 def _check_free(name: str, directory: BucketDirectory) -> None:
@@ -77,7 +97,7 @@ def record_set(
         filter=options.filter,
         pass_threshold=float(settings.metrics.pass_threshold),
         score_field=settings.read.score_field,
-        val_ratio=float(options.val_ratio),
+        val_ratio=float(options.val_ratio) if options.val_rows is None else None,
         seed=options.seed,
         data_source=options.data_source,
         keep_data_source=options.keep_data_source,
@@ -90,7 +110,41 @@ def record_set(
         moved_prompts=moved,
         order=options.order,
         source=source,
+        val_rows=UNSET if options.val_rows is None else options.val_rows,
+        choice=_record_choice(options, facts),
     )
+
+
+def _record_choice(options: PreprocessOptions, facts: SetFacts) -> ChoiceRecord | UnsetType:
+    """What the manifest says of how rows were chosen and scheduled; nothing if they were not."""
+    control, schedule = facts.control_of is not None, options.schedule_of_rows
+    choosing = options.keep or options.choice != Choice() or options.val_rows is not None
+    if not (control or choosing or schedule):
+        return UNSET
+    uses_group = "useful_group" in names_of(options.conditions, options.choice.top)
+    return ChoiceRecord(
+        steps=tuple(
+            StepRecord(step.rule, step.before, step.dropped, step.after, side or UNSET)
+            for side, step in facts.steps
+        ),
+        control_of=UNSET if facts.control_of is None else facts.control_of,
+        group_size=_group_size(options) if uses_group else UNSET,
+        schedule=UNSET
+        if schedule is None or control
+        else ScheduleRecord(
+            schedule.kind,
+            schedule.batch_size,
+            schedule.epochs,
+            schedule.start,
+            schedule.end,
+            schedule.sigma if schedule.kind == "gaussian" else UNSET,
+        ),
+    )
+
+
+def _group_size(options: PreprocessOptions) -> int:
+    """The size of a group that useful_group goes by."""
+    return with_group_size(MetricParameters(), options.group_size).group_size
 
 
 def load_sets(output: AnyPath) -> PreprocessingManifest | None:
@@ -224,7 +278,10 @@ class LengthFacts:
 @dataclass(frozen=True)
 class SetFacts:
     """One set: files and rows by side, dropped rollouts by bucket, prompts and their lengths, and
-    rows by data_source. If it was written, also bytes on disk and compressed bytes by column."""
+    rows by data_source. `steps` says what each rule left out and on which side ("": on both), and
+    `different` how many different rows there are, which several epochs repeat. `control_of` is the
+    set beside it, for one of random rows. If it was written, also bytes on disk and compressed
+    bytes by column."""
 
     name: str
     buckets: Sequence[str]
@@ -234,5 +291,8 @@ class SetFacts:
     prompts: PromptFacts
     prompt_lengths: LengthFacts
     data_sources: Counter[str]
+    steps: Sequence[tuple[str, Step]] = ()
+    different: int = 0
+    control_of: str | None = None
     bytes: int | None = None
     columns: Counter[str] = field(default_factory=Counter)

@@ -15,7 +15,8 @@ from msgspec import UNSET, UnsetType
 
 from curriculum.advice.buckets import how_to_fix
 from curriculum.arrays import HashArray
-from curriculum.errors import InputError, InternalError
+from curriculum.choosing.flags import likely_number
+from curriculum.errors import InputError, InternalError, plural
 from curriculum.filters import FILTERS
 from curriculum.messages.hashes import positions_among
 from curriculum.options import PreprocessOptions
@@ -34,12 +35,15 @@ from curriculum.preprocessing.settings import Form, PreprocessingRun
 from curriculum.preprocessing.split import Split
 from curriculum.reading.input_files import InputFile, changed, cut_shards
 from curriculum.reading.ledger import BLANK, MALFORMED, NO_SCORE, TAKEN, Ledger
+from curriculum.reading.lines import shorten
 from curriculum.reading.truths import Repeated, SeveralTruths, find_several
 from curriculum.storage.paths import AnyPath
 from curriculum.verl.infer_schema import choose_form
 from curriculum.verl.row_batch import Topic
 from curriculum.verl.rows import RowForm
 from curriculum.verl.value_types import Conflict
+
+GROUPS_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def stage_rollouts(run: PreprocessingRun) -> StagedRun:
     return StagedRun(
         run=run,
         converted=converted,
-        form=form,
+        form=replace(form, steps=run.options.schedule is not None),
         ledger=converted.ledger,
         buckets=converted.buckets,
         responses=sum(part.responses for part in converted.shards),
@@ -137,11 +141,12 @@ def _convert_task(run: PreprocessingRun, converted: ConvertedBuckets, number: in
         number=number,
         options=run.settings.read,
         metrics=run.settings.metrics,
-        filter=run.options.filter,
+        asked=run.settings.asked,
         directory=run.output.scratch_directory() if wanted and not run.options.dry_run else None,
         known=converted.shapes.copy(),
         reasons=converted.ledger.reasons[number],
-        rank=run.options.order != "input",
+        rank=run.options.by_difficulty,
+        stage_all=run.options.control,
     )
 
 
@@ -247,33 +252,79 @@ def find_truths(
     return find_several(run.workers, converted.ledger, repeated, place)
 
 
+def check_places(run: PreprocessingRun, plan: RowPlan) -> None:
+    """Raise InputError if no rollout holds anything at a place that --keep or --balance names, or
+    if there is no group that --balance names."""
+    verdicts = [part.verdicts for part in plan.converted.shards]
+    total = sum(len(part.dropped_by) for part in verdicts)
+    there = np.sum([part.looked.there for part in verdicts], axis=0)
+    balance = run.options.choice.balance
+    what = "row" if run.options.source else "rollout"
+    for place, count in zip(run.settings.asked.places, there.tolist(), strict=True):
+        if not count:
+            flag = "--balance" if balance and balance.place == place else "--keep"
+            raise InputError(
+                f"none of {plural(total, what)} has anything in {place}",
+                where=flag,
+                expected=f"a number such as success_rate, or a field of the {what}s",
+                fix=f"{likely_number(place)}Nothing was written",
+            )
+    for name in balance.shares if balance else ():
+        if name not in plan.groups.names:
+            groups = ", ".join(shorten(group) for group in plan.groups.names[:GROUPS_SHOWN])
+            more = len(plan.groups.names) - GROUPS_SHOWN
+            raise InputError(
+                f"no {what} has {name} in {balance.place if balance else ''}",
+                where="--balance",
+                expected=f"one of {groups}" + (f" and {more:,} more" if more > 0 else ""),
+                fix="name one of them; nothing was written",
+            )
+
+
 def check_any_row(options: PreprocessOptions, plan: RowPlan) -> None:
     """Raise InputError if the run would write no rows."""
     if any(plan.rows(name) for name in plan.sets):
         return
+    steps = [step for name in plan.sets for _, step in plan.steps(name) if step.dropped]
     dropped = sum(map(plan.dropped, set(chain.from_iterable(plan.sets.values()))))
+    rule = " and ".join(dict.fromkeys(step.rule for step in steps))
+    one = "one" if len(steps) == 1 else "some"
+    only_filter = rule == f"--filter {options.filter}"
     raise InputError(
-        f"--filter {options.filter} drops all {dropped:,} rollouts"
-        if dropped
+        f"{rule} drops all {dropped:,} rollouts"
+        if only_filter
+        else f"no row is left after {rule}"
+        if steps
         else "these buckets are empty",
         where=options.input_dir,
-        expected=FILTERS[options.filter].meaning,
-        fix="use --filter all or other buckets; nothing was written",
+        expected=FILTERS[options.filter].meaning if only_filter else "rows for a set",
+        fix="use --filter all or other buckets; nothing was written"
+        if only_filter or not steps
+        else f"leave {one} of these flags out, or choose other values; nothing was written",
     )
 
 
-def check_counts(
-    run: PreprocessingRun, converted: ConvertedBuckets, facts: Sequence[SetFacts]
-) -> None:
-    """Raise InternalError unless every line of a set's buckets is a row or accounted for."""
-    others = (BLANK, MALFORMED, NO_SCORE)
+def check_counts(run: PreprocessingRun, plan: RowPlan, facts: Sequence[SetFacts]) -> None:
+    """Raise InternalError unless every line of a set's buckets is a row or accounted for, and each
+    row is there as often as it should be."""
+    others, converted = (BLANK, MALFORMED, NO_SCORE), plan.converted
+    schedule = run.options.schedule_of_rows
     for fact in facts:
+        times = 1 if schedule is None or fact.control_of else schedule.epochs
+        if fact.rows["train"] % times:
+            raise InternalError(f"{fact.name} lacks rows of an epoch")
+        different = fact.rows["train"] // times + fact.rows["val"]
+        if different != fact.different:
+            raise InternalError(f"{fact.name} has {different:,} rows instead of {fact.different:,}")
+        if fact.control_of:
+            continue
         buckets = run.sets[fact.name]
         lines = sum(
             len(part.lines.kinds) for bucket in buckets for part in converted.of_bucket(bucket)
         )
         no_rows = sum(converted.count(kind, bucket) for kind in others for bucket in buckets)
-        if lines != sum(fact.rows.values()) + sum(fact.dropped.values()) + no_rows:
+        left_out = sum(step.dropped for side, step in fact.steps if side)
+        if lines != different + sum(fact.dropped.values()) + left_out + no_rows:
             raise InternalError(f"the counts of {fact.name} do not add up to its {lines:,} lines")
 
 

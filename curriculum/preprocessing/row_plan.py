@@ -1,33 +1,72 @@
-"""Every rollout of a bucket directory → its side of the split and its index in this run.
+"""Every rollout of a bucket directory → its side of the split, its index, and which sets it is in.
 
 All of it is decided before a row is written, from numbers alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
-from curriculum.arrays import BoolArray, HashArray, IntArray, LengthArray
-from curriculum.messages.hashes import distinct_prompts, repeated_prompts
-from curriculum.output.manifests import MovedPrompt
+from curriculum.arrays import (
+    Array,
+    BoolArray,
+    CompactIntArray,
+    FloatArray,
+    HashArray,
+    IntArray,
+    LengthArray,
+)
+from curriculum.choosing.choose import (
+    CONTROL,
+    Choice,
+    Rows,
+    Step,
+    choose,
+    lowest,
+    order_of,
+    replayed,
+)
+from curriculum.choosing.groups import Groups
+from curriculum.choosing.schedule import Schedule, order_rows
+from curriculum.choosing.schedule_facts import ScheduleFacts
+from curriculum.messages.hashes import distinct_prompts, hash_of_text, repeated_prompts
+from curriculum.output.manifests import MovedPrompt, is_cumulative
 from curriculum.preprocessing.convert import ConvertedBuckets, ConvertedShard
-from curriculum.preprocessing.split import SPLITS, VAL, Split
+from curriculum.preprocessing.split import SPLITS, TRAIN, VAL, Split
 from curriculum.reading.ledger import BLANK, TAKEN
 
 
 @dataclass(frozen=True)
+class RowRules:
+    """How the rows of every set are chosen and ordered: how train rows are chosen, how many rows of
+    a set are val at most, and their order: by difficulty, by a schedule (train rows), or as they
+    were read. `rules` are the flags that drop rollouts, which `Verdicts.dropped_by` numbers.
+    `controls` maps the name of each set of random rows to that of the set beside it."""
+
+    choice: Choice = field(default_factory=Choice)
+    val_rows: int | None = None
+    easy_to_hard: bool = False
+    schedule: Schedule | None = None
+    rules: Sequence[str] = ()
+    controls: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class RowPlan:
-    """The split of this run and its sets, each with the numbers of its buckets. With `easy_to_hard`
-    rows are sorted by difficulty, otherwise they stay in input order."""
+    """The split of this run and its sets, each with the numbers of its buckets.
+
+    Positions of rows are positions among the staged rows of a set on one side, in input order.
+    """
 
     converted: ConvertedBuckets
     split: Split
     sets: Mapping[str, Sequence[int]]
-    easy_to_hard: bool = False
+    rules: RowRules = field(default_factory=RowRules)
+    _found: dict[tuple[str, int], tuple[IntArray | None, list[Step]]] = field(default_factory=dict)
 
     def shards(self, name: str) -> list[int]:
         """The numbers of a set's shards, in order."""
@@ -40,65 +79,221 @@ class RowPlan:
         counts = [int((part.lines.kinds != BLANK).sum()) for part in self.converted.shards]
         return [0, *np.cumsum(counts).tolist()[:-1]]
 
-    def chosen(self, number: int, side: int) -> BoolArray:
-        """Which of a shard's rows the filter keeps on one side."""
-        part = self.converted.shards[number]
-        val = self.split.is_val(part.hashes)
-        return part.keep & (val if side == VAL else ~val)
+    def picked(self, name: str, side: int) -> IntArray | None:
+        """The positions of the rows that are written, ascending; None if all are."""
+        return self._pick(name, side)[0]
+
+    def order(self, name: str, side: int) -> IntArray | None:
+        """The positions of the rows of a set on one side in the order of writing, None if all are
+        written in input order. By difficulty, ties are ordered by prompt hash, then by input order;
+        with a schedule rows may be there several times. A control is in random order."""
+        picked, rules = self.picked(name, side), self.rules
+        if name in rules.controls and picked is not None:
+            by_chance = self._control_order(name, side)[picked]
+            return picked[np.argsort(by_chance, kind="stable")]
+        scheduled = rules.schedule is not None and side == TRAIN
+        if not (rules.easy_to_hard or scheduled):
+            return picked
+        hashes, difficulty = (
+            column if picked is None else column[picked]
+            for column in (
+                self._of_side(name, side, _hashes),
+                self._of_side(name, side, _difficulty),
+            )
+        )
+        if scheduled:
+            assert rules.schedule is not None
+            groups = self._groups_of(name, side)
+            groups = groups if picked is None or not len(groups) else groups[picked]
+            order = order_rows(rules.schedule, difficulty, hashes, groups)
+        else:
+            order = np.lexsort((hashes, difficulty))
+        return order if picked is None else picked[order]
 
     def lengths(self, name: str, side: int) -> IntArray:
         """The line length in bytes of each row of a set on one side, in the order of writing."""
-        parts = [np.zeros(0, np.int64)]
-        for number in self.shards(name):
-            part = self.converted.shards[number]
-            parts.append(part.lines.lengths[part.lines.kinds == TAKEN][self.chosen(number, side)])
-        lengths, order = np.concatenate(parts), self.order(name, side)
-        return lengths if order is None else lengths[order]
+        found = self._of_side(name, side, _lengths).astype(np.int64)
+        order = self.order(name, side)
+        return found if order is None else found[order]
 
     def characters(self, name: str) -> list[LengthArray]:
-        """The prompt length in characters of each row of a set, shard by shard."""
-        parts = (self.converted.shards[number] for number in self.shards(name))
-        return [part.characters[part.keep] for part in parts]
+        """The prompt length in characters of each row of a set, in one or more parts."""
+        return [self._written(name, side, lambda part: part.characters) for side in (TRAIN, VAL)]
 
-    def hashes(self, name: str, side: int) -> list[HashArray]:
-        """The prompt hash of each row of a set on one side, in the order of writing, in one or
-        more parts."""
-        hashes, order = self._hashes(name, side), self.order(name, side)
-        return hashes if order is None else [np.concatenate(hashes)[order]]
-
-    def order(self, name: str, side: int) -> IntArray | None:
-        """The rows of a set on one side from easy to hard, as positions in input order; None if
-        they stay in input order. Ties are ordered by prompt hash, then by input order."""
-        if not self.easy_to_hard:
-            return None
-        values = [
-            self.converted.shards[number].difficulty[self.chosen(number, side)]
-            for number in self.shards(name)
-        ]
-        values.append(np.zeros(0))  # a set of empty buckets has no shard
-        return np.lexsort((np.concatenate(self._hashes(name, side)), np.concatenate(values)))
-
-    def _hashes(self, name: str, side: int) -> list[HashArray]:
-        """The same as `hashes` but in input order: a part per shard, and an empty part."""
-        hashes = [
-            self.converted.shards[number].hashes[self.chosen(number, side)]
-            for number in self.shards(name)
-        ]
-        return [*hashes, np.zeros(0, np.uint64)]
+    def hashes(self, name: str, side: int) -> HashArray:
+        """The prompt hash of each row of a set on one side, in the order of writing."""
+        found, order = self._of_side(name, side, _hashes), self.order(name, side)
+        return found if order is None else found[order]
 
     def prompts(self, name: str, side: int) -> HashArray:
-        """The prompt hash of each row of a set on one side, ascending."""
-        hashes = np.concatenate(self._hashes(name, side))
-        hashes.sort()
-        return hashes
+        """The prompt hash of each row of a set on one side, each row once, ascending."""
+        return np.sort(self._written(name, side, _hashes))
 
     def rows(self, name: str) -> int:
-        """How many rows a set has."""
-        return sum(int(self.converted.shards[number].keep.sum()) for number in self.shards(name))
+        """How many different rows a set has."""
+        return self.rows_of(name, TRAIN) + self.rows_of(name, VAL)
 
     def dropped(self, bucket: int) -> int:
-        """How many rollouts of a bucket the filter dropped."""
+        """How many rollouts of a bucket the filter and the conditions dropped."""
         return sum(int((~part.keep).sum()) for part in self.converted.of_bucket(bucket))
+
+    def steps(self, name: str) -> list[tuple[str, Step]]:
+        """What each rule left out of a set, in order, and on which side, "" for both."""
+        if name in self.rules.controls:
+            return []
+        parts = [self.converted.shards[number] for number in self.shards(name)]
+        left, found = sum(len(part.keep) for part in parts), list[tuple[str, Step]]()
+        for number, rule in enumerate(self.rules.rules, 1):
+            count = sum(int((part.verdicts.dropped_by == number).sum()) for part in parts)
+            found.append(("", Step(rule, left, count)))
+            left -= count
+        for side in (TRAIN, VAL):
+            found += [(SPLITS[side], step) for step in self._pick(name, side)[1]]
+        return found
+
+    def schedule_facts(self, name: str, bucket_names: Sequence[str]) -> ScheduleFacts | None:
+        """How the train rows of a set follow the schedule, mixed of the groups that are balanced,
+        or else of buckets; None if they follow none."""
+        schedule, picked = self.rules.schedule, self.picked(name, TRAIN)
+        if schedule is None or name in self.rules.controls or not self.rows_of(name, TRAIN):
+            return None
+        rows = self._rows(name, TRAIN)
+        values = self._of_side(name, TRAIN, _difficulty)
+        order = self.order(name, TRAIN)
+        assert order is not None
+        ascending = np.sort(values if picked is None else values[picked])
+        before, up_to = (
+            np.searchsorted(ascending, values[order], side=s) for s in ("left", "right")
+        )
+        ranks = (before + up_to) / (2 * len(ascending))
+        if self.rules.choice.balance:
+            return ScheduleFacts.of(schedule, ranks, rows.groups[order], rows.names)
+        return ScheduleFacts.of(schedule, ranks, rows.buckets[order], bucket_names)
+
+    def rows_of(self, name: str, side: int) -> int:
+        """How many different rows a set has on one side."""
+        return len(self._written(name, side, _hashes))
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The groups of all rollouts of the directory."""
+        return Groups.join([part.verdicts.looked.groups for part in self.converted.shards])
+
+    def _of_side(self, name: str, side: int, get: Callable[[ConvertedShard], Array]) -> Array:
+        """A column of the staged rows of a set on one side, in input order."""
+        columns = [get(self.converted.shards[0])[:0]] if self.converted.shards else [np.zeros(0)]
+        for number in self.shards(name):
+            part = self.converted.shards[number]
+            columns.append(get(part)[self._on_side(part, side)])
+        return np.concatenate(columns)
+
+    def _on_side(self, part: ConvertedShard, side: int) -> BoolArray:
+        val = self.split.is_val(part.hashes)
+        return np.asarray(part.in_files & (val if side == VAL else ~val))
+
+    def _written(self, name: str, side: int, get: Callable[[ConvertedShard], Array]) -> Array:
+        """A column of the rows that are written on one side, in input order."""
+        column, picked = self._of_side(name, side, get), self.picked(name, side)
+        return column if picked is None else column[picked]
+
+    @cached_property
+    def _codes(self) -> list[CompactIntArray]:
+        """The number of each rollout's group, shard by shard."""
+        counts = [len(part.verdicts.looked.groups.codes) for part in self.converted.shards]
+        return np.split(self.groups.codes, np.cumsum(counts)[:-1])
+
+    def _groups_of(self, name: str, side: int) -> CompactIntArray:
+        """The number of the group of each staged row of a set on one side; 0 if all are of one."""
+        codes = list[CompactIntArray]([np.zeros(0, np.int8)])
+        for number in self.shards(name):
+            part = self.converted.shards[number]
+            mine, here = self._codes[number], self._on_side(part, side)
+            codes.append(mine[here] if len(mine) else np.zeros(int(here.sum()), np.int8))
+        return np.concatenate(codes)
+
+    def _pick(self, name: str, side: int) -> tuple[IntArray | None, list[Step]]:
+        """Which rows are written, and what each rule left out."""
+        if (name, side) not in self._found:
+            self._found[name, side] = self._pick_anew(name, side)
+        return self._found[name, side]
+
+    def _pick_anew(self, name: str, side: int) -> tuple[IntArray | None, list[Step]]:
+        kept = np.flatnonzero(self._of_side(name, side, lambda part: part.keep))
+        count = len(self._of_side(name, side, _hashes))
+        if name in self.rules.controls:
+            return self._control(name, side), []
+        rows, steps = self._rows(name, side).some(kept), list[Step]()
+        if side == VAL and self.rules.val_rows is not None:
+            chosen, steps = self._per_bucket(name, rows, self._first_val)
+            kept = kept[chosen]
+        elif side == TRAIN and self.rules.choice != Choice():
+            chosen, steps = self._chosen(name, rows)
+            kept = kept[chosen]
+        return (None if len(kept) == count else kept), steps
+
+    def _control(self, name: str, side: int) -> IntArray:
+        """As many random rows of all buckets as the set beside it has, of the train side only."""
+        if side == VAL:
+            return np.zeros(0, np.int64)
+        beside = self.rules.controls[name]
+        size = self.rows_of(beside, TRAIN)
+        return np.flatnonzero(lowest(self._control_order(name, TRAIN), size))
+
+    def _control_order(self, name: str, side: int) -> HashArray:
+        """By which numbers the rows of a control come first: each control has others."""
+        return order_of(self._of_side(name, side, _hashes), CONTROL ^ hash_of_text(name))
+
+    def _rows(self, name: str, side: int) -> Rows:
+        buckets = [np.zeros(0, np.int64)]
+        for number in self.shards(name):
+            here = self._on_side(self.converted.shards[number], side)
+            buckets.append(np.full(int(here.sum()), self.converted.buckets[number]))
+        return Rows(
+            self._of_side(name, side, _hashes),
+            np.concatenate(buckets),
+            self._groups_of(name, side),
+            self._of_side(name, side, lambda part: part.verdicts.signal)
+            if self.rules.choice.top
+            else np.zeros(0),
+            self.groups.names,
+        )
+
+    def _chosen(self, name: str, rows: Rows) -> tuple[BoolArray, list[Step]]:
+        """The train rows of a set. A cumulative set has those that the sets of its buckets have,
+        but for the easier ones that --replay leaves out."""
+        choice = self.rules.choice
+        if not is_cumulative(name):
+            return choose(rows, choice if len(self.sets[name]) > 1 else choice.without_replay)
+        chosen, steps = self._per_bucket(name, rows, lambda own: choose(own, choice.without_replay))
+        if choice.replay is not None:
+            again = replayed(rows.some(chosen), choice.replay)
+            steps.append(Step(f"--replay {choice.replay:g}", len(again), int((~again).sum())))
+            chosen[np.flatnonzero(chosen)[~again]] = False
+        return chosen, steps
+
+    def _first_val(self, rows: Rows) -> tuple[BoolArray, list[Step]]:
+        most = self.rules.val_rows
+        assert most is not None
+        chosen = lowest(rows.hashes, most)
+        return chosen, [Step(f"--val-rows {most}", len(chosen), int((~chosen).sum()))]
+
+    def _per_bucket(
+        self, name: str, rows: Rows, pick: Callable[[Rows], tuple[BoolArray, list[Step]]]
+    ) -> tuple[BoolArray, list[Step]]:
+        """What `pick` chooses of all rows, or, of a cumulative set, of those of each bucket; then
+        the steps of the buckets are added up."""
+        if not is_cumulative(name):
+            return pick(rows)
+        chosen, found = np.zeros(len(rows.hashes), np.bool_), list[list[Step]]()
+        for bucket in self.sets[name]:
+            here = np.flatnonzero(rows.buckets == bucket)
+            mine, steps = pick(rows.some(here))
+            chosen[here[mine]] = True
+            found.append(steps)
+        return chosen, [
+            Step(some[0].rule, sum(s.before for s in some), sum(s.dropped for s in some))
+            for some in zip(*found, strict=True)
+        ]
 
     @cached_property
     def shared_prompts(self) -> HashArray:
@@ -132,3 +327,15 @@ def _ordinals(part: ConvertedShard) -> IntArray:
     """The position of each row among the non-blank lines of its shard."""
     ordinals = np.cumsum(part.lines.kinds != BLANK) - 1
     return np.asarray(ordinals[part.lines.kinds == TAKEN], np.int64)
+
+
+def _hashes(part: ConvertedShard) -> HashArray:
+    return part.hashes
+
+
+def _difficulty(part: ConvertedShard) -> FloatArray:
+    return part.difficulty
+
+
+def _lengths(part: ConvertedShard) -> LengthArray:
+    return np.asarray(part.lines.lengths[part.lines.kinds == TAKEN])

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from curriculum.choosing.flags import with_group_size
+from curriculum.choosing.judge import Asked
 from curriculum.engines.progress import Progress
 from curriculum.engines.workers import Workers
 from curriculum.measures import MetricChoice
@@ -40,10 +42,11 @@ class Form(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the flags and the manifest together say about reading rollouts."""
+    """What flags and manifest together say about reading, measuring and judging rollouts."""
 
     read: ReadOptions
     metrics: MetricChoice
+    asked: Asked
     warnings: Sequence[str]
 
 
@@ -88,7 +91,15 @@ def read_settings(options: PreprocessOptions, manifest: BucketingManifest | None
         ability=options.ability,
         seed=options.seed,
     )
-    return Settings(read, MetricChoice(metric, parameters, threshold, carried), warnings)
+    balance, top = options.choice.balance, options.choice.top
+    asked = Asked(
+        with_group_size(MetricParameters(parameters.k, threshold), options.group_size),
+        options.filter,
+        options.conditions,
+        top[1] if top else None,
+        balance.place if balance else None,
+    )
+    return Settings(read, MetricChoice(metric, parameters, threshold, carried), asked, warnings)
 
 
 @dataclass(frozen=True)

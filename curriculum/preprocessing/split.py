@@ -20,17 +20,22 @@ TRAIN, VAL = range(2)  # sides of the split, as indexes into SPLITS
 
 @dataclass(frozen=True)
 class Split:
-    """Which prompts are `val`: those whose hash is below `cut`, except for `moved` ones.
+    """Which prompts are `val`: those whose hash is below `cut`, except for `moved` ones, and those
+    that are `chosen`, ascending.
 
     `moved` maps the prompts that the floor moved to the other side to whether they are now val.
     """
 
     cut: int
     moved: Mapping[int, bool] = field(default_factory=dict)
+    chosen: HashArray | None = None
 
     def is_val(self, hashes: HashArray) -> BoolArray:
         """Whether each prompt is val; `hashes` and the result have one entry per rollout."""
         val: BoolArray = hashes < np.uint64(self.cut)
+        if self.chosen is not None and len(self.chosen):
+            at = np.minimum(np.searchsorted(self.chosen, hashes), len(self.chosen) - 1)
+            val = val | (self.chosen[at] == hashes)
         for prompt, side in self.moved.items():
             val[hashes == np.uint64(prompt)] = side
         return val
@@ -72,3 +77,18 @@ def _prompt_to_move(prompts: HashArray, split: Split) -> int | None:
         return None
     cut = np.uint64(split.cut)
     return int(free[np.argmin(np.where(free < cut, cut - free, free - cut))])
+
+
+def split_by_rows(buckets: Iterable[HashArray], rows: int) -> Split:
+    """The split in which each bucket has so many rows of val, if it has more prompts than those
+    take.
+
+    `buckets` is as for `split_prompts`. Of each bucket the prompts with the lowest hashes are val,
+    in every bucket, as many of them as it takes; one is left for train.
+    """
+    chosen = [np.zeros(0, np.uint64)]
+    for hashes in buckets:
+        prompts, counts = np.unique(hashes, return_counts=True)
+        needed = int(np.searchsorted(np.cumsum(counts), rows)) + 1
+        chosen.append(prompts[: min(needed, len(prompts) - 1)] if len(prompts) else prompts)
+    return Split(0, chosen=np.unique(np.concatenate(chosen)))

@@ -20,15 +20,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curriculum.arrays import HashArray, IntArray
+from curriculum.arrays import BoolArray, HashArray, IntArray
 from curriculum.preprocessing.settings import HASH, Form
-from curriculum.preprocessing.split import SPLITS, VAL, Split
+from curriculum.preprocessing.split import SPLITS, TRAIN, VAL, Split
 from curriculum.storage.arrow_arrays import int64_values, integers, truths
 from curriculum.storage.line_files import LINES, LineWriter, count_lines
 from curriculum.storage.parquet_files import GroupWriter, read_footer
 from curriculum.storage.paths import AnyPath, StorePath
 from curriculum.storage.requests import RANGE_BYTES, each
-from curriculum.verl.rows import Stage
+from curriculum.verl.rows import STEP, Stage
 
 FILES_AHEAD = 3  # staged files that are fetched ahead from a store
 
@@ -47,10 +47,11 @@ class WriteSetTask:
     """A set to write: its staged shards in order, and how to write each side.
 
     `paths`, `groups` and `orders` have one entry per side: its file (None without rows), the number
-    of rows in each row group, and the order of its rows, as positions among its staged rows (None:
-    as staged). `data_source` is that of all rows (None: each has its own). Staged files are removed
-    once read, unless they `stay` because the task may be run again or another set needs them. Each
-    side's row groups are encoded by `threads` threads.
+    of rows in each row group, and its rows in order, as positions among the staged rows of the side
+    (None: all, as staged). A `batch_size` says to number the batches of train rows. `data_source`
+    is that of all rows (None: each has its own). Staged files are removed once read, unless they
+    `stay` because the task may be run again or another set needs them. Each side's row groups are
+    encoded by `threads` threads.
     """
 
     shards: Sequence[StagedShard]
@@ -62,6 +63,12 @@ class WriteSetTask:
     orders: Sequence[IntArray | None]
     stay: bool
     threads: int
+    batch_size: int | None = None
+
+    @property
+    def as_staged(self) -> bool:
+        """Whether rows are written in the order in which they are staged."""
+        return all(order is None or bool((np.diff(order) > 0).all()) for order in self.orders)
 
 
 @dataclass
@@ -85,12 +92,15 @@ def write_set(task: WriteSetTask) -> list[WrittenSide]:
             None if path is None else stack.enter_context(_open_writer(task, path, groups))
             for path, groups in zip(task.paths, task.groups, strict=True)
         ]
-        in_order = any(order is not None for order in task.orders)
-        for side, rows, hashes in _sorted(task) if in_order else _as_staged(task):
+        for side, rows, hashes in _as_staged(task) if task.as_staged else _sorted(task):
             writer = writers[side]
             if writer is None:
                 continue
-            writer.add(rows)
+            if task.batch_size is not None and side == TRAIN:
+                batches = np.arange(sides[side].rows, sides[side].rows + len(rows))
+                writer.add(number_batches(rows, batches // task.batch_size))
+            else:
+                writer.add(rows)
             sides[side].rows += len(rows)
             if task.data_source is not None:
                 sides[side].data_sources[task.data_source] += len(rows)
@@ -126,12 +136,45 @@ def _read_back(path: AnyPath, form: Form) -> tuple[int, Counter[str]]:
 
 def _as_staged(task: WriteSetTask) -> Iterator[tuple[int, pa.RecordBatch, HashArray]]:
     """Batches of rows in the order they are staged, each with its side and prompt hashes."""
+    before = [0] * len(SPLITS)
     for batch, shard in _read(task):
         val = task.split.is_val(_hashes(batch))
         for side, chosen in enumerate((~val, val)):
+            first, before[side] = before[side], before[side] + int(chosen.sum())
+            chosen = _also_in(task.orders[side], chosen, first)
             if chosen.any():
                 rows = batch if chosen.all() else batch.filter(truths(chosen))
                 yield side, _finish(rows, shard, task, side), _hashes(rows)
+
+
+def _also_in(positions: IntArray | None, rows: BoolArray, first: int) -> BoolArray:
+    """Those of the chosen rows, the first of which has the position `first`, whose positions are
+    among some that ascend."""
+    if positions is None:
+        return rows
+    at = np.flatnonzero(rows)
+    start, end = np.searchsorted(positions, (first, first + len(at)))
+    chosen = np.zeros_like(rows)
+    chosen[at[positions[start:end] - first]] = True
+    return chosen
+
+
+def number_batches(rows: pa.RecordBatch, numbers: IntArray) -> pa.RecordBatch:
+    """Rows with the numbers of their batches in STEP, in extra_info or a column of its own; without
+    either as they are."""
+    names = rows.schema.names
+    if STEP in names:
+        return rows.set_column(names.index(STEP), rows.schema.field(STEP), integers(numbers))
+    at = rows.schema.get_field_index("extra_info")
+    kind = rows.schema.field(at).type if at >= 0 else None
+    if kind is None or not pa.types.is_struct(kind) or kind.get_field_index(STEP) < 0:
+        return rows
+    info = rows.column(at)
+    children = [info.field(i) for i in range(kind.num_fields)]
+    children[kind.get_field_index(STEP)] = integers(numbers)
+    mask = info.is_null() if info.null_count else None
+    column = pa.StructArray.from_arrays(children, fields=list(kind), mask=mask)
+    return rows.set_column(at, rows.schema.field(at), column)
 
 
 def _sorted(task: WriteSetTask) -> Iterator[tuple[int, pa.RecordBatch, HashArray]]:
@@ -144,7 +187,8 @@ def _sorted(task: WriteSetTask) -> Iterator[tuple[int, pa.RecordBatch, HashArray
     every = np.concatenate(hashes)
     val = task.split.is_val(every)
     for side, (order, groups) in enumerate(zip(task.orders, task.groups, strict=True)):
-        positions = np.flatnonzero(val if side == VAL else ~val)[order]
+        positions = np.flatnonzero(val if side == VAL else ~val)
+        positions = positions if order is None else positions[order]
         sides = [_finish(batch, shard, task, side) for batch, shard in staged]
         for chosen in np.split(positions, np.cumsum(groups)):
             if len(chosen):
@@ -174,19 +218,16 @@ def _hashes(batch: pa.RecordBatch) -> HashArray:
     return int64_values(batch.column(HASH)).view(np.uint64)
 
 
-def digest_hashes(parts: Sequence[HashArray]) -> bytes:
+def digest_hashes(hashes: HashArray) -> bytes:
     """The digest in `WrittenSide` for rows with these prompt hashes."""
-    digest = hashlib.blake2b()
-    for part in parts:
-        digest.update(part.tobytes())
-    return digest.digest()
+    return hashlib.blake2b(hashes.tobytes()).digest()
 
 
 def _read(task: WriteSetTask) -> Iterator[tuple[pa.RecordBatch, StagedShard]]:
     # These files belong to this run, so nobody truncates them while they are mapped.
     paths = [(path, shard) for shard in task.shards for path in shard.paths]
     in_store = any(isinstance(path, StorePath) for path, _ in paths)
-    stays_open = any(order is not None for order in task.orders)
+    stays_open = not task.as_staged
     fetch = partial(_fetch, to_disk=stays_open) if in_store else _map
     files = each(fetch, (path for path, _ in paths), in_store, FILES_AHEAD)
     for (path, shard), file in zip(paths, files, strict=True):

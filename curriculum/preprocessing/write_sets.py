@@ -101,8 +101,13 @@ def _write_task(
     source = None if options.keep_data_source or options.source else options.data_source
     orders = [plan.order(name, side) for side in range(len(SPLITS))]
     # Staged files in a store are removed together at the end, others once no set needs them.
-    stay = run.workers.on_nodes or run.output.in_store or options.cumulative
-    return WriteSetTask(shards, form, plan.split, paths, groups, source, orders, stay, threads)
+    shared = options.cumulative or options.control
+    stay = run.workers.on_nodes or run.output.in_store or shared
+    schedule = None if name in plan.rules.controls else plan.rules.schedule
+    batch = None if schedule is None else schedule.batch_size
+    return WriteSetTask(
+        shards, form, plan.split, paths, groups, source, orders, stay, threads, batch
+    )
 
 
 def _staged_progress(run: PreprocessingRun, tasks: Iterable[WriteSetTask]) -> Callable[[], None]:
@@ -174,7 +179,12 @@ def _facts_of(
             for split, count in by_side.items()
         },
         rows=by_side,
-        dropped={names[i]: plan.dropped(i) for i in plan.sets[name]},
+        dropped=dict.fromkeys((names[i] for i in plan.sets[name]), 0)
+        if name in plan.rules.controls
+        else {names[i]: plan.dropped(i) for i in plan.sets[name]},
+        steps=plan.steps(name),
+        different=plan.rows(name),
+        control_of=plan.rules.controls.get(name),
         prompts=PromptFacts.of(
             plan.prompts(name, TRAIN), plan.prompts(name, VAL), plan.shared_prompts
         ),

@@ -31,8 +31,8 @@ from curriculum.storage.paths import AnyPath
 # The kinds of a line. Kinds from CONFLICT up are records: rollouts, or responses of a dump.
 # SKIPPED: a response of a step that was not asked for. CONFLICT: a response whose group disagrees
 # about its ground truth or prompt, which makes it malformed. NO_SCORE: a rollout without any score.
-# UNDEFINED: a rollout with too few scores for the metric.
-BLANK, MALFORMED, SKIPPED, CONFLICT, NO_SCORE, UNDEFINED = range(6)
+# UNDEFINED: a rollout with too few scores for the metric. DROPPED: one that was not to be kept.
+BLANK, MALFORMED, SKIPPED, CONFLICT, NO_SCORE, UNDEFINED, DROPPED = range(7)
 FIRST_RECORD = CONFLICT
 # A record that is used. Bucketing adds bits that say whether any response passes, whether the
 # scores differ, and whether all responses pass, so compare with `>= TAKEN`.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
@@ -111,6 +111,60 @@ def _with_dots(value: Any, place: str) -> Any:
             if found is not None:
                 return found
     return None
+
+
+# What a rollout does not say at the top, it may say where verl does.
+_ELSEWHERE = {"data_source": ("extra_info.data_source",)}
+
+
+class FieldReader:
+    """Reads some fields of lines, without the rest of them."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = list(dict.fromkeys(names))
+        ids = [f"f{i}" for i in range(len(self._names))]
+        fields = [(name, Any, None) for name in ids]
+        rename = dict(zip(ids, self._names, strict=True))
+        kind = msgspec.defstruct("Line", fields, rename=rename, gc=False)
+        self._decode = msgspec.json.Decoder(kind).decode
+
+    def read(self, line: Line) -> Mapping[str, Any]:
+        """The fields, None where one is absent; none at all of a line that is no object."""
+        try:
+            decoded = msgspec.structs.astuple(self._decode(line))
+            return dict(zip(self._names, decoded, strict=True))
+        except REFUSALS:
+            pass
+        try:
+            return load_object(line)
+        except Malformed:
+            return {}
+
+
+class PlaceReader:
+    """Reads what lines hold at some places."""
+
+    def __init__(self, places: Sequence[str]) -> None:
+        self._places = {place: (place, *_ELSEWHERE.get(place, ())) for place in places}
+        every = [place for some in self._places.values() for place in some]
+        tops = [re.split(r"[.\[]", place, maxsplit=1)[0] for place in every]
+        # The name of a field may hold dots itself.
+        self._fields = FieldReader([*tops, *(place for place in every if "[" not in place)])
+
+    def read(self, line: Line) -> list[Any]:
+        """The value at each place; None where there is nothing."""
+        fields = self._fields.read(line)
+        return [self._first(fields, places) for places in self._places.values()]
+
+    @staticmethod
+    def _first(fields: Mapping[str, Any], places: Sequence[str]) -> Any:
+        found = (find(fields, place) for place in places)
+        return next((value for value in found if value is not None), None)
+
+    def read_lines(self, lines: Iterable[Line]) -> dict[str, list[Any]]:
+        """The values of several lines by place."""
+        read = [self.read(line) for line in lines]
+        return {place: [row[i] for row in read] for i, place in enumerate(self._places)}
 
 
 _STEP = re.compile(r"\[(\*|\d+)\]|([^.\[]+)")

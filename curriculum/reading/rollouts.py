@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from curriculum.arrays import FloatArray, HashArray, IntArray, LengthArray, take_runs
+from curriculum.choosing.groups import NO_GROUPS, Groups
 from curriculum.messages.hashes import Turn, hash_texts
 from curriculum.reading.blocks import Block
 from curriculum.reading.lines import (
@@ -52,7 +53,8 @@ class ReadScores:
     `flat` holds all scores, not finite where missing, and `counts` is how many each rollout has.
     `prompts` has a hash of each rollout's prompt. `refused` lists the position and the reason of
     lines that are not rollouts. `keys` holds each rollout's key, if keys are read. `other_parts`
-    are the numbers of the rollouts whose prompt holds parts that are not text.
+    are the numbers of the rollouts whose prompt holds parts that are not text. `groups` are those
+    of a field, if one is read for it.
     """
 
     flat: FloatArray
@@ -61,6 +63,7 @@ class ReadScores:
     refused: list[tuple[int, Reason]]
     keys: list[str | None]
     other_parts: IntArray
+    groups: Groups = NO_GROUPS
 
     @staticmethod
     def join(parts: Sequence[ReadScores]) -> ReadScores:
@@ -74,6 +77,7 @@ class ReadScores:
             refused=[],
             keys=[key for part in parts for key in part.keys],
             other_parts=np.concatenate([NONE, *others]),
+            groups=Groups.join([part.groups for part in parts]),
         )
 
     def take(self, order: IntArray) -> ReadScores:
@@ -85,6 +89,7 @@ class ReadScores:
             refused=self.refused,
             keys=[self.keys[i] for i in order.tolist()] if self.keys else [],
             other_parts=np.flatnonzero(np.isin(order, self.other_parts)),
+            groups=self.groups.some(order) if len(self.groups.codes) else self.groups,
         )
 
 
@@ -98,49 +103,66 @@ class KnownRollouts:
 
 
 class _Line(NamedTuple):
-    """What is read of a line; `prompt`, `messages` and `key` are JSON."""
+    """What is read of a line; all but the scores is JSON."""
 
     reward: list[Score]
     prompt: Raw
     messages: Raw
     key: Raw
+    group: Raw
 
 
 class ScoreReader:
     """Reads the scores, from `reward[i].<score_field>` or `reward[i]` itself, and a hash of the
     prompt. Whatever a prompt is, it makes no line malformed.
 
-    Lines are scanned where that is possible. Set `with_keys` to read each rollout's key too.
+    Lines are scanned where that is possible. Set `with_keys` to read each rollout's key too, or
+    name a field whose values are groups of rollouts, `group_field`, but not both.
     """
 
-    def __init__(self, score_field: str, with_keys: bool = False) -> None:
+    def __init__(
+        self, score_field: str, with_keys: bool = False, group_field: str | None = None
+    ) -> None:
         self._field = score_field
         self._with_keys = with_keys
+        self._group_field = group_field
         self._entry = msgspec.defstruct(
             "Entry", [("score", Score, None)], rename={"score": score_field}, gc=False
         )
         entries = list[self._entry | Score]  # type: ignore[name-defined]
         # Undecoded: a prompt or a key that is not UTF-8 makes no line malformed.
         undecoded = [(name, msgspec.Raw, NULL) for name in ("prompt", "messages", "key")]
-        line = msgspec.defstruct("Line", [("reward", entries), *undecoded], gc=False)
+        rename = {}
+        if group_field is not None:
+            undecoded.append(("group", msgspec.Raw, NULL))
+            rename["group"] = group_field
+        line = msgspec.defstruct("Line", [("reward", entries), *undecoded], rename=rename, gc=False)
         self._decode: Callable[[Line], Any] = msgspec.json.Decoder(line).decode
 
     def read_block(self, block: Block) -> ReadScores:
         """The scores of all lines in a block."""
-        scanned = scan_scores(block.buffer, block.size, self._field, self._with_keys)
+        name = "key" if self._with_keys else self._group_field
+        scanned = scan_scores(block.buffer, block.size, self._field, name)
         if scanned is None:
             return self._read_lines(block, range(len(block.ends)))
         block.found_ends = scanned.ends
-        keys = _scanned_keys(scanned.keys)
+        read = self._of_scanned(scanned)
         if not len(scanned.declined):
-            return _of_scanned(scanned, keys)
-        return _merge(scanned, keys, self._read_lines(block, scanned.declined.tolist()))
+            return read
+        return _merge(scanned, read, self._read_lines(block, scanned.declined.tolist()))
+
+    def _of_scanned(self, scanned: ScoreLines) -> ReadScores:
+        """The scores of the lines that were scanned; a prompt of parts is declined."""
+        keys = _scanned_keys(scanned.values) if self._with_keys else []
+        groups = _scanned_groups(scanned.values) if self._group_field else NO_GROUPS
+        return ReadScores(scanned.flat, scanned.counts, scanned.prompts, [], keys, NONE, groups)
 
     def _read_lines(self, block: Block, positions: Sequence[int]) -> ReadScores:
         """The scores of the lines at these positions, read in Python."""
         rewards: list[list[Score]] = []
         prompts: list[list[Turn]] = []
         keys: list[str | None] = []
+        groups: list[Any] = []
         refused: list[tuple[int, Reason]] = []
         for position in positions:
             try:
@@ -152,10 +174,13 @@ class ScoreReader:
             prompts.append(_read_turns(line))
             if self._with_keys:
                 keys.append(_key_text(line.key))
+            if self._group_field:
+                groups.append(_load(line.group))
         flat = np.array([score for reward in rewards for score in reward], np.float64)
         counts = np.array(list(map(len, rewards)), np.int64)
         others = np.flatnonzero(list(map(has_other_parts, prompts)))
-        return ReadScores(flat, counts, hash_texts(prompts), refused, keys, others)
+        hashes = hash_texts(prompts)
+        return ReadScores(flat, counts, hashes, refused, keys, others, Groups.of(groups))
 
     def _read_line(self, line: Line) -> _Line:
         """Read one line. Raises Malformed."""
@@ -163,9 +188,11 @@ class ScoreReader:
             found = self._decode(line)
         except REFUSALS:
             loaded = load_object(line)
-            others = [json.dumps(loaded.get(name)).encode() for name in _Line._fields[1:]]
+            names = ("prompt", "messages", "key", self._group_field or "")
+            others = [json.dumps(loaded.get(name)).encode() for name in names]
             return _Line(check_reward(loaded, self._field), *others)
-        return _Line(self._scores(found.reward), found.prompt, found.messages, found.key)
+        group = found.group if self._group_field else NULL
+        return _Line(self._scores(found.reward), found.prompt, found.messages, found.key, group)
 
     def _scores(self, entries: list[Any]) -> list[Score]:
         kind: Any = self._entry
@@ -210,17 +237,30 @@ def _scanned_key(column: Column, row: int, kind: int) -> str | None:
     return {Kind.FALSE: "false", Kind.TRUE: "true"}.get(Kind(kind))
 
 
-def _of_scanned(scanned: ScoreLines, keys: list[str | None]) -> ReadScores:
-    """The scores of the lines that were scanned; a prompt of parts is declined."""
-    return ReadScores(scanned.flat, scanned.counts, scanned.prompts, [], keys, NONE)
+def _scanned_groups(column: Column) -> Groups:
+    """The groups of scanned lines."""
+    if not column.kinds.any():  # nearly always
+        return Groups(np.full(len(column.kinds), Groups.NONE, np.int8))
+    found = [(kind, column.json(row)) for row, kind in enumerate(column.kinds.tolist())]
+    values = {pair: _value(*pair) for pair in {*found}}
+    return Groups.of([values[pair] for pair in found])
 
 
-def _merge(scanned: ScoreLines, keys: list[str | None], others: ReadScores) -> ReadScores:
+def _value(kind: int, text: bytes) -> Any:
+    """A scanned value; `text` is that of a string, or the JSON of a number, list or object."""
+    if kind == Kind.STRING:
+        return text.decode()
+    if kind > Kind.STRING:
+        return _load(text)
+    return {Kind.FALSE: False, Kind.TRUE: True}.get(Kind(kind))
+
+
+def _merge(scanned: ScoreLines, read: ReadScores, others: ReadScores) -> ReadScores:
     """The scores of the lines that were scanned and of those that were declined, in their order."""
     malformed = [position for position, _ in others.refused]
-    read = np.setdiff1d(scanned.declined, np.array(malformed, np.int64))
-    positions = np.append(np.delete(np.arange(len(scanned.ends)), scanned.declined), read)
-    every = ReadScores.join([_of_scanned(scanned, keys), others])
+    declined = np.setdiff1d(scanned.declined, np.array(malformed, np.int64))
+    positions = np.append(np.delete(np.arange(len(scanned.ends)), scanned.declined), declined)
+    every = ReadScores.join([read, others])
     return replace(every, refused=others.refused).take(np.argsort(positions))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from curriculum.advice.commands import command, one_line
 from curriculum.bucketers import difficulty
 from curriculum.bucketing.assign_buckets import BucketFacts
+from curriculum.bucketing.passes import DATA_SOURCE
 from curriculum.bucketing.report import BucketingReport
 from curriculum.display.histogram import histogram_lines, scale_note, shorten
 from curriculum.display.picture import Picture, PictureBucket
@@ -29,6 +30,8 @@ from curriculum.reports.text import (
 from curriculum.reports.trust import comparison_lines, misplaced_sentence, trust_lines
 
 LABEL_WIDTH = 30  # of a metric in a picture
+GROUPS_SHOWN, GROUP_WIDTH = 12, 30
+RULE_WIDTH = 50
 
 
 def bucketing_summary(report: BucketingReport) -> str:
@@ -40,6 +43,8 @@ def bucketing_summary(report: BucketingReport) -> str:
             "",
             *_table(report),
             "",
+            *_groups(report),
+            *_dropped(report),
             *_histogram(report),
             "",
             *_comparison(report),
@@ -71,6 +76,34 @@ def _table(report: BucketingReport) -> list[str]:
         row = [shorten(bucket.name), f"{facts.count:,}", part, spread, number(facts.mean_score)]
         rows.append(row)
     return table(rows, left=1)
+
+
+def _groups(report: BucketingReport) -> list[str]:
+    """How many rollouts of each group are in which bucket, if there are several groups."""
+    within = report.options.within
+    if len(report.groups) < 2 and within is None:
+        return []
+    names = [shorten(bucket.name) for bucket in report.manifest.buckets]
+    rows = [[within or DATA_SOURCE, *names, "all"]]
+    for group in report.groups[:GROUPS_SHOWN]:
+        name = "(none)" if group.name is None else shorten(group.name, GROUP_WIDTH)
+        rows.append([name, *(f"{count:,}" for count in (*group.counts, sum(group.counts)))])
+    if others := report.groups[GROUPS_SHOWN:]:
+        sums = np.sum([group.counts for group in others], axis=0).tolist()
+        name = f"{len(others):,} more"
+        rows.append([name, *(f"{count:,}" for count in (*sums, sum(sums)))])
+    return [*table(rows, left=1), ""]
+
+
+def _dropped(report: BucketingReport) -> list[str]:
+    """What --keep left out."""
+    if not report.manifest.kept:
+        return []
+    rows = [["flag", "rollouts", "left out", "left"]]
+    for step in report.manifest.kept:
+        numbers = (step.before, step.dropped, step.after)
+        rows.append([shorten(step.rule, RULE_WIDTH), *(f"{count:,}" for count in numbers)])
+    return [*table(rows, left=1), ""]
 
 
 def _written(report: BucketingReport) -> str:
@@ -115,7 +148,7 @@ def _cut_words(report: BucketingReport, harder: int) -> str:
         inner = harder - bool(method.solved_unsolved)
         ascending = report.manifest.metric.higher_is_easier
         return f"cut at {threshold(method.thresholds[-inner if ascending else inner - 1])}"
-    return "cut"
+    return f"cut within each {method.within}" if method.within else "cut"
 
 
 def _comparison(report: BucketingReport) -> list[str]:
@@ -148,12 +181,17 @@ def picture(report: BucketingReport) -> Picture:
         higher_is_easier=easier,
         buckets=buckets,
         bins=report.bins,
-        cuts=difficulty(report.cuts.edges, easier),
+        cuts=difficulty(report.cuts.edges, easier)
+        if report.options.within is None
+        else np.zeros(0),
     )
 
 
 def _regions(report: BucketingReport) -> dict[int, tuple[float, float]]:
-    """The metric values between which each bucket was cut out, by the number of the bucket."""
+    """The metric values between which each bucket was cut out, by the number of the bucket; none if
+    each group has cuts of its own."""
+    if report.options.within is not None:
+        return {}
     cuts, easier = report.cuts, report.manifest.metric.higher_is_easier
     edges = np.concatenate([[-np.inf], cuts.edges, [np.inf]])
     ends = np.sort(difficulty(np.stack((edges[:-1], edges[1:])), easier), axis=0)
@@ -169,7 +207,7 @@ def _read_lines(report: BucketingReport) -> list[str]:
     blank = f"; {plural(counts.blank, 'blank line')} skipped" if counts.blank else ""
     return [
         f"read {plural(counts.read, 'rollout')} ({size(read)}) from {plural(files, 'file')}: "
-        f"{counts.bucketed:,} bucketed, {counts.unscored:,} unscored, "
+        f"{counts.bucketed:,} bucketed, {_left_out(manifest)}{counts.unscored:,} unscored, "
         f"{counts.malformed:,} malformed{blank}"
     ]
 
@@ -185,9 +223,10 @@ def _method(report: BucketingReport) -> str:
     rest = "solved and unsolved apart, the rest " if method.solved_unsolved else ""
     if method.thresholds is not None:
         return f"{rest}cut at " + ", ".join(map(threshold, method.thresholds))
+    inside = f" within each {method.within}" if method.within else ""
     if method.ties == "split":
-        return f"{rest}in equal parts, ties split"
-    return f"{rest}in parts as equal as ties allow"
+        return f"{rest}in equal parts{inside}, ties split"
+    return f"{rest}in parts as equal as ties allow{inside}"
 
 
 def dump_lines(dump: Dump, manifest: BucketingManifest) -> list[str]:
@@ -212,14 +251,24 @@ def dump_lines(dump: Dump, manifest: BucketingManifest) -> list[str]:
     low, high = record.lines_per_rollout
     each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     unit = ("line" if record.format == OWN else "response") + ("" if high == 1 else "s")
-    rollouts = plural(counts.bucketed + counts.unscored, "rollout")
+    rollouts = plural(_rollouts(manifest), "rollout")
     return [
         f"read {plural(lines, 'line')} ({size(read)}) from {plural(files, 'file')} as "
         f"{dump.form.title} (--format {record.format}): {plural(record.responses, noun)}, "
         f"{counts.malformed:,} malformed{repeated}{skipped}{blank}",
         f"grouped {groups} into {rollouts} of {each} {unit}, scores from {_scores(dump, record)}: "
-        f"{counts.bucketed:,} bucketed, {counts.unscored:,} unscored",
+        f"{counts.bucketed:,} bucketed, {_left_out(manifest)}{counts.unscored:,} unscored",
     ]
+
+
+def _rollouts(manifest: BucketingManifest) -> int:
+    counts = manifest.counts
+    return counts.bucketed + (counts.dropped or 0) + counts.unscored
+
+
+def _left_out(manifest: BucketingManifest) -> str:
+    """How many rollouts --keep left out, for a sentence; nothing without it."""
+    return f"{manifest.counts.dropped:,} left out, " if manifest.kept else ""
 
 
 def _converted_lines(dump: Dump, manifest: BucketingManifest, record: DumpRecord) -> list[str]:
@@ -238,9 +287,9 @@ def _converted_lines(dump: Dump, manifest: BucketingManifest, record: DumpRecord
     found = f"{'values' if manifest.metric.is_carried else 'scores'} from {scores}"
     return [
         f"read {plural(lines, 'line')} ({size(read)}) from {plural(files, 'file')} as {form.title} "
-        f"(--format {record.format}): {plural(counts.bucketed + counts.unscored, 'rollout')}"
+        f"(--format {record.format}): {plural(_rollouts(manifest), 'rollout')}"
         f"{responses}, {counts.malformed:,} malformed{skipped}{blank}",
-        f"{found}: {counts.bucketed:,} bucketed, {counts.unscored:,} unscored",
+        f"{found}: {counts.bucketed:,} bucketed, {_left_out(manifest)}{counts.unscored:,} unscored",
     ]
 
 

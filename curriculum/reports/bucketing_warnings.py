@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from curriculum.bucketing.assign_buckets import LEAST_OF_GROUP
 from curriculum.bucketing.report import BucketingReport
 from curriculum.dumps.formats import Holds
 from curriculum.errors import plural
@@ -13,6 +14,7 @@ from curriculum.output.manifests import UNSCORED_FILE, BucketRecord
 from curriculum.reports.dump_warnings import dump_warnings, other_missing_scores
 from curriculum.reports.text import (
     are,
+    few,
     have,
     number,
     set_aside_warning,
@@ -58,8 +60,26 @@ def _findings(report: BucketingReport) -> Iterator[Finding]:
     if not report.carried:
         yield from _pass_findings(report)
     yield from _size_findings(report)
+    if report.options.within is not None:
+        yield from _group_findings(report, report.options.within)
     if not report.carried:
         yield from _order_findings(report)
+
+
+def _group_findings(report: BucketingReport, place: str) -> Iterator[Finding]:
+    """Groups that were not cut by themselves, and rollouts without one."""
+    small = [group for group in report.groups if not group.apart and group.name is not None]
+    absent = sum(sum(group.counts) for group in report.groups if group.name is None)
+    together = [few([str(group.name) for group in small])] if small else []
+    together += [f"{plural(absent, 'rollout')} without {place}"] if absent else []
+    if together:
+        least = LEAST_OF_GROUP * report.manifest.method.num_buckets
+        were = "were" if len(small) > 1 or absent else "was"
+        yield Finding(
+            f"{' and '.join(together)} {were} cut together: a group is cut by itself if it has "
+            f"{least:,} rollouts and as many different values as buckets. Cut fewer buckets, or "
+            "leave out --within if all groups are small."
+        )
 
 
 def _prompt_findings(report: BucketingReport) -> Iterator[Finding]:

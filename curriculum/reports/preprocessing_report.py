@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from curriculum.choosing.schedule_facts import ScheduleFacts
 from curriculum.options import PreprocessOptions
 from curriculum.output.manifests import PreprocessingManifest, SetRecord
 from curriculum.preprocessing.parquet_sets import SetFacts
@@ -22,10 +23,11 @@ class PreprocessingReport:
     """A preprocessing run: its manifest and what else a person wants to know about it.
 
     `form` is that of rows made from rollouts; with --source it is None, and `source` says how rows
-    and rollouts were matched. `rows`, `unscored`, `malformed` (by kind), `responses`,
-    `missing_scores` and the prompts in several rollouts (`repeated_prompts`) and in several buckets
-    (`shared_prompts`) are counts over the whole bucket directory, and so are `notes`. `truths` are
-    the prompts with several ground truths, `truth_places` an example as `file:line`.
+    and rollouts were matched. `schedule` is how the rows of the only set follow theirs. `rows`,
+    `unscored`, `malformed` (by kind), `responses`, `missing_scores` and the prompts in several
+    rollouts (`repeated_prompts`) and in several buckets (`shared_prompts`) are counts over the
+    whole bucket directory, and so are `notes`. `truths` are the prompts with several ground truths,
+    `truth_places` an example as `file:line`.
     """
 
     options: PreprocessOptions
@@ -33,6 +35,7 @@ class PreprocessingReport:
     sets: Sequence[SetFacts]
     form: RowForm | None
     source: SourceFacts | None
+    schedule: ScheduleFacts | None
     moved: int
     repeated_prompts: int
     shared_prompts: int

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from msgspec import UNSET
+
+from curriculum.choosing.schedule_facts import ScheduleFacts
 from curriculum.display.histogram import shorten
+from curriculum.display.schedule_picture import SchedulePicture
 from curriculum.errors import plural
+from curriculum.options import PreprocessOptions
 from curriculum.preprocessing.parquet_sets import SetFacts
 from curriculum.preprocessing.passes import SourceFacts
 from curriculum.reports.preprocessing_report import PreprocessingReport
-from curriculum.reports.text import bullets, share, size, table, wrapped, written_line
+from curriculum.reports.text import bullets, few, share, size, table, wrapped, written_line
 from curriculum.reports.verl_verdict import NOT_YET, READY, verl_verdict
 
 NAME_WIDTH = 26  # of a set
+RULE_WIDTH = 40
 
 
 def preprocessing_summary(report: PreprocessingReport, verbose: bool = False) -> str:
@@ -24,6 +30,8 @@ def preprocessing_summary(report: PreprocessingReport, verbose: bool = False) ->
             "",
             *_table(report),
             "",
+            *_choices(report),
+            *(wrapped(_scheduled(report, report.schedule)) if report.schedule else []),
             *(_details(report) if verbose else []),
             *(wrapped(_LENGTHS) if any(f.prompt_lengths.longest for f in report.sets) else []),
             *wrapped(_written(report)),
@@ -36,7 +44,8 @@ def preprocessing_summary(report: PreprocessingReport, verbose: bool = False) ->
 def _heading(report: PreprocessingReport) -> str:
     record = report.record
     filtered = "" if record.filter == "all" else f", filter {record.filter}"
-    split = f"split by prompt (val ratio {record.val_ratio:g}, seed {record.seed})"
+    ratio = "" if record.val_ratio is None else f"val ratio {record.val_ratio:g}, "
+    split = f"split by prompt ({ratio}seed {record.seed})"
     if report.options.source_val:
         split = f"val rows those of {' '.join(report.options.source_val)}"
     rows = f"of the rows of {' '.join(report.options.source)} " if report.source else ""
@@ -93,6 +102,57 @@ def _details(report: PreprocessingReport) -> list[str]:
             ]
         )
     return [*table(rows, left=1), ""]
+
+
+def _choices(report: PreprocessingReport) -> list[str]:
+    """What each flag that chooses rows left out of each set; nothing without such a flag."""
+    if report.record.choice is UNSET:
+        return []
+    rows = [["set", "flag", "side", "rows", "left out", "left"]]
+    for facts in report.sets:
+        name = shorten(facts.name, NAME_WIDTH)
+        for side, step in facts.steps:
+            numbers = [f"{count:,}" for count in (step.before, step.dropped, step.after)]
+            rows.append([name, shorten(step.rule, RULE_WIDTH), side or "both", *numbers])
+            name = ""
+    lines = [*table(rows, left=3), ""] if len(rows) > 1 else []
+    controls = [facts.name for facts in report.sets if facts.control_of]
+    if controls:
+        lines += wrapped(
+            f"{few(controls)}: as many random train rows of all buckets, without these choices, to "
+            "train on for comparison. Measure both on the val rows of the set itself."
+        )
+    return lines
+
+
+def _scheduled(report: PreprocessingReport, facts: ScheduleFacts) -> str:
+    """How the rows follow the schedule, and how to train on them."""
+    schedule, count = facts.schedule, len(facts.means)
+    first, middle, last = (facts.means[at] for at in (0, count // 2, count - 1))
+    epochs = f", each row {schedule.epochs} times" if schedule.epochs > 1 else ""
+    text = f"Schedule {schedule.kind}: {count:,} batch{'' if count == 1 else 'es'}"
+    text += (
+        f" of {schedule.batch_size:,} rows{epochs}. Mean difficulty (0 the easiest row, 1 the "
+        f"hardest, by rank) is {first:.2f} in the first, {middle:.2f} in the middle one and "
+        f"{last:.2f} in the last. Train with data.shuffle=False, "
+        f"data.train_batch_size={schedule.batch_size} and trainer.total_epochs=1."
+    )
+    if facts.last < schedule.batch_size:
+        rows = plural(facts.last, "row")
+        text += f" The last batch has {rows}; verl leaves out one that is not full."
+    return text
+
+
+def schedule_picture(
+    options: PreprocessOptions, name: str, facts: ScheduleFacts
+) -> SchedulePicture:
+    """What to draw of a scheduled set."""
+    schedule, balance = facts.schedule, options.choice.balance
+    return SchedulePicture(
+        title=f"{name}: {schedule.kind} schedule, batches of {schedule.batch_size:,} rows",
+        of=f"share of each\n{balance.place if balance else 'bucket'}",
+        facts=facts,
+    )
 
 
 def _written(report: PreprocessingReport) -> str:

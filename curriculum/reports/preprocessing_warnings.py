@@ -8,7 +8,7 @@ from enum import Enum
 
 from curriculum.errors import plural
 from curriculum.options import SOLVED_NAME, UNSEEN, UNSOLVED_NAME
-from curriculum.output.manifests import UNSCORED_FILE, is_cumulative
+from curriculum.output.manifests import UNSCORED_FILE, SetRecord, is_cumulative
 from curriculum.preprocessing.parquet_sets import SetFacts
 from curriculum.preprocessing.passes import SourceFacts
 from curriculum.reading.prompts import PromptNote
@@ -220,9 +220,10 @@ def _empty_warnings(report: PreprocessingReport) -> list[str]:
     files: dict[str, list[str]] = {}
     for facts in report.sets:
         for split, count in facts.rows.items():
-            if not count and (split == "train" or report.options.val_ratio):
+            wanted = report.options.val_ratio and facts.control_of is None
+            if not count and (split == "train" or wanted):
                 name = f"{facts.name}_{split}.parquet"
-                files.setdefault(_why_empty(report, facts), []).append(name)
+                files.setdefault(_why_empty(facts, split), []).append(name)
     warnings = [
         f"{few(names)} would have no rows, so {_it_was(len(names), report.dry_run)} not "
         f"{'be ' if report.dry_run else ''}written: {reason}. verl cannot load an empty file: "
@@ -243,13 +244,19 @@ def _it_was(count: int, dry_run: bool) -> str:
     return f"{'it' if count == 1 else 'they'} {was}"
 
 
-def _why_empty(report: PreprocessingReport, facts: SetFacts) -> str:
+def _why_empty(facts: SetFacts, split: str) -> str:
     """Why a set has no rows on a side."""
-    if sum(facts.dropped.values()):
-        return f"--filter {report.options.filter} dropped all their rollouts"
+    rules = [step.rule for side, step in facts.steps if step.dropped and side in ("", split)]
+    if rules:
+        return f"{' and '.join(rules)} dropped all their rollouts"
     if not any(facts.rows.values()):
         return "the buckets are empty"
     return "there are too few different prompts for both sides"
+
+
+def _val_rule(record: SetRecord) -> tuple[object, ...]:
+    """What decides the side of a prompt."""
+    return record.seed, record.val_ratio, record.val_rows
 
 
 def _neighbour_warnings(report: PreprocessingReport) -> list[str]:
@@ -263,9 +270,8 @@ def _neighbour_warnings(report: PreprocessingReport) -> list[str]:
         ],
         "from another bucketing: their index is another, and prompts that were moved may be on the "
         "other side": [n for n, r in others.items() if r.bucketing != mine.bucketing],
-        "with another --seed or --val-ratio: val prompts of one may train in the other": [
-            n for n, r in others.items() if (r.seed, r.val_ratio) != (mine.seed, mine.val_ratio)
-        ],
+        "with another --seed, --val-ratio or --val-rows: val prompts of one may be train in the "
+        "other": [name for name, record in others.items() if _val_rule(record) != _val_rule(mine)],
         "with another --ground-truth-format: verl cannot load them together": [
             n for n, r in others.items() if r.ground_truth_format != mine.ground_truth_format
         ],

@@ -49,7 +49,8 @@ def _reward_problems(report: PreprocessingReport, form: RowForm) -> Iterator[str
 def _data_sources(report: PreprocessingReport) -> Counter[str]:
     """This run's rows by data source, the most frequent first."""
     # A cumulative set repeats rows of its buckets' own sets.
-    own = [facts for facts in report.sets if len(facts.buckets) == 1] or report.sets
+    sets = [facts for facts in report.sets if facts.control_of is None]
+    own = [facts for facts in sets if len(facts.buckets) == 1] or sets
     found: Counter[str] = sum((facts.data_sources for facts in own), Counter())
     if not found and report.options.keep_data_source:  # a dry run wrote no rows
         found = Counter({source: n for (at, source), n in report.notes.items() if at is _OWN})
@@ -80,7 +81,8 @@ def _remedy(report: PreprocessingReport, form: RowForm) -> str:
 
 
 def _row_problems(report: PreprocessingReport) -> Iterator[str]:
-    rows = {facts.name: (facts.rows["train"], facts.rows["val"]) for facts in report.sets}
+    sets = [facts for facts in report.sets if facts.control_of is None]
+    rows = {facts.name: (facts.rows["train"], facts.rows["val"]) for facts in sets}
     if names := [name for name, counts in rows.items() if not any(counts)]:
         yield f"{few(names)} {have(len(names))} no rows"
     if names := [name for name, (train, val) in rows.items() if val and not train]:

@@ -15,7 +15,7 @@ from curriculum.arrays import IntArray
 from curriculum.errors import InputError
 from curriculum.measures import Measures
 from curriculum.storage.arrow_arrays import integers, structs, texts
-from curriculum.verl.rows import DIFFICULTY_METRICS, Stage, difficulty_metrics
+from curriculum.verl.rows import DIFFICULTY_METRICS, STEP, Stage, difficulty_metrics
 
 EXTRA_INFO = "extra_info"
 ADDED = (
@@ -30,17 +30,23 @@ HF = b"huggingface"  # the key of what the datasets library says of the columns
 class SourceForm:
     """The form of the rows of a data set: the schema of its files, as Arrow writes it, and whether
     the difficulty is added to them, in extra_info if that is a struct, otherwise in columns of
-    their own."""
+    their own; with `steps` also the batch that a row is meant for, null here."""
 
     written_schema: bytes  # a schema that is pickled loses the names of some nested fields
     annotate: bool
     suffix: str
+    steps: bool = False
     dictionary: ClassVar[None] = None
 
     @property
     def source(self) -> pa.Schema:
         """The schema of the files."""
         return _read_schema(self.written_schema)
+
+    @property
+    def added(self) -> tuple[pa.Field, ...]:
+        """The fields that are added to each row."""
+        return (*ADDED, *([pa.field(STEP, pa.int64())] if self.steps else []))
 
     @property
     def in_extra_info(self) -> bool:
@@ -54,7 +60,8 @@ class SourceForm:
             return
         inside = self.in_extra_info
         names = {field.name for field in self.source.field(EXTRA_INFO).type} if inside else None
-        taken = [f.name for f in ADDED if f.name in (self.source.names if names is None else names)]
+        there = self.source.names if names is None else names
+        taken = [field.name for field in self.added if field.name in there]
         if taken:
             places = [f"{EXTRA_INFO}.{name}" if inside else name for name in taken]
             raise InputError(
@@ -72,10 +79,11 @@ class SourceForm:
         if self.in_extra_info:
             at = self.source.get_field_index(EXTRA_INFO)
             own = fields[at]
-            fields[at] = own.with_type(pa.struct([*own.type, *ADDED]))
+            fields[at] = own.with_type(pa.struct([*own.type, *self.added]))
         else:
-            fields += ADDED
-        return pa.schema(fields, metadata=_metadata(self.source.metadata, self.in_extra_info))
+            fields += self.added
+        metadata = _metadata(self.source.metadata, self.in_extra_info, self.added)
+        return pa.schema(fields, metadata=metadata)
 
     def finish(
         self, batch: pa.RecordBatch, first_index: int, stage: Stage, split: str
@@ -97,6 +105,7 @@ class SourceForm:
         indexes = np.array([stage.index for stage in stages])[buckets]
         metrics = structs(DIFFICULTY_METRICS, difficulty_metrics(measures).flatten(), known)
         added = [texts(names), integers(indexes, known), metrics]
+        added += [pa.nulls(len(names), pa.int64())] if self.steps else []
         if not self.in_extra_info:
             return pa.RecordBatch.from_arrays([*batch.columns, *added], schema=self.schema())
         columns, at = list(batch.columns), self.source.get_field_index(EXTRA_INFO)
@@ -113,7 +122,9 @@ def _read_schema(written: bytes) -> pa.Schema:
     return pa.ipc.read_schema(pa.py_buffer(written))
 
 
-def _metadata(given: Mapping[bytes, bytes] | None, in_extra_info: bool) -> dict[bytes, bytes]:
+def _metadata(
+    given: Mapping[bytes, bytes] | None, in_extra_info: bool, added: Sequence[pa.Field]
+) -> dict[bytes, bytes]:
     """The metadata of a file, with the added columns among those that the datasets library keeps
     there. Without them it could not load the file; without any it finds out by itself."""
     found = dict(given or {})
@@ -123,7 +134,7 @@ def _metadata(given: Mapping[bytes, bytes] | None, in_extra_info: bool) -> dict[
         known = json.loads(found[HF])
         features = known["info"]["features"]
         inside = features[EXTRA_INFO] if in_extra_info else features
-        inside |= {field.name: _feature(field.type) for field in ADDED}
+        inside |= {field.name: _feature(field.type) for field in added}
     except (ValueError, KeyError, TypeError):
         del found[HF]
     else:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
 
 from curriculum.arrays import BoolArray, FloatArray, HashArray, IntArray, compact_lengths
+from curriculum.choosing.judge import KEPT, Looked, Verdicts
 from curriculum.metrics import Scores
 from curriculum.options import UNSEEN
 from curriculum.preprocessing.convert import ConvertedBuckets, ConvertedShard, StagedFile
@@ -27,33 +28,47 @@ from curriculum.verl.rows import Stage
 @dataclass(frozen=True)
 class RowVerdicts:
     """What is known of each row: its bucket (-1: it matches no rollout), whether it may go into a
-    set at all, its difficulty, whether the filter keeps it, the hash that decides its side, and its
-    scores by `group`, the last of which is empty."""
+    set at all, its difficulty, whether it is kept, the hash that decides its side, and its scores
+    by `group`, the last of which is empty."""
 
     buckets: IntArray
     used: BoolArray
     difficulty: FloatArray
-    keep: BoolArray
+    verdicts: Verdicts
     hashes: HashArray
     group: IntArray
     scores: Scores
 
 
 def judge_rows(
-    run: PreprocessingRun, match: Match, verdict: GroupVerdict, hashes: HashArray, in_val: BoolArray
+    run: PreprocessingRun,
+    match: Match,
+    verdict: GroupVerdict,
+    looked: Looked,
+    hashes: HashArray,
+    in_val: BoolArray,
 ) -> RowVerdicts:
-    """What is known of each row. `hashes` decide their sides; rows `in_val` go into no set."""
+    """What is known of each row. `hashes` decide their sides; rows `in_val` go into no set. Rows
+    that match no rollout are kept."""
     last = len(run.directory.names) - 1 if UNSEEN in run.sets else -1
     groups, matched = match.groups, match.groups >= 0
+    group, scores = np.where(matched, groups, len(match.first)), _with_empty(match.scores)
+    verdicts = run.settings.asked.judge(scores.take(group), looked)
+    dropped_by = np.where(matched, verdicts.dropped_by, np.uint8(KEPT))
     return RowVerdicts(
         buckets=np.append(verdict.buckets.astype(np.int64), last)[groups],
         used=~in_val,
         difficulty=np.append(verdict.difficulty, np.nan)[groups],
-        keep=np.append(verdict.keep, True)[groups],
+        verdicts=replace(verdicts, dropped_by=dropped_by),
         hashes=hashes,
-        group=np.where(matched, groups, len(match.first)),
-        scores=Scores.join([match.scores, Scores.of([[]])]),
+        group=group,
+        scores=scores,
     )
+
+
+def _with_empty(scores: Scores) -> Scores:
+    """The scores of all groups, and of a last one that has none."""
+    return Scores.join([scores, Scores.of([[]])])
 
 
 def _tasks(
@@ -82,7 +97,8 @@ def stage_in_buckets(
     paths = dict[tuple[int, int], AnyPath]()
     lengths = np.zeros(len(of_rows.buckets), np.int64)
     in_sets = np.isin(of_rows.buckets, list(chain.from_iterable(run.sets.values())))
-    wanted = of_rows.used & of_rows.keep & in_sets
+    in_files = of_rows.verdicts.keep | run.options.control
+    wanted = of_rows.used & in_files & in_sets
     tasks = _tasks(run, form, rows, of_rows, wanted) if not run.options.dry_run else ()
     for task, staged in run.workers.map(stage_rows, tasks):
         for bucket, staged_at in staged.paths.items():
@@ -107,7 +123,8 @@ def stage_in_buckets(
                     lines=lines,
                     hashes=of_rows.hashes[mine],
                     characters=rows.characters[mine],
-                    keep=of_rows.keep[mine],
+                    verdicts=of_rows.verdicts.some(mine),
+                    in_files=in_files[mine],
                     difficulty=of_rows.difficulty[mine],
                     shapes=Shapes(),
                     notes=Counter(),
@@ -124,6 +141,6 @@ def annotate_rows(
     run: PreprocessingRun, form: SourceForm, rows: Rows, of_rows: RowVerdicts, path: AnyPath
 ) -> None:
     """Write all rows but those of val, in their order, with their difficulty."""
-    every = _tasks(run, form, rows, of_rows, np.ones_like(of_rows.keep))
+    every = _tasks(run, form, rows, of_rows, np.ones_like(of_rows.used))
     val = rows.source.val_files
     write_annotated(path, form, (task for task in every if task.chunk.file.path not in val))

@@ -58,11 +58,10 @@ class Match:
 
 @dataclass(frozen=True)
 class GroupVerdict:
-    """The bucket of each group, whether the filter keeps it, and, if rows are ordered by it, its
-    difficulty. `across` groups have rollouts in several buckets."""
+    """The bucket of each group and, if rows are ordered by it, its difficulty. `across` groups have
+    rollouts in several buckets."""
 
     buckets: CompactIntArray
-    keep: BoolArray
     difficulty: FloatArray
     across: int
 

@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from curriculum.arrays import BoolArray, HashArray, IntArray
 from curriculum.errors import InputError, plural
-from curriculum.filters import FILTERS
 from curriculum.options import UNSEEN
 from curriculum.output.manifests import SourceFileRecord, SourceRecord
 from curriculum.preprocessing.passes import SourceFacts, StagedRun
@@ -54,7 +53,8 @@ def stage_source(run: PreprocessingRun) -> StagedRun:
         source = join_sources(source, open_source("--source-val", run.options.source_val_paths))
     _check_apart(source, run.options.output)
     annotate, suffix = not run.options.no_annotate and source.is_parquet, source.suffix
-    form = SourceForm(source.schema.serialize().to_pybytes(), annotate, suffix)
+    steps = annotate and run.options.schedule is not None
+    form = SourceForm(source.schema.serialize().to_pybytes(), annotate, suffix, steps)
     form.check(source.files[0].path)
     if run.options.annotate and not source.is_parquet:
         raise InputError(
@@ -77,7 +77,7 @@ def stage_source(run: PreprocessingRun) -> StagedRun:
     if source.val_files:
         split = Split(1 << 63)
         hashes = np.where(rows.val, np.uint64(0), np.uint64(split.cut)) | hashes >> np.uint64(1)
-    of_rows = judge_rows(run, match, verdict, hashes, in_val)
+    of_rows = judge_rows(run, match, verdict, rows.looked, hashes, in_val)
     converted = stage_in_buckets(run, form, rows, of_rows)
     return StagedRun(
         run=run,
@@ -192,10 +192,15 @@ def _judge(run: PreprocessingRun, rollouts: Rollouts, match: Match) -> GroupVerd
     def choose(groups: IntArray) -> IntArray:
         nonlocal across
         across = len(groups)
-        if manifest is None or metrics.metric is None:
+        within = manifest.method.within if manifest else None
+        if manifest is None or metrics.metric is None or within:
             raise InputError(
-                f"rollouts of {plural(across, 'prompt')} lie in several buckets, and nothing says "
-                "how the buckets were cut",
+                f"rollouts of {plural(across, 'prompt')} lie in several buckets, and "
+                + (
+                    f"these were cut within each {within}"
+                    if within
+                    else "nothing says how the buckets were cut"
+                ),
                 where=run.directory.path,
                 expected="the manifest of the bucketing, to cut them again together",
                 fix="bucket again with --group-by prompt",
@@ -203,10 +208,10 @@ def _judge(run: PreprocessingRun, rollouts: Rollouts, match: Match) -> GroupVerd
         return bucket_by_value(manifest, metrics, match.scores.take(groups))
 
     buckets = group_buckets(match, rollouts.buckets, choose)
-    keep = FILTERS[run.options.filter].keep(match.scores, metrics.pass_threshold)
-    ordered = run.options.order != "input"
-    difficulty = metrics.difficulty(match.scores) if ordered else np.zeros(len(keep))
-    return GroupVerdict(buckets, keep, difficulty, across)
+    difficulty = np.zeros(len(match.first))
+    if run.options.by_difficulty:
+        difficulty = metrics.difficulty(match.scores)
+    return GroupVerdict(buckets, difficulty, across)
 
 
 def _with_unseen(run: PreprocessingRun) -> PreprocessingRun:

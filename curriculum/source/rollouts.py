@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeAlias
 
-import msgspec
 import numpy as np
 
 from curriculum.advice.buckets import how_to_fix
@@ -21,7 +20,7 @@ from curriculum.preprocessing.settings import PreprocessingRun
 from curriculum.reading.blocks import read_blocks
 from curriculum.reading.input_files import Shard, cut_shards, open_file
 from curriculum.reading.ledger import NO_SCORE, TAKEN, Ledger, LineRecorder, ShardLines
-from curriculum.reading.lines import REFUSALS, Line, Malformed, find, load_object
+from curriculum.reading.lines import FieldReader, find
 from curriculum.reading.prompts import PromptHashes, first_prompt
 from curriculum.reading.rollouts import ScoreReader
 from curriculum.source.keys import (
@@ -97,7 +96,7 @@ _Found: TypeAlias = tuple[Any, Any, Any]  # prompt, ground truth and key; None w
 def read_rollouts(task: RolloutTask) -> RolloutShard:
     """Read what the rollouts of a shard are matched by, and their scores."""
     recorder, reader = LineRecorder(task.reasons), ScoreReader(task.score_field)
-    fields = _FieldReader(task.places)
+    fields = FieldReader(task.places.names())
     every, kinds, found = [Scores.of([])], [np.zeros(0, np.uint8)], list[_Found]()
     responses = 0
     try:
@@ -109,7 +108,10 @@ def read_rollouts(task: RolloutTask) -> RolloutShard:
             scored = scores.counts > 0
             kinds.append(np.where(scored, TAKEN, NO_SCORE).astype(np.uint8))
             every.append(scores.take(np.flatnonzero(scored)))
-            found += [fields.read(block.line(position)) for position in taken[scored].tolist()]
+            found += [
+                task.places.of(fields.read(block.line(position)))
+                for position in taken[scored].tolist()
+            ]
     finally:
         recorder.close()
     joined = Scores.join(every)
@@ -127,30 +129,6 @@ def read_rollouts(task: RolloutTask) -> RolloutShard:
     )
 
 
-class _FieldReader:
-    """Reads prompt, ground truth and key of lines."""
-
-    def __init__(self, places: RolloutPlaces) -> None:
-        self._places, self._names = places, places.names()
-        ids = [f"f{i}" for i in range(len(self._names))]
-        fields = [(name, Any, None) for name in ids]
-        rename = dict(zip(ids, self._names, strict=True))
-        kind = msgspec.defstruct("Line", fields, rename=rename, gc=False)
-        self._decode = msgspec.json.Decoder(kind).decode
-
-    def read(self, line: Line) -> _Found:
-        """Of a line that bucketing took, which may be no more than that: then all are None."""
-        try:
-            decoded = msgspec.structs.astuple(self._decode(line))
-            return self._places.of(dict(zip(self._names, decoded, strict=True)))
-        except REFUSALS:
-            pass
-        try:
-            return self._places.of(load_object(line))
-        except Malformed:
-            return None, None, None
-
-
 def show_rollout(ledger: Ledger, number: int, places: RolloutPlaces) -> str:
     """Where a rollout is, among those with a score, and the start of its key or prompt."""
     counts = np.cumsum([lines.count(TAKEN) for lines in ledger.shard_lines])
@@ -162,7 +140,7 @@ def show_rollout(ledger: Ledger, number: int, places: RolloutPlaces) -> str:
     with open_file(shard.file) as stream:
         stream.seek(start)
         text = stream.read(int(lines.lengths[line]))
-    prompt, _, key = _FieldReader(places).read(text)
+    prompt, _, key = places.of(FieldReader(places.names()).read(text))
     shown = excerpt(key if places.key else prompt)
     return f"{shard.file.path}:{ledger.first_lines()[at] + line}: {shown}"
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from curriculum.arrays import BoolArray, IntArray, LengthArray
+from curriculum.choosing.flags import likely_number
+from curriculum.choosing.judge import Asked, Looked
 from curriculum.errors import InputError
 from curriculum.preprocessing.settings import PreprocessingRun
 from curriculum.reading.blocks import read_blocks
@@ -96,28 +98,34 @@ def choose_places(run: PreprocessingRun, source: Source) -> Places:
 
 @dataclass(frozen=True)
 class RowTask:
-    """A chunk, and where its rows have the prompt (the first place that has one) and the key (None:
-    nowhere). `seed` is that of the split."""
+    """A chunk, where its rows have the prompt (the first place that has one) and the key (None:
+    nowhere), and what else is asked of them. `seed` is that of the split."""
 
     chunk: Chunk
     prompts: Sequence[str]
     key: str | None
     seed: int
+    asked: Asked
 
-    def read(self, row: Mapping[str, Any]) -> tuple[Any, Any]:
-        """The prompt and the key of a row; None where there is none."""
+    def read(self, row: Mapping[str, Any]) -> _Found:
+        """The prompt, the key and what is at each place asked for; None where there is nothing."""
         prompt = first_prompt(find(row, place) for place in self.prompts)
-        return prompt, find(row, self.key) if self.key else None
+        key = find(row, self.key) if self.key else None
+        return prompt, key, [find(row, place) for place in self.asked.places]
+
+
+_Found: TypeAlias = tuple[Any, Any, Sequence[Any]]
 
 
 @dataclass(frozen=True)
 class RowChunk:
-    """The hashes of each row of a chunk by way, the length of its prompt in characters, and which
-    kinds of keys there are. Of JSON lines also the lines."""
+    """The hashes of each row of a chunk by way, the length of its prompt in characters, which kinds
+    of keys there are, and what rows hold. Of JSON lines also the lines."""
 
     hashes: Hashes
     characters: LengthArray
     key_kinds: frozenset[str]
+    looked: Looked
     lines: ShardLines | None
 
     def __len__(self) -> int:
@@ -126,12 +134,15 @@ class RowChunk:
 
 def read_rows(task: RowTask) -> RowChunk:
     """Read what the rows of a chunk are matched by. Raises InputError if the file is damaged."""
-    prompts, keys, lines = _read(task)
+    found, lines = _read(task)
+    prompts, keys = [prompt for prompt, _, _ in found], [key for _, key, _ in found]
     asked = PromptHashes.of(prompts, task.seed)
+    places = enumerate(task.asked.places)
     return RowChunk(
         hashes={KEY: hash_keys(keys), PROMPT: asked.prompts, TEXT: asked.texts},
         characters=asked.characters,
         key_kinds=frozenset(type(key).__name__ for key in keys if key is not None),
+        looked=task.asked.look({place: [row[i] for _, _, row in found] for i, place in places}),
         lines=lines,
     )
 
@@ -139,36 +150,34 @@ def read_rows(task: RowTask) -> RowChunk:
 def show_row(task: RowTask, row: int, first_line: int) -> str:
     """Where a row of a chunk is, and the start of its key or, without one, of its prompt.
     `first_line` is the number of the chunk's first line, if it has lines."""
-    prompts, keys, lines = _read(task)
+    found, lines = _read(task)
     if isinstance(task.chunk, Groups):
         place = f"{task.chunk.file.path} row {task.chunk.first_row + row}"
     else:
         assert lines is not None
         line = int(np.flatnonzero(lines.kinds == TAKEN)[row])
         place = f"{task.chunk.file.path}:{first_line + line}"
-    return f"{place}: {excerpt(keys[row] if task.key else prompts[row])}"
+    prompt, key, _ = found[row]
+    return f"{place}: {excerpt(key if task.key else prompt)}"
 
 
-def _read(task: RowTask) -> tuple[list[Any], list[Any], ShardLines | None]:
+def _read(task: RowTask) -> tuple[list[_Found], ShardLines | None]:
     if isinstance(task.chunk, Groups):
-        return *_columns(task, task.chunk), None
+        return _columns(task, task.chunk), None
     return _lines(task, task.chunk)
 
 
-def _columns(task: RowTask, chunk: Groups) -> tuple[list[Any], list[Any]]:
-    """The prompts and keys of a parquet file's rows."""
-    prompts, keys = list[Any](), list[Any]()
-    places = list(dict.fromkeys(place for place in (*task.prompts, task.key) if place))
-    for batch in read_batches(chunk, places):
-        for prompt, key in map(task.read, batch.to_pylist()):
-            prompts.append(prompt)
-            keys.append(key)
-    return prompts, keys
+def _columns(task: RowTask, chunk: Groups) -> list[_Found]:
+    """What is read of a parquet file's rows."""
+    every = (*task.prompts, task.key, *task.asked.places)
+    places = list(dict.fromkeys(place for place in every if place))
+    batches = read_batches(chunk, places)
+    return [task.read(row) for batch in batches for row in batch.to_pylist()]
 
 
-def _lines(task: RowTask, shard: Shard) -> tuple[list[Any], list[Any], ShardLines]:
-    """The prompts and keys of the rows of JSON lines. A line that is no object is malformed."""
-    prompts, keys, recorder = list[Any](), list[Any](), LineRecorder()
+def _lines(task: RowTask, shard: Shard) -> tuple[list[_Found], ShardLines]:
+    """What is read of the rows of JSON lines. A line that is no object is malformed."""
+    found, recorder = list[_Found](), LineRecorder()
     for block in read_blocks(shard):
         refused = []
         for position, line in enumerate(block.lines()):
@@ -177,11 +186,9 @@ def _lines(task: RowTask, shard: Shard) -> tuple[list[Any], list[Any], ShardLine
             except Malformed as error:
                 refused.append((position, error.reason))
                 continue
-            prompt, key = task.read(row)
-            prompts.append(prompt)
-            keys.append(key)
+            found.append(task.read(row))
         recorder.add_block(block, refused)
-    return prompts, keys, recorder.result()
+    return found, recorder.result()
 
 
 @dataclass(frozen=True)
@@ -197,8 +204,9 @@ class Rows:
     @staticmethod
     def read_all(run: PreprocessingRun, source: Source, places: Places) -> Rows:
         """Read what all rows are matched by. Raises InputError if lines are malformed."""
-        seed = run.settings.read.seed
-        tasks = [RowTask(c, places.row_prompts, places.row_key, seed) for c in source.chunks]
+        seed, asked = run.settings.read.seed, run.settings.asked
+        _check_columns(source, asked)
+        tasks = [RowTask(c, places.row_prompts, places.row_key, seed, asked) for c in source.chunks]
         found = [part for _, part in run.workers.map(read_rows, tasks)]
         first_lines = [1] * len(found)
         if not source.is_parquet:
@@ -240,8 +248,26 @@ class Rows:
         """The length of each row's prompt in characters."""
         return np.concatenate([part.characters for part in self.read])
 
+    @cached_property
+    def looked(self) -> Looked:
+        """What rows hold at the places that are asked for."""
+        return Looked.join([part.looked for part in self.read])
+
     def show(self, row: int) -> str:
         """Where a row is, and the start of its prompt or key."""
         number = int(np.searchsorted(self.starts, row, side="right")) - 1
         first_line = self.first_lines[number]
         return show_row(self.tasks[number], row - int(self.starts[number]), first_line)
+
+
+def _check_columns(source: Source, asked: Asked) -> None:
+    """Raise InputError if the rows of parquet have no column for a place that is asked for."""
+    names = source.schema.names if source.is_parquet else []
+    for place in asked.places if names else ():
+        if not {place, place.partition(".")[0]} & {*names}:
+            raise InputError(
+                f"its rows have no column for {place}",
+                where=source.files[0].path,
+                expected=f"a field of the rows: there are {', '.join(names)}",
+                fix=f"{likely_number(place)}Conditions and groups of --source are about its rows",
+            )

@@ -30,9 +30,10 @@ from curriculum.verl.values import Values, as_list
 
 # verl calls .get on these, so they stay structs even if their keys differ.
 STRUCT_FIELDS = ("tools_kwargs", "interaction_kwargs")
+STEP = "curriculum_step"  # with a schedule, the batch of verl that a row is meant for, from 0
 OUR_FIELDS = (
-    "split", "index", "key", "curriculum_stage", "curriculum_stage_index", "difficulty_metrics",
-    "best_response",
+    "split", "index", "key", "curriculum_stage", "curriculum_stage_index", STEP,
+    "difficulty_metrics", "best_response",
 )  # fmt: skip
 # verl's reward manager and agent loop write their own values to these fields of extra_info.
 VERL_FIELDS = ("num_turns", "rollout_reward_scores", "turn_scores", "tool_rewards")
@@ -71,13 +72,15 @@ class OwnField:
 class RowForm:
     """What the rows of a run have in common; the schema follows from it.
 
-    `kept` are the fields of a message beside role and content: none, unless a prompt has any.
+    `kept` are the fields of a message beside role and content: none, unless a prompt has any. With
+    `steps` there is a field for the batch that a row is meant for, null here.
     """
 
     ground_truth: ValueType
     own_fields: tuple[OwnField, ...]
     best_response: bool
     kept: tuple[tuple[str, ValueType], ...] = ()
+    steps: bool = False
     suffix: ClassVar[str] = ".parquet"
     dictionary: ClassVar[Sequence[str]] = DICTIONARY_COLUMNS
 
@@ -98,6 +101,7 @@ class RowForm:
             ("key", pa.string()),
             ("curriculum_stage", pa.string()),
             ("curriculum_stage_index", pa.int64()),
+            *([(STEP, pa.int64())] if self.steps else []),
             ("difficulty_metrics", DIFFICULTY_METRICS),
         ]
         if self.best_response:
@@ -186,6 +190,7 @@ def finish_rows(
         columns["key"],
         repeated(stage.name, count),
         integers(np.full(count, stage.index)),
+        *([pa.nulls(count, pa.int64())] if form.steps else []),
         columns["difficulty_metrics"],
     ]
     if form.best_response:
