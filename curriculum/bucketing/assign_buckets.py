@@ -223,11 +223,20 @@ def _facts(
     kinds = take(scan.scored for scan in scanned.scans)
     return BucketFacts.of(
         values=take(scan.values for scan in scanned.scans),
-        mean_score=float(take(scan.means for scan in scanned.scans).mean()) if len(kinds) else None,
+        mean_score=_mean(take(scan.means for scan in scanned.scans)),
         without_pass=int((kinds & PASSED == 0).sum()),
         all_equal=int((kinds & DIFFERS == 0).sum()),
         bins=bins,
     )
+
+
+def _mean(values: FloatArray) -> float | None:
+    """The mean; None of no values. The sum of some near the limits of a double has none."""
+    if not len(values):
+        return None
+    with np.errstate(over="ignore"):
+        mean = float(values.mean())
+    return mean if np.isfinite(mean) else float((values / len(values)).sum())
 
 
 def _cuts(options: BucketOptions, facts: Sequence[BucketFacts]) -> Cuts:

@@ -193,7 +193,7 @@ class _Scanner:
         task, asked = self._task, self._task.asked
         if not asked.places:
             return
-        scanned = task.group_field is not None and asked.places == (asked.group,)
+        scanned = task.group_field is not None and not asked.on_places
         if scanned and not (task.exact_groups and (groups.codes < 0).any()):
             there = np.array([(groups.codes >= 0).sum()])
             self._looked.append(Looked((), groups, there))

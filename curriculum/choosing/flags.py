@@ -178,7 +178,7 @@ def check_group_size(size: int | None, names: Iterable[str], otherwise: str) -> 
 def check_of_scores(
     flag: str, names: Iterable[str], value_field: str, kind: type[CurriculumError] = UsageError
 ) -> None:
-    """Raise an error of this kind for metrics of rollouts that carry a number in place of scores."""
+    """Raise an error of this kind for metrics where rollouts carry a number in place of scores."""
     for name in names:
         if name in NUMBERS:
             raise kind(

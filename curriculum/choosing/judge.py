@@ -93,17 +93,18 @@ class Asked:
     @cached_property
     def places(self) -> tuple[str, ...]:
         """Where a rollout is looked into."""
-        found = [condition.name for condition in self._on_places]
+        found = [condition.name for condition in self.on_places]
         return tuple(dict.fromkeys([*found, *([self.group] if self.group else [])]))
 
     @cached_property
-    def _on_places(self) -> list[Condition]:
+    def on_places(self) -> list[Condition]:
+        """The conditions on what a rollout holds."""
         return [condition for condition in self.keep if not condition.is_number]
 
     def look(self, values: Mapping[str, Sequence[Any]]) -> Looked:
         """Look at what rollouts hold at `places`, None where there is nothing."""
         return Looked(
-            tuple(condition.met_by(values[condition.name]) for condition in self._on_places),
+            tuple(condition.met_by(values[condition.name]) for condition in self.on_places),
             Groups.of(values[self.group] if self.group else []),
             np.array([sum(v is not None for v in values[p]) for p in self.places], np.int64),
         )

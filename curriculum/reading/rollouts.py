@@ -108,8 +108,7 @@ class _Line(NamedTuple):
     reward: list[Score]
     prompt: Raw
     messages: Raw
-    key: Raw
-    group: Raw
+    value: Raw
 
 
 class ScoreReader:
@@ -125,24 +124,24 @@ class ScoreReader:
     ) -> None:
         self._field = score_field
         self._with_keys = with_keys
-        self._group_field = group_field
+        self._name = "key" if with_keys else group_field  # of a field that is read as well
         self._entry = msgspec.defstruct(
             "Entry", [("score", Score, None)], rename={"score": score_field}, gc=False
         )
         entries = list[self._entry | Score]  # type: ignore[name-defined]
         # Undecoded: a prompt or a key that is not UTF-8 makes no line malformed.
-        undecoded = [(name, msgspec.Raw, NULL) for name in ("prompt", "messages", "key")]
-        rename = {}
-        if group_field is not None:
-            undecoded.append(("group", msgspec.Raw, NULL))
-            rename["group"] = group_field
-        line = msgspec.defstruct("Line", [("reward", entries), *undecoded], rename=rename, gc=False)
+        names = ("prompt", "messages", *(["value"] if self._name else []))
+        line = msgspec.defstruct(
+            "Line",
+            [("reward", entries), *((name, msgspec.Raw, NULL) for name in names)],
+            rename={"value": self._name} if self._name else None,
+            gc=False,
+        )
         self._decode: Callable[[Line], Any] = msgspec.json.Decoder(line).decode
 
     def read_block(self, block: Block) -> ReadScores:
         """The scores of all lines in a block."""
-        name = "key" if self._with_keys else self._group_field
-        scanned = scan_scores(block.buffer, block.size, self._field, name)
+        scanned = scan_scores(block.buffer, block.size, self._field, self._name)
         if scanned is None:
             return self._read_lines(block, range(len(block.ends)))
         block.found_ends = scanned.ends
@@ -154,7 +153,7 @@ class ScoreReader:
     def _of_scanned(self, scanned: ScoreLines) -> ReadScores:
         """The scores of the lines that were scanned; a prompt of parts is declined."""
         keys = _scanned_keys(scanned.values) if self._with_keys else []
-        groups = _scanned_groups(scanned.values) if self._group_field else NO_GROUPS
+        groups = _scanned_groups(scanned.values) if self._groups_wanted else NO_GROUPS
         return ReadScores(scanned.flat, scanned.counts, scanned.prompts, [], keys, NONE, groups)
 
     def _read_lines(self, block: Block, positions: Sequence[int]) -> ReadScores:
@@ -173,9 +172,9 @@ class ScoreReader:
             rewards.append(line.reward)
             prompts.append(_read_turns(line))
             if self._with_keys:
-                keys.append(_key_text(line.key))
-            if self._group_field:
-                groups.append(_load(line.group))
+                keys.append(_key_text(line.value))
+            if self._groups_wanted:
+                groups.append(_load(line.value))
         flat = np.array([score for reward in rewards for score in reward], np.float64)
         counts = np.array(list(map(len, rewards)), np.int64)
         others = np.flatnonzero(list(map(has_other_parts, prompts)))
@@ -188,11 +187,15 @@ class ScoreReader:
             found = self._decode(line)
         except REFUSALS:
             loaded = load_object(line)
-            names = ("prompt", "messages", "key", self._group_field or "")
+            names = ("prompt", "messages", self._name or "")
             others = [json.dumps(loaded.get(name)).encode() for name in names]
             return _Line(check_reward(loaded, self._field), *others)
-        group = found.group if self._group_field else NULL
-        return _Line(self._scores(found.reward), found.prompt, found.messages, found.key, group)
+        value = found.value if self._name else NULL
+        return _Line(self._scores(found.reward), found.prompt, found.messages, value)
+
+    @property
+    def _groups_wanted(self) -> bool:
+        return self._name is not None and not self._with_keys
 
     def _scores(self, entries: list[Any]) -> list[Score]:
         kind: Any = self._entry

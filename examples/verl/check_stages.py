@@ -121,8 +121,7 @@ def check_set(
             f"{paths[0]} has {len(train):,} rows, expected a batch of {args.batch_size:,} at "
             "least; lower the batch size, or combine the set with another (--combine)"
         )
-    if args.ordered and not in_order(args.data, name):
-        problems.append(f"{name} is in no order; make it with --combine --order easy-to-hard")
+    problems += out_of_order(args.data, name, args.batch_size) if args.ordered else []
     found = unrewarded([*train, *val], score, args.unknown)
     if alike := found.pop(NO_SIGNAL, 0):
         print(f"warning: {name}: in {alike:,} rows {NO_SIGNAL}", file=sys.stderr)
@@ -156,7 +155,9 @@ def parser() -> Parser:
         "--unknown", choices=("error", "skip"), default="error",
         help="what examples/verl/reward.py does with instructions it does not know",
     )  # fmt: skip
-    found.add_argument("--ordered", action="store_true", help="the rows must lie easy to hard")
+    found.add_argument(
+        "--ordered", action="store_true", help="the rows must be in order, or scheduled"
+    )
     return found
 
 
@@ -202,11 +203,24 @@ def characters(row: dict[str, Any]) -> int:
     return sum(len(message["content"] or "") for message in row["prompt"])
 
 
-def in_order(directory: Path, name: str) -> bool:
-    """Whether preprocessing put the rows of a set in order."""
+def out_of_order(directory: Path, name: str, batch_size: int) -> list[str]:
+    """Why the rows of a set are in no order that a run with batches of this size would keep."""
     manifest = (directory / name).parent / "preprocessing.json"
     sets = json.loads(manifest.read_text("utf-8"))["sets"] if manifest.is_file() else {}
-    return bool(sets.get(Path(name).name, {}).get("order") == "easy-to-hard")
+    record = sets.get(Path(name).name, {})
+    scheduled = record.get("choice", {}).get("schedule")
+    if scheduled is None and record.get("order") != "easy-to-hard":
+        return [
+            f"{name} is in no order; make it with --combine --order easy-to-hard, or with "
+            f"--combine --schedule linear --batch-size {batch_size}"
+        ]
+    if scheduled and scheduled["batch_size"] != batch_size:
+        size = scheduled["batch_size"]
+        return [
+            f"{name} is scheduled for batches of {size:,} rows, and these have {batch_size:,}; "
+            f"train with --batch-size {size}, or make it again with --batch-size {batch_size}"
+        ]
+    return []
 
 
 def unrewarded(rows: list[dict[str, Any]], score: Score | None, unknown: str) -> Counter[str]:

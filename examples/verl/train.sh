@@ -13,7 +13,7 @@ stages    one run of verl per set, in the order given; each starts from the merg
           the one before. To resume one run with other train_files instead does not work: it
           restores the data loader's place in the old file, and the old step count.
 ordered   one run over one set that is in order (preprocess_bucketed_rollouts.py --combine
-          --order easy-to-hard), unshuffled, one epoch.
+          --order easy-to-hard, or --schedule KIND --batch-size ROWS), unshuffled, one epoch.
 
 Run it again to go on where it stopped: a stage that is merged is not trained again. A stage needs
 at least one batch of train rows and one val row; check_stages.py says so before anything starts.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def place(rows: Rows, row: int) -> tuple[int, int]:
 def picked(drawn: list[tuple[Any, ...]], choice: Choice) -> set[int]:
     chosen, steps = choose(rows_of(drawn), choice)
     assert len(drawn) - sum(step.dropped for step in steps) == chosen.sum()
-    for step, following in zip(steps, steps[1:], strict=False):
+    for step, following in pairwise(steps):
         assert step.after == following.before
     return set(np.flatnonzero(chosen).tolist())
 

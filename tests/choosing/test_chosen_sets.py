@@ -1,4 +1,4 @@
-"""The flags that choose and order rows, through both scripts: what is in the files, told and kept."""
+"""The flags that choose and order rows, through both scripts: what is in the files, and told."""
 
 from __future__ import annotations
 

@@ -237,6 +237,18 @@ def test_an_ordered_set_is_one_run_that_does_not_shuffle(stages: Path, preproces
     assert "takes one set" in train(stages, "ordered", *FLAGS, "easy", "hard", code=2)
 
 
+def test_a_scheduled_set_is_trained_on_in_its_batches(stages: Path, preprocess: Script) -> None:
+    preprocess(
+        "-i", stages / "bucketed", "-o", stages / "preprocessed", "--val-ratio", 0.2,
+        "--combine", "--output-name", "all", "--schedule", "cosine", "--batch-size", 8,
+    )  # fmt: skip
+    wrong = train(stages, "ordered", *FLAGS, "-b", "4", "all", code=1)
+    assert "all is scheduled for batches of 8 rows, and these have 4" in wrong
+    train(stages, "ordered", *FLAGS, "-b", "8", "all")
+    (run,) = notes(stages)
+    assert (run["data.shuffle"], run["data.train_batch_size"]) == ("False", "8")
+
+
 @pytest.mark.parametrize("step", ["train", "merge"])
 def test_training_goes_on_where_it_stopped(stages: Path, step: str) -> None:
     train(stages, *ALL, code=9, FAIL=f"{step} medium")

@@ -8,6 +8,7 @@ import math
 import re
 import signal
 from hashlib import blake2b
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,16 @@ def plain_hash(prompt: Any) -> str | None:
     return blake2b(text, digest_size=8, key=b"42").digest()[::-1].hex()
 
 
+def signals(scores: list[float], threshold: float) -> dict[str, float]:
+    """learnability and useful_group, plainly."""
+    n, c = len(scores), sum(score >= threshold for score in scores)
+    alike = [prod((k + 1 + j) / (n + 2 + j) for j in range(8)) for k in (c, n - c)]
+    return {
+        "learnability": c * (n - c) / (n * (n - 1)) if n > 1 else math.nan,
+        "useful_group": 1 - sum(alike) if n else math.nan,
+    }
+
+
 def plain_rows(paths: list[Path], k: int, threshold: float) -> list[dict[str, Any]]:
     """What the table has of each rollout but its bucket."""
     found = []
@@ -54,6 +65,7 @@ def plain_rows(paths: list[Path], k: int, threshold: float) -> list[dict[str, An
                 "file": str(path),
                 "line": number,
                 **measure(scores, MetricParameters(k, threshold)),
+                **signals(present, threshold),
                 "num_responses": len(present),
                 "num_passes": sum(s >= threshold for s in present),
             })  # fmt: skip

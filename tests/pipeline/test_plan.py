@@ -52,7 +52,7 @@ FLAGS = {
     for string in action.option_strings
     if action.dest not in OWN
 }
-FIRST_ONLY = {"dry_run", "score_field", "pass_threshold"}
+FIRST_ONLY = {"dry_run", "score_field", "pass_threshold", "keep", "plot"}
 FIELDS = {"prompt_field", "ground_truth_field"}  # whose they are, the input says
 
 
@@ -60,9 +60,14 @@ FIELDS = {"prompt_field", "ground_truth_field"}  # whose they are, the input say
 def test_every_flag_reaches_the_scripts_that_have_it(dest: str, flag: str) -> None:
     action = FLAGS[dest, flag]
     value = "-3" if action.type or dest == "thresholds" else f"a 'b' {dest}"
-    words = [] if action.nargs == 0 else [value, value] if action.nargs == "+" else [value]
+    words = [] if action.nargs == 0 else [value, value] if action.nargs in ("+", 2) else [value]
     scripts = both_scripts()
     handed_on = build_parser(scripts).read([flag, *words]).handed_on
+    if dest == "group_size":  # whose it is, other flags say
+        handed_on += [
+            ("keep", ["--keep=useful_group > 0"]),
+            ("top", ["--top", "1", "useful_group"]),
+        ]
     input_is_a_dump = [*handed_on, ("format", ["--format=custom"])]
     shares = share(input_is_a_dump if dest in FIELDS else handed_on, scripts, ["x"])
     paths = ["-i", "x", "-o", "y"]
@@ -70,7 +75,8 @@ def test_every_flag_reaches_the_scripts_that_have_it(dest: str, flag: str) -> No
         second = parser.description == parsers()[1].description
         takes = knows(parser, flag) and not (second and dest in FIRST_ONLY | FIELDS)
         wanted = values(parser, [*paths, *([flag, *words] if takes else [])])
-        assert {**values(parser, [*paths, *found]), "format": None} == {**wanted, "format": None}
+        others = dict.fromkeys(["format", *(["keep", "top"] if dest == "group_size" else [])])
+        assert {**values(parser, [*paths, *found]), **others} == {**wanted, **others}
 
 
 def knows(parser: argparse.ArgumentParser, flag: str) -> bool:

@@ -454,3 +454,33 @@ def test_tools_of_a_dump_are_text_that_verl_leaves_alone(verl: Any, written: Wri
     for row in verl.load(written.preprocessed("--val-ratio", 0)):
         assert json.loads(row["extra_info"]["tools"]) == tools
         assert row["extra_info"]["tool_selection"] == ["weather"]
+
+
+@pytest.mark.parametrize("kind", ["linear", "gaussian", "cosine"])
+def test_verl_trains_on_the_rows_of_each_scheduled_batch_together(
+    verl: Any, written: Written, tmp_path: Path, kind: str
+) -> None:
+    given = [
+        rollout(
+            *(float(j < i % 9) for j in range(8)), prompt=f"prompt {i}", data_source="ab"[i % 2]
+        )
+        for i in range(100)
+    ]
+    written.bucketed(write_jsonl(tmp_path / "in.jsonl", given))
+    flags = (
+        "--combine",
+        "--schedule",
+        kind,
+        "--batch-size",
+        16,
+        "--epochs",
+        2,
+        "--keep-data-source",
+    )
+    train, val = written.preprocessed(*flags, "--balance", "data_source")
+    overrides = ("data.shuffle=False", "data.train_batch_size=16", "trainer.total_epochs=1")
+    loader = verl.loaders([train], [val], *overrides).train_dataloader
+    steps = [[info["curriculum_step"] for info in batch["extra_info"]] for batch in loader]
+    assert steps == [[step] * 16 for step in range(len(rows(train)) // 16)]
+    sources = [list(batch["data_source"]) for batch in loader]
+    assert all(abs(names.count("a") - 8) < 2 for names in sources)

@@ -44,16 +44,19 @@ def compare_scores(text: bytes, field: str = "score") -> list[int]:
     buffer = bytearray(text + REST)
     with without_scanner():
         expected = ScoreReader(field, with_keys=True).read_block(Block(buffer, len(text)))
+        by_group = ScoreReader(field, group_field="key").read_block(Block(buffer, len(text)))
     declined: list[int] = []
     for kind in simd_kinds():
         scanner().simd(kind)
-        scanned = scan_scores(buffer, len(text), field, with_keys=True)
+        scanned = scan_scores(buffer, len(text), field, "key")
         assert scanned is not None
         _check_lines(Block(buffer, len(text)), scanned, expected)
         assert declined in ([], scanned.declined.tolist())
         declined = scanned.declined.tolist()
         read = ScoreReader(field, with_keys=True).read_block(Block(buffer, len(text)))
         _check_same(read, expected)
+        read = ScoreReader(field, group_field="key").read_block(Block(buffer, len(text)))
+        _check_same(read, by_group)
     return declined
 
 
@@ -84,6 +87,8 @@ def _check_same(read: ReadScores, expected: ReadScores) -> None:
     assert (_bits(read.flat), read.refused) == (_bits(expected.flat), expected.refused)
     assert (read.counts.tolist(), read.keys) == (expected.counts.tolist(), expected.keys)
     assert read.prompts.tolist() == expected.prompts.tolist()
+    assert read.groups.names == expected.groups.names
+    assert read.groups.codes.tolist() == expected.groups.codes.tolist()
 
 
 def compare_rows(text: bytes, **changes: Any) -> list[int]:
