@@ -144,7 +144,12 @@ def _add_look_flags(look: argparse._ArgumentGroup) -> None:
     look.add_argument(
         "--scores", metavar="FILE",
         help="write the score table, into a .parquet: key, prompt, file, line, every metric, "
-        "numbers of responses and passes, and bucket of each rollout",
+        "learnability, useful_group, numbers of responses and passes, and bucket of each rollout",
+    )  # fmt: skip
+    look.add_argument(
+        "--more-responses", nargs=2, metavar=("N", "FILE"),
+        help="write the prompts whose bucket N further responses would settle most, into a .jsonl "
+        "that says how many to sample for each (with -m success_rate)",
     )  # fmt: skip
 
 

@@ -15,13 +15,6 @@ import numpy as np
 
 from curriculum.advice.first_lines import find_form
 from curriculum.advice.other_files import Input, find_rollouts, has_pipes
-from curriculum.bucketing.assign_buckets import (
-    BucketAssignment,
-    assign_buckets,
-    compare_metrics,
-    estimate_trust,
-)
-from curriculum.bucketing.manifest_record import record_bucketing
 from curriculum.bucketing.passes import (
     BucketingRun,
     copy_to_buckets,
@@ -30,9 +23,17 @@ from curriculum.bucketing.passes import (
     scan_rollouts,
 )
 from curriculum.bucketing.repeats import Repeats, find_repeats, find_truths, tell_truths
-from curriculum.bucketing.report import BucketingReport
 from curriculum.bucketing.rollout_source import RolloutSource
 from curriculum.bucketing.scan import Scanned
+from curriculum.cutting.assign_buckets import (
+    BucketAssignment,
+    assign_buckets,
+    compare_metrics,
+    estimate_trust,
+)
+from curriculum.cutting.further_responses import FurtherResponses
+from curriculum.cutting.manifest_record import record_bucketing
+from curriculum.cutting.report import BucketingReport
 from curriculum.display.histogram import dataset_name
 from curriculum.display.picture import draw
 from curriculum.engines.progress import Progress
@@ -120,11 +121,16 @@ def _bucket(
             scanned.steps(options.asked.rules),
         )
         report = _report(run, source, scanned, (repeats, truths, assigned), manifest)
+        further = None
+        if options.more_responses is not None:
+            budget = int(options.more_responses[0])
+            further = FurtherResponses.plan(scanned, assigned, budget)
         report = replace(
             report,
             uncertainty=trust.result(),
             likely_prompt=form.likely_prompt,
             would_refuse=form.warnings,
+            further=further,
         )
         _stage_report_files(run, source, scanned, assigned, report, report_files)
         with delay_signals():  # all of it, or none
@@ -204,12 +210,16 @@ def _stage_report_files(
     report: BucketingReport,
     report_files: ReportFiles,
 ) -> None:
-    """Stage the score table and the picture, where they are asked for."""
+    """Stage the score table, the picture and what needs more responses, where asked for."""
     wanted = run.options.report_files
     if "--scores" in wanted:
-        from curriculum.bucketing.score_table import ScoreTable  # it loads pyarrow
+        from curriculum.cutting.score_table import ScoreTable  # it loads pyarrow
 
         table = ScoreTable(scanned, assigned.buckets, run.options.names)
         table.write(report_files.stage(wanted["--scores"]), source.rollout_lines())
+    if report.further is not None:
+        path = report_files.stage(wanted["--more-responses"])
+        names = run.options.names
+        report.further.write(path, run.workers, source, scanned, assigned.buckets, names)
     if "--plot" in wanted:
         draw(picture(report), report_files.stage(wanted["--plot"]))

@@ -172,6 +172,40 @@ def check_parquet(flag: str, name: str | None) -> None:
         )
 
 
+def check_more_responses(values: Sequence[str], metric: str, within: str | None) -> None:
+    """Raise UsageError unless the values of --more-responses are a number of responses and a file,
+    and the buckets follow from the pass rate."""
+    flag = "--more-responses"
+    if len(values) != 2 or not values[0].isdecimal() or not int(values[0]):
+        raise UsageError(
+            f"the value is {' '.join(values)!r}",
+            where=flag,
+            expected="a number of responses and a file, such as --more-responses 5000 more.jsonl",
+            fix="write both",
+        )
+    if not values[1].endswith(".jsonl"):
+        raise UsageError(
+            f"the file is {values[1]!r}",
+            where=flag,
+            expected="a name that ends in .jsonl",
+            fix=f"write {flag} {values[0]} {_ending_in('.jsonl', values[1])}",
+        )
+    if metric != "success_rate":
+        raise UsageError(
+            f"what a further response would settle is known of pass rates, not of {metric}",
+            where=flag,
+            expected="-m success_rate beside it",
+            fix="add it; for scores of 0 and 1 it cuts as mean_reward does",
+        )
+    if within is not None:
+        raise UsageError(
+            "each group has cuts of its own",
+            where=flag,
+            expected="cuts that are the same for all rollouts",
+            fix="leave out --within, or bucket the files of each group by themselves",
+        )
+
+
 def check_plot(name: str) -> None:
     """Raise UsageError unless such a picture can be drawn here."""
     if PurePosixPath(name).suffix not in PLOT_SUFFIXES:

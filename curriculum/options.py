@@ -46,6 +46,7 @@ from curriculum.option_checks import (
     check_finite,
     check_group_by,
     check_metric,
+    check_more_responses,
     check_output,
     check_parquet,
     check_path,
@@ -107,8 +108,9 @@ class BucketOptions:
     `thresholds` replace percentiles; `bucket_names` run from easy to hard, and words for values
     (low, medium, high) from the lowest metric value up. `metric` is a name in METRICS or a Metric
     of one's own. Rollouts whose responses all pass, or all fail, get buckets of their own with
-    `solved_unsolved`. `scores` and `plot` are files to write the score table and the histogram to.
-    With `dry_run` no bucket is written, and there need be no output directory.
+    `solved_unsolved`. `scores` and `plot` are files to write the score table and the histogram to,
+    `more_responses` is a number of responses, and the file that says which prompts they would help
+    most. With `dry_run` no bucket is written, and there need be no output directory.
 
     None means the default: three buckets, or as many as there are names; k = 1; a pass from a score
     of 0.5 on; a worker per usable core.
@@ -138,6 +140,7 @@ class BucketOptions:
     solved_unsolved: bool = False
     compare_metrics: bool = False
     scores: str | None = None
+    more_responses: Sequence[str] | None = None
     plot: str | None = None
     dry_run: bool = False
     on_malformed: str = "stop"
@@ -212,6 +215,8 @@ class BucketOptions:
         if self.scores is None:  # the table has useful_group
             check_group_size(self.group_size, names, "--keep or --scores with useful_group")
         check_place("--within", self.within)
+        if self.more_responses is not None:
+            check_more_responses(self.more_responses, self.chosen_metric.name, self.within)
         if self.within is not None and self.thresholds is not None:
             raise UsageError(
                 "thresholds are the same for all groups",
@@ -310,6 +315,8 @@ class BucketOptions:
     def report_files(self) -> dict[str, AnyPath]:
         """The files that --scores and --plot name, by flag."""
         given = {"--scores": self.scores, "--plot": self.plot}
+        if self.more_responses is not None:
+            given["--more-responses"] = self.more_responses[1]
         return {flag: to_path(name) for flag, name in given.items() if name is not None}
 
     @property

@@ -143,6 +143,7 @@ def _scan_tasks(run: BucketingRun, source: RolloutSource, scanned: Scanned) -> I
             text=text,
             asked=asked,
             exact_groups=options.within is not None,
+            count_passes=options.more_responses is not None,
         )
 
 

@@ -59,7 +59,8 @@ class ScanTask:
     `bound` is not sampled. `file` is the number of the shard's file. With `carried` a rollout's
     only score is a number that it carries, which no other metric has. If all that is wanted of the
     lines is `known`, they are not read. `asked` says which rollouts are kept, and the place of
-    their groups; unless `exact_groups`, a rollout has one only if the place is a field of it.
+    their groups; unless `exact_groups`, a rollout has one only if the place is a field of it. With
+    `count_passes` the scan returns the responses and passes of each rollout.
     """
 
     shard: Shard
@@ -77,6 +78,7 @@ class ScanTask:
     text: AnyPath | None = None
     asked: Asked = field(default_factory=lambda: Asked(MetricParameters()))
     exact_groups: bool = False
+    count_passes: bool = False
 
     @property
     def group_field(self) -> str | None:
@@ -95,7 +97,8 @@ class Scan:
     numbers of the scored rollouts whose prompt holds parts that are not text. `sample` is a sample
     of the scored rollouts. `metrics` maps names to one value per rollout, scored or not. `hashes`
     and `metrics` are empty unless requested. `lowest` and `highest` are scores; NaN without any.
-    `groups` are those of the scored rollouts, empty if not asked for; `dropped` counts by rule the
+    `groups`, `counts` (of responses with a score) and `passes` are those of the scored rollouts,
+    empty if not asked for; `dropped` counts by rule the
     rollouts that were not kept, which are not scored, and `there` those that hold something at each
     place that is looked at.
     """
@@ -113,6 +116,8 @@ class Scan:
     lowest: float
     highest: float
     groups: Groups
+    counts: IntArray
+    passes: IntArray
     dropped: IntArray
     there: IntArray
 
@@ -153,6 +158,7 @@ class _Scanner:
         nothing = dict[str, list[Any]]((place, []) for place in task.asked.places)
         self._looked = [task.asked.look(nothing)]
         self._groups = [self._looked[0].groups]
+        self._passes = [np.zeros((2, 0), np.int64)]
         self._dropped = np.zeros(len(task.asked.rules) + 1, np.int64)
         self._there = self._looked[0].there
         self._recorder = LineRecorder(task.reasons)
@@ -234,6 +240,9 @@ class _Scanner:
         self._dropped += np.bincount(verdicts.dropped_by[scored], minlength=len(self._dropped))
         if len(verdicts.looked.groups.codes):
             self._groups.append(verdicts.looked.groups.some(defined))
+        if self._task.count_passes:
+            counted = np.stack((scores.counts, scores.passes(parameters.pass_threshold)))
+            self._passes.append(counted[:, defined])
         self._values.append(values[defined])
         mean = METRICS["mean_reward"]
         if metric is not mean:
@@ -317,6 +326,8 @@ class _Scanner:
             lowest=float(self._lowest),
             highest=float(self._highest),
             groups=Groups.join(self._groups),
+            counts=np.concatenate(self._passes, axis=1)[0],
+            passes=np.concatenate(self._passes, axis=1)[1],
             dropped=self._dropped[1:],
             there=self._there,
         )

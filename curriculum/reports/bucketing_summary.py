@@ -6,9 +6,10 @@ import numpy as np
 
 from curriculum.advice.commands import command, one_line
 from curriculum.bucketers import difficulty
-from curriculum.bucketing.assign_buckets import BucketFacts
 from curriculum.bucketing.passes import DATA_SOURCE
-from curriculum.bucketing.report import BucketingReport
+from curriculum.cutting.assign_buckets import BucketFacts
+from curriculum.cutting.further_responses import FurtherResponses
+from curriculum.cutting.report import BucketingReport
 from curriculum.display.histogram import histogram_lines, scale_note, shorten
 from curriculum.display.picture import Picture, PictureBucket
 from curriculum.dumps.detect import Dump
@@ -50,6 +51,7 @@ def bucketing_summary(report: BucketingReport) -> str:
             *_comparison(report),
             *(part for line in _read_lines(report) for part in wrapped(line)),
             *wrapped(_written(report)),
+            *(wrapped(_further(report, report.further)) if report.further else []),
             "",
             *_verdict(report),
         ]
@@ -114,6 +116,17 @@ def _written(report: BucketingReport) -> str:
     ]
     names = [*files, report.manifest.file_name]
     return written_line(names, report.options.output_dir, report.dry_run)
+
+
+def _further(report: BucketingReport, further: FurtherResponses) -> str:
+    """How many responses --more-responses asks for."""
+    budget, path = report.options.more_responses or ("0", "")
+    rest = int(budget) - further.total
+    unused = f"; {rest:,} more would settle no bucket" if rest else ""
+    return (
+        f"wrote to {path} which {plural(further.prompts, 'rollout')} need "
+        f"{plural(further.total, 'further response')} most{unused}"
+    )
 
 
 def _verdict(report: BucketingReport) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from curriculum.bucketing.assign_buckets import LEAST_OF_GROUP
-from curriculum.bucketing.report import BucketingReport
+from curriculum.cutting.cut_values import LEAST_OF_GROUP
+from curriculum.cutting.report import BucketingReport
 from curriculum.dumps.formats import Holds
 from curriculum.errors import plural
 from curriculum.options import PASS_AT_K

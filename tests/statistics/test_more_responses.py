@@ -281,7 +281,7 @@ def test_the_rule_is_that_of_the_run(
 ) -> None:
     seen = []
     monkeypatch.setattr(
-        "curriculum.bucketing.assign_buckets.estimate_uncertainty",
+        "curriculum.cutting.assign_buckets.estimate_uncertainty",
         lambda *given: seen.append(given[-1]),
     )
     source = write_jsonl(tmp_path / "a.jsonl", [rollout(0, 1, i % 2) for i in range(9)])

@@ -104,7 +104,7 @@ def test_files_of_one_name_are_not_sampled_alike(
     def look(scores: Scores, *given: Any) -> None:
         seen.append(scores)
 
-    monkeypatch.setattr("curriculum.bucketing.assign_buckets.estimate_uncertainty", look)
+    monkeypatch.setattr("curriculum.cutting.assign_buckets.estimate_uncertainty", look)
     assert bucket("-i", tmp_path / "in/*/*.jsonl", "-o", tmp_path / "out")[0] == 0
     kinds = [sum(scores) for scores in wanted_lists(seen[0])]
     assert [kinds.count(total) for total in (0, 1, 2)] == pytest.approx([25, 50, 25], abs=14)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from curriculum.bucketing.assign_buckets import BucketFacts
 from curriculum.bucketing.rollout_source import RolloutSource
 from curriculum.choosing.choose import Step
+from curriculum.cutting.assign_buckets import BucketFacts
 from curriculum.errors import InternalError
 from curriculum.options import BucketOptions
 from curriculum.output.copy_lines import LineFile

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -18,20 +17,13 @@ from curriculum.arrays import (
     BoolArray,
     CompactIntArray,
     FloatArray,
-    HashArray,
-    IntArray,
-    compact_ints,
 )
 from curriculum.bucketers import (
-    cut_at,
-    cut_thresholds,
     difficulty,
-    percentile_edges,
-    rank_cuts,
-    split_at,
 )
 from curriculum.bucketing.scan import Scan, Scanned
 from curriculum.choosing.groups import Groups
+from curriculum.cutting.cut_values import cut_values, cut_within, large_groups
 from curriculum.metrics import METRICS
 from curriculum.options import BucketOptions
 from curriculum.reading.ledger import DIFFERS, DROPPED, PASSED, SOLVED
@@ -39,8 +31,6 @@ from curriculum.statistics.bins import FEW_VALUES, Bar, Bins, bars_of, choose_bi
 from curriculum.statistics.cuts import CutRule, Cuts, meet
 from curriculum.statistics.metric_agreement import MetricAgreement, compare
 from curriculum.statistics.uncertainty import Uncertainty, estimate_uncertainty
-
-LEAST_OF_GROUP = 10  # rollouts for each bucket, in a group that is cut by itself
 
 
 @dataclass(frozen=True)
@@ -82,12 +72,12 @@ def assign_buckets(options: BucketOptions, scanned: Scanned) -> BucketAssignment
     groups = Groups.join([scan.groups for scan in scans])
     apart = np.zeros(0, np.int64)
     if options.within is None:
-        buckets = _cut_values(options, values, hashes, ascending)
+        buckets = cut_values(options, values, hashes, ascending)
     else:
         codes = np.split(groups.codes, np.cumsum([len(scan.values) for scan in scans])[:-1])
         own = [_others(part, end) for part, end in zip(codes, ends, strict=True)]
-        apart = _large_groups(options, values, own, len(groups.names))
-        buckets = _cut_within(options, values, hashes, own, apart)
+        apart = large_groups(options, values, own, len(groups.names))
+        buckets = cut_within(options, values, hashes, own, apart)
     del ascending  # a large run is short of memory in the driver
     bins = _bins(shown, scans, ends)
     buckets = [_with_ends(part, end) for part, end in zip(buckets, ends, strict=True)]
@@ -95,44 +85,6 @@ def assign_buckets(options: BucketOptions, scanned: Scanned) -> BucketAssignment
     cuts = _cuts(options, facts)
     counts = _count_groups(groups, buckets, len(options.names), {*apart.tolist()})
     return BucketAssignment(buckets, facts, bins, distinct, cuts, counts)
-
-
-def _large_groups(
-    options: BucketOptions,
-    values: Sequence[FloatArray],
-    codes: Sequence[CompactIntArray],
-    count: int,
-) -> IntArray:
-    """The groups that are large enough to be cut by themselves: with LEAST_OF_GROUP rollouts for
-    each bucket, and with at least as many different values as buckets."""
-    every, of = np.concatenate([np.zeros(0), *values]), np.concatenate([np.zeros(0, int), *codes])
-    sizes = np.bincount(of[of >= 0], minlength=count)
-    large = np.flatnonzero(sizes >= LEAST_OF_GROUP * options.cut_into)
-    enough = [len(np.unique(every[of == group])) >= options.cut_into for group in large]
-    return np.asarray(large[np.array(enough, np.bool_)])
-
-
-def _cut_within(
-    options: BucketOptions,
-    values: Sequence[FloatArray],
-    hashes: Sequence[HashArray],
-    codes: Sequence[CompactIntArray],
-    apart: IntArray,
-) -> list[CompactIntArray]:
-    """The bucket of each rollout, part by part, cut among the rollouts of its group. Groups that
-    are not `apart`, and rollouts without one, are cut together."""
-    buckets = [compact_ints(np.zeros(len(part), np.int64), options.cut_into) for part in values]
-    masks = [[of == group for of in codes] for group in apart.tolist()]
-    masks.append([~np.isin(of, apart) for of in codes])
-    for mine in masks:
-        some = [part[here] for part, here in zip(values, mine, strict=True)]
-        tied = [part[here] if len(part) else part for part, here in zip(hashes, mine, strict=True)]
-        ascending = difficulty(np.concatenate(some), options.chosen_metric.higher_is_easier)
-        ascending.sort()
-        cut = _cut_values(options, some, tied, ascending) if len(ascending) else some
-        for part, here, found in zip(buckets, mine, cut, strict=True):
-            part[here] = found
-    return buckets
 
 
 def _count_groups(
@@ -192,23 +144,6 @@ def _with_ends(buckets: CompactIntArray, ends: CompactIntArray) -> CompactIntArr
     every: CompactIntArray = ends.copy()
     every[ends < 0] = buckets.astype(every.dtype) + 1
     return every
-
-
-def _cut_values(
-    options: BucketOptions,
-    values: Sequence[FloatArray],
-    hashes: Sequence[HashArray],
-    ascending: FloatArray,
-) -> list[CompactIntArray]:
-    """The bucket of each rollout, part by part; `ascending` holds all their difficulties."""
-    easier, parts = options.chosen_metric.higher_is_easier, options.cut_into
-    if options.ties == "split":
-        return split_at(values, hashes, rank_cuts(ascending, parts), easier)
-    if options.thresholds is not None:
-        by_value = partial(cut_thresholds, thresholds=options.thresholds, higher_is_easier=easier)
-        return [compact_ints(by_value(part), parts) for part in values]
-    edges = percentile_edges(ascending, parts)
-    return [compact_ints(cut_at(difficulty(part, easier), edges), parts) for part in values]
 
 
 def _facts(

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from curriculum.bucketing.assign_buckets import BucketFacts, GroupCounts
 from curriculum.bucketing.repeats import Repeats
+from curriculum.cutting.assign_buckets import BucketFacts, GroupCounts
+from curriculum.cutting.further_responses import FurtherResponses
 from curriculum.dumps.detect import Dump
 from curriculum.options import PASS_AT_K, BucketOptions
 from curriculum.output.manifests import BucketingManifest
@@ -51,6 +52,7 @@ class BucketingReport:
     dataset: str
     uncertainty: Uncertainty | None = None
     comparison: Sequence[MetricAgreement] | None = None
+    further: FurtherResponses | None = None
     missing_scores: dict[str, int] = field(default_factory=dict)
     unscored: dict[str, int] = field(default_factory=dict)
     malformed: dict[str, int] = field(default_factory=dict)

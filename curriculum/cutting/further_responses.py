@@ -1,0 +1,106 @@
+"""`--more-responses`: the rollouts whose bucket further responses would settle most, as JSON lines
+that a sampler can read, in input order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from curriculum.arrays import CompactIntArray, IntArray
+from curriculum.bucketing.rollout_source import RolloutSource
+from curriculum.bucketing.scan import Scanned
+from curriculum.cutting.assign_buckets import BucketAssignment
+from curriculum.engines.workers import Workers
+from curriculum.reading.blocks import read_blocks
+from curriculum.reading.input_files import Shard
+from curriculum.reading.ledger import FIRST_RECORD, TAKEN
+from curriculum.reading.lines import FieldReader
+from curriculum.statistics.settling import Kinds, Settling
+from curriculum.storage.paths import AnyPath, printable
+
+COPIED = ("prompt", "messages", "key", "ground_truth", "data_source")  # fields of a rollout
+
+
+@dataclass(frozen=True)
+class FurtherResponses:
+    """How many further responses each scored rollout gets, shard by shard, and the sum."""
+
+    shards: Sequence[IntArray]
+    total: int
+    prompts: int
+
+    @staticmethod
+    def plan(scanned: Scanned, assigned: BucketAssignment, budget: int) -> FurtherResponses:
+        """Spend a budget of responses on the rollouts of a run."""
+        counts = np.concatenate([scan.counts for scan in scanned.scans]).astype(np.int64)
+        passes = np.concatenate([scan.passes for scan in scanned.scans]).astype(np.int64)
+        buckets = np.concatenate(list(assigned.buckets)).astype(np.int64)
+        kinds = Kinds.of(counts, passes, buckets)
+        found = Settling(kinds, assigned.cuts).spend(budget)
+        ends = np.cumsum([len(part) for part in assigned.buckets])[:-1]
+        return FurtherResponses(np.split(found, ends), int(found.sum()), int((found > 0).sum()))
+
+    def write(
+        self,
+        path: AnyPath,
+        workers: Workers,
+        source: RolloutSource,
+        scanned: Scanned,
+        buckets: Sequence[CompactIntArray],
+        names: Sequence[str],
+    ) -> None:
+        """Write a line for each rollout that gets any."""
+        ledger = source.rollout_ledger
+        parts = zip(ledger.shards, ledger.shard_lines, self.shards, strict=True)
+        positions = [np.flatnonzero(lines.kinds >= TAKEN)[more > 0] for _, lines, more in parts]
+        read = zip(ledger.shards, positions, strict=True)
+        tasks = [ReadTask(shard, lines) for shard, lines in read if len(lines)]
+        texts = (text for _, found in workers.map(read_fields, tasks) for text in found)
+        with path.open("wb") as stream:
+            for number, (files, of, at) in enumerate(source.rollout_lines()):
+                kinds = ledger.shard_lines[number].kinds
+                scored = kinds[kinds >= FIRST_RECORD] >= TAKEN
+                scan, more, mine = scanned.scans[number], self.shards[number], buckets[number]
+                for i in np.flatnonzero(more).tolist():
+                    rollout = int(np.flatnonzero(scored)[i])
+                    record = {
+                        **json.loads(next(texts)),
+                        "bucket": names[int(mine[i])],
+                        "num_responses": int(scan.counts[i]),
+                        "num_passes": int(scan.passes[i]),
+                        "more_responses": int(more[i]),
+                        "file": printable(files[int(of[rollout])]),
+                        "line": int(at[rollout]),
+                    }
+                    stream.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace"))
+                    stream.write(b"\n")
+
+
+@dataclass(frozen=True)
+class ReadTask:
+    """A shard, and some of its lines, ascending."""
+
+    shard: Shard
+    lines: IntArray
+
+
+def read_fields(task: ReadTask) -> list[bytes]:
+    """The fields of these lines that are COPIED, as JSON."""
+    return list(_read(task))
+
+
+def _read(task: ReadTask) -> Iterator[bytes]:
+    reader, first = FieldReader(COPIED), 0
+    for block in read_blocks(task.shard):
+        after = first + len(block.ends)
+        start, end = np.searchsorted(task.lines, (first, after))
+        for line in (task.lines[start:end] - first).tolist():
+            fields = reader.read(block.line(line))
+            found = {name: fields[name] for name in COPIED if fields.get(name) is not None}
+            if found.get("prompt"):
+                found.pop("messages", None)
+            yield json.dumps(found).encode()
+        first = after
