@@ -31,7 +31,6 @@ from curriculum.cutting.assign_buckets import (
     compare_metrics,
     estimate_trust,
 )
-from curriculum.cutting.further_responses import FurtherResponses
 from curriculum.cutting.manifest_record import record_bucketing
 from curriculum.cutting.report import BucketingReport
 from curriculum.display.histogram import dataset_name
@@ -123,6 +122,8 @@ def _bucket(
         report = _report(run, source, scanned, (repeats, truths, assigned), manifest)
         further = None
         if options.more_responses is not None:
+            from curriculum.cutting.further_responses import FurtherResponses  # few need it
+
             budget = int(options.more_responses[0])
             further = FurtherResponses.plan(scanned, assigned, budget)
         report = replace(

@@ -14,6 +14,7 @@ from curriculum.bucketing.rollout_source import RolloutSource
 from curriculum.bucketing.scan import Scanned
 from curriculum.cutting.assign_buckets import BucketAssignment
 from curriculum.engines.workers import Workers
+from curriculum.output.report_files import FURTHER
 from curriculum.reading.blocks import read_blocks
 from curriculum.reading.input_files import Shard
 from curriculum.reading.ledger import FIRST_RECORD, TAKEN
@@ -71,7 +72,7 @@ class FurtherResponses:
                         "bucket": names[int(mine[i])],
                         "num_responses": int(scan.counts[i]),
                         "num_passes": int(scan.passes[i]),
-                        "more_responses": int(more[i]),
+                        FURTHER: int(more[i]),
                         "file": printable(files[int(of[rollout])]),
                         "line": int(at[rollout]),
                     }

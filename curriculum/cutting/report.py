@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from curriculum.bucketing.repeats import Repeats
 from curriculum.cutting.assign_buckets import BucketFacts, GroupCounts
-from curriculum.cutting.further_responses import FurtherResponses
 from curriculum.dumps.detect import Dump
 from curriculum.options import PASS_AT_K, BucketOptions
 from curriculum.output.manifests import BucketingManifest
@@ -19,6 +19,9 @@ from curriculum.statistics.cuts import Cuts
 from curriculum.statistics.metric_agreement import MetricAgreement
 from curriculum.statistics.uncertainty import Uncertainty
 from curriculum.storage.paths import AnyPath
+
+if TYPE_CHECKING:
+    from curriculum.cutting.further_responses import FurtherResponses
 
 
 @dataclass(frozen=True)

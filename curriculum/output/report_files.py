@@ -1,4 +1,4 @@
-"""The score table and the picture: staged beside their target, moved there when the run is done.
+"""The score table, the picture and other files beside the outputs: staged beside their target, moved there when the run is done.
 
 Only files that this toolkit wrote are replaced.
 """
@@ -18,6 +18,7 @@ HIDDEN = ".curriculum"
 ANNOTATED = f"{NAME} --annotate"  # in the files of that flag
 _LOOKED_AT = 1 << 16  # bytes searched for our name, at either end of a file
 _STARTS = {".parquet": b"PAR1", ".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
+FURTHER = "more_responses"  # a field of every line that --more-responses writes
 
 
 def check_report_file(flag: str, path: AnyPath, output: AnyPath | None) -> None:
@@ -45,6 +46,8 @@ def _is_ours(path: AnyPath, flag: str) -> bool:
     """Whether the file has the format of its suffix, and our name in it as this flag writes it."""
     with path.open("rb") as file:
         head = file.read(_LOOKED_AT)
+        if flag == "--more-responses":
+            return not head or (head.startswith(b"{") and f'"{FURTHER}"'.encode() in head)
         file.seek(max(path.stat().st_size - _LOOKED_AT, 0))
         text = head + file.read(_LOOKED_AT)
     fits = (ANNOTATED.encode() in text) == (flag == "--annotate")

@@ -8,7 +8,6 @@ from curriculum.advice.commands import command, one_line
 from curriculum.bucketers import difficulty
 from curriculum.bucketing.passes import DATA_SOURCE
 from curriculum.cutting.assign_buckets import BucketFacts
-from curriculum.cutting.further_responses import FurtherResponses
 from curriculum.cutting.report import BucketingReport
 from curriculum.display.histogram import histogram_lines, scale_note, shorten
 from curriculum.display.picture import Picture, PictureBucket
@@ -51,7 +50,7 @@ def bucketing_summary(report: BucketingReport) -> str:
             *_comparison(report),
             *(part for line in _read_lines(report) for part in wrapped(line)),
             *wrapped(_written(report)),
-            *(wrapped(_further(report, report.further)) if report.further else []),
+            *(wrapped(_further(report)) if report.further else []),
             "",
             *_verdict(report),
         ]
@@ -118,9 +117,10 @@ def _written(report: BucketingReport) -> str:
     return written_line(names, report.options.output_dir, report.dry_run)
 
 
-def _further(report: BucketingReport, further: FurtherResponses) -> str:
+def _further(report: BucketingReport) -> str:
     """How many responses --more-responses asks for."""
-    budget, path = report.options.more_responses or ("0", "")
+    (budget, path), further = report.options.more_responses or ("0", ""), report.further
+    assert further is not None
     rest = int(budget) - further.total
     unused = f"; {rest:,} more would settle no bucket" if rest else ""
     return (

@@ -134,6 +134,9 @@ def test_the_file_says_what_to_sample(tmp_path: Path, bucket: Script) -> None:
         assert bucket(*flags, tmp_path / "dry.jsonl", "--dry-run")[0] == 0
     assert again.read_bytes() == (tmp_path / "more.jsonl").read_bytes()
     assert again.read_bytes() == (tmp_path / "dry.jsonl").read_bytes()
+    assert bucket(*flags, again, "--dry-run")[0] == 0  # it may write over its own file
+    code, _, err = bucket(*flags, tmp_path / "in/a.jsonl", "--dry-run")
+    assert (code, "this file is there already" in err) == (1, True)
     assert tree(tmp_path / "o") == tree(tmp_path / "p")
 
 
