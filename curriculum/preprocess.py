@@ -28,7 +28,6 @@ from curriculum.output.output_directory import OutputDirectory, check_targets, c
 from curriculum.output.report_files import ReportFiles, check_report_file
 from curriculum.preprocessing.bucket_directory import BucketDirectory, open_bucket_directory
 from curriculum.preprocessing.parquet_sets import (
-    CONTROL_SUFFIX,
     add_sets,
     load_sets,
     name_controls,
@@ -76,9 +75,8 @@ def preprocess_buckets(
     _check_order(options, settings, directory.manifest)
     _check_filter(options, directory.manifest)
     sets: dict[str, list[int]] = name_sets(options, directory)
-    if options.control:
-        every = list(range(len(directory.names)))
-        sets |= dict.fromkeys(name_controls(sets, directory), every)
+    controls = name_controls(sets, directory) if options.control else {}
+    sets |= {name: list(range(len(directory.names))) for name in controls}
     if options.output is not None:
         if options.output.name == CUMULATIVE and (options.output.parent / JOURNAL).exists():
             recover_to_read(options.output.parent)  # a dead run's commit there moves files to here
@@ -102,7 +100,9 @@ def preprocess_buckets(
         if options.output is not None:
             previous = load_sets(options.output)
             _check_outputs(options, options.output, sets, previous)
-        run = PreprocessingRun(options, directory, settings, sets, output, workers, progress)
+        run = PreprocessingRun(
+            options, directory, settings, sets, controls, output, workers, progress
+        )
         return _preprocess(run, previous, report_files)
 
 
@@ -184,16 +184,13 @@ def _split(options: PreprocessOptions, hashes: Iterable[HashArray]) -> Split:
 
 def _row_rules(run: PreprocessingRun) -> RowRules:
     options = run.options
-    own = [name for name in run.sets if not name.endswith(CONTROL_SUFFIX)]
     return RowRules(
         options.choice,
         options.val_rows,
         options.order != "input",
         options.schedule_of_rows,
         run.settings.asked.rules,
-        name_controls({name: run.sets[name] for name in own}, run.directory)
-        if options.control
-        else {},
+        run.controls,
     )
 
 

@@ -1,4 +1,5 @@
-"""The score table, the picture and other files beside the outputs: staged beside their target, moved there when the run is done.
+"""The score table, the picture and other files beside the outputs: staged beside their target, and
+moved there when the run is done.
 
 Only files that this toolkit wrote are replaced.
 """

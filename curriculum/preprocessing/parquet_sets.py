@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from curriculum.arrays import HashArray, LengthArray
 from curriculum.choosing.choose import Choice, Step
 from curriculum.choosing.flags import names_of, with_group_size
+from curriculum.choosing.schedule import Schedule
 from curriculum.errors import InputError
 from curriculum.messages.hashes import repeated_prompts, shared_prompts
 from curriculum.metrics import MetricParameters
@@ -117,7 +118,7 @@ def record_set(
 
 def _record_choice(options: PreprocessOptions, facts: SetFacts) -> ChoiceRecord | UnsetType:
     """What the manifest says of how rows were chosen and scheduled; nothing if they were not."""
-    control, schedule = facts.control_of is not None, options.schedule_of_rows
+    control, schedule = facts.control_of is not None, facts.schedule
     choosing = options.keep or options.choice != Choice() or options.val_rows is not None
     if not (control or choosing or schedule):
         return UNSET
@@ -130,7 +131,7 @@ def _record_choice(options: PreprocessOptions, facts: SetFacts) -> ChoiceRecord 
         control_of=UNSET if facts.control_of is None else facts.control_of,
         group_size=_group_size(options) if uses_group else UNSET,
         schedule=UNSET
-        if schedule is None or control
+        if schedule is None
         else ScheduleRecord(
             schedule.kind,
             schedule.batch_size,
@@ -280,8 +281,8 @@ class SetFacts:
     """One set: files and rows by side, dropped rollouts by bucket, prompts and their lengths, and
     rows by data_source. `steps` says what each rule left out and on which side ("": on both), and
     `different` how many different rows there are, which several epochs repeat. `control_of` is the
-    set beside it, for one of random rows. If it was written, also bytes on disk and compressed
-    bytes by column."""
+    set beside it, for one of random rows, `schedule` that of its train rows. If it was written,
+    also bytes on disk and compressed bytes by column."""
 
     name: str
     buckets: Sequence[str]
@@ -294,5 +295,6 @@ class SetFacts:
     steps: Sequence[tuple[str, Step]] = ()
     different: int = 0
     control_of: str | None = None
+    schedule: Schedule | None = None
     bytes: int | None = None
     columns: Counter[str] = field(default_factory=Counter)

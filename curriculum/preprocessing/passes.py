@@ -308,9 +308,8 @@ def check_counts(run: PreprocessingRun, plan: RowPlan, facts: Sequence[SetFacts]
     """Raise InternalError unless every line of a set's buckets is a row or accounted for, and each
     row is there as often as it should be."""
     others, converted = (BLANK, MALFORMED, NO_SCORE), plan.converted
-    schedule = run.options.schedule_of_rows
     for fact in facts:
-        times = 1 if schedule is None or fact.control_of else schedule.epochs
+        times = 1 if fact.schedule is None else fact.schedule.epochs
         if fact.rows["train"] % times:
             raise InternalError(f"{fact.name} lacks rows of an epoch")
         different = fact.rows["train"] // times + fact.rows["val"]

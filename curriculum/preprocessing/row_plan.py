@@ -83,6 +83,11 @@ class RowPlan:
         """The positions of the rows that are written, ascending; None if all are."""
         return self._pick(name, side)[0]
 
+    def schedule(self, name: str) -> Schedule | None:
+        """The schedule of the train rows of a set: the first one has it, if there is any. Neither
+        random rows nor rows without difficulty follow one."""
+        return self.rules.schedule if name == next(iter(self.sets)) else None
+
     def order(self, name: str, side: int) -> IntArray | None:
         """The positions of the rows of a set on one side in the order of writing, None if all are
         written in input order. By difficulty, ties are ordered by prompt hash, then by input order;
@@ -91,23 +96,29 @@ class RowPlan:
         if name in rules.controls and picked is not None:
             by_chance = self._control_order(name, side)[picked]
             return picked[np.argsort(by_chance, kind="stable")]
-        scheduled = rules.schedule is not None and side == TRAIN
-        if not (rules.easy_to_hard or scheduled):
+        if side == TRAIN and self.schedule(name):
+            return self._scheduled
+        if not rules.easy_to_hard:
             return picked
         hashes, difficulty = (
-            column if picked is None else column[picked]
-            for column in (
-                self._of_side(name, side, _hashes),
-                self._of_side(name, side, _difficulty),
-            )
+            self._written(name, side, _hashes),
+            self._written(name, side, _difficulty),
         )
-        if scheduled:
-            assert rules.schedule is not None
-            groups = self._groups_of(name, side)
-            groups = groups if picked is None or not len(groups) else groups[picked]
-            order = order_rows(rules.schedule, difficulty, hashes, groups)
-        else:
-            order = np.lexsort((hashes, difficulty))
+        order = np.lexsort((hashes, difficulty))
+        return order if picked is None else picked[order]
+
+    @cached_property
+    def _scheduled(self) -> IntArray:
+        """The order of the train rows of the set that has a schedule."""
+        name, schedule = next(iter(self.sets)), self.rules.schedule
+        picked = self.picked(name, TRAIN)
+        assert schedule is not None
+        hashes, difficulty = (
+            self._written(name, TRAIN, column) for column in (_hashes, _difficulty)
+        )
+        groups = self._groups_of(name, TRAIN)
+        groups = groups if picked is None else groups[picked]
+        order = order_rows(schedule, difficulty, hashes, groups)
         return order if picked is None else picked[order]
 
     def lengths(self, name: str, side: int) -> IntArray:
@@ -154,8 +165,8 @@ class RowPlan:
     def schedule_facts(self, name: str, bucket_names: Sequence[str]) -> ScheduleFacts | None:
         """How the train rows of a set follow the schedule, mixed of the groups that are balanced,
         or else of buckets; None if they follow none."""
-        schedule, picked = self.rules.schedule, self.picked(name, TRAIN)
-        if schedule is None or name in self.rules.controls or not self.rows_of(name, TRAIN):
+        schedule, picked = self.schedule(name), self.picked(name, TRAIN)
+        if schedule is None or not self.rows_of(name, TRAIN):
             return None
         rows = self._rows(name, TRAIN)
         values = self._of_side(name, TRAIN, _difficulty)
@@ -184,12 +195,18 @@ class RowPlan:
         columns = [get(self.converted.shards[0])[:0]] if self.converted.shards else [np.zeros(0)]
         for number in self.shards(name):
             part = self.converted.shards[number]
-            columns.append(get(part)[self._on_side(part, side)])
+            columns.append(get(part)[self._on_side(number, side)])
         return np.concatenate(columns)
 
-    def _on_side(self, part: ConvertedShard, side: int) -> BoolArray:
-        val = self.split.is_val(part.hashes)
-        return np.asarray(part.in_files & (val if side == VAL else ~val))
+    @cached_property
+    def _val(self) -> list[BoolArray]:
+        """Whether each rollout is val, shard by shard."""
+        return [self.split.is_val(part.hashes) for part in self.converted.shards]
+
+    def _on_side(self, number: int, side: int) -> BoolArray:
+        """Which rollouts of a shard are staged and on this side."""
+        val = self._val[number]
+        return np.asarray(self.converted.shards[number].in_files & (val if side == VAL else ~val))
 
     def _written(self, name: str, side: int, get: Callable[[ConvertedShard], Array]) -> Array:
         """A column of the rows that are written on one side, in input order."""
@@ -206,8 +223,7 @@ class RowPlan:
         """The number of the group of each staged row of a set on one side; 0 if all are of one."""
         codes = list[CompactIntArray]([np.zeros(0, np.int8)])
         for number in self.shards(name):
-            part = self.converted.shards[number]
-            mine, here = self._codes[number], self._on_side(part, side)
+            mine, here = self._codes[number], self._on_side(number, side)
             codes.append(mine[here] if len(mine) else np.zeros(int(here.sum()), np.int8))
         return np.concatenate(codes)
 
@@ -246,7 +262,7 @@ class RowPlan:
     def _rows(self, name: str, side: int) -> Rows:
         buckets = [np.zeros(0, np.int64)]
         for number in self.shards(name):
-            here = self._on_side(self.converted.shards[number], side)
+            here = self._on_side(number, side)
             buckets.append(np.full(int(here.sum()), self.converted.buckets[number]))
         return Rows(
             self._of_side(name, side, _hashes),

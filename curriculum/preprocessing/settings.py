@@ -104,12 +104,14 @@ def read_settings(options: PreprocessOptions, manifest: BucketingManifest | None
 
 @dataclass(frozen=True)
 class PreprocessingRun:
-    """What the steps of a run share; `sets` maps names to the numbers of their buckets."""
+    """What the steps of a run share; `sets` maps names to the numbers of their buckets, `controls`
+    the names of those that hold random rows to that of the set beside each."""
 
     options: PreprocessOptions
     directory: BucketDirectory
     settings: Settings
     sets: Mapping[str, Sequence[int]]
+    controls: Mapping[str, str]
     output: OutputDirectory
     workers: Workers
     progress: Progress

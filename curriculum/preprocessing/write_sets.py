@@ -103,7 +103,7 @@ def _write_task(
     # Staged files in a store are removed together at the end, others once no set needs them.
     shared = options.cumulative or options.control
     stay = run.workers.on_nodes or run.output.in_store or shared
-    schedule = None if name in plan.rules.controls else plan.rules.schedule
+    schedule = plan.schedule(name)
     batch = None if schedule is None else schedule.batch_size
     return WriteSetTask(
         shards, form, plan.split, paths, groups, source, orders, stay, threads, batch
@@ -185,6 +185,7 @@ def _facts_of(
         steps=plan.steps(name),
         different=plan.rows(name),
         control_of=plan.rules.controls.get(name),
+        schedule=plan.schedule(name),
         prompts=PromptFacts.of(
             plan.prompts(name, TRAIN), plan.prompts(name, VAL), plan.shared_prompts
         ),

@@ -266,6 +266,20 @@ def test_a_schedule_mixes_groups_in_every_batch(
         assert all(abs(counts[name] - 3) < 2 for name in SOURCES)
 
 
+def test_a_bucket_may_be_called_a_control(tmp_path: Path, preprocess: Script) -> None:
+    some = [rollout(1, 0, prompt=f"p{i}", key=f"p{i}") for i in range(40)]
+    buckets(tmp_path / "b", a_control=some[:20], z=some[20:])
+    flags = ("--control", "--val-ratio", 0)
+    assert preprocess("-i", tmp_path / "b", "-o", tmp_path / "o", *flags)[0] == 0
+    found = {name: len({*keys(part)}) for name, part in sets(tmp_path / "o").items()}
+    assert found == dict.fromkeys(
+        ("a_control_train", "z_train", "a_control_control_train", "z_control_train"), 20
+    )
+    buckets(tmp_path / "b", a=some[:2])
+    code, _, err = preprocess("-i", tmp_path / "b", "-o", tmp_path / "p", *flags)
+    assert (code, "'a_control' is the name of a bucket or set already" in err) == (1, True)
+
+
 CHOICES = st.fixed_dictionaries(
     {},
     optional={

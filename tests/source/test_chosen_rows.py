@@ -103,3 +103,12 @@ def test_json_lines_are_chosen_alike(tmp_path: Path, run: Any, preprocess: Scrip
     parquet = rows(tmp_path / "o/combined_train.parquet")
     assert [line["n"] for line in found] == [r["extra_info"]["index"] for r in parquet]
     assert len(found) == 9
+
+
+def test_rows_without_rollouts_follow_no_schedule(run: Any) -> None:
+    flags = ("--combine", "--schedule", "cosine", "--batch-size", 10, "--epochs", 2, "--control")
+    found = run(*flags, "--unmatched", "keep")
+    assert len(found["combined_train"]) == 2 * len(numbers(found["combined_train"]))
+    for name in ("unseen_train", "combined_control_train"):
+        assert {each["extra_info"]["curriculum_step"] for each in found[name]} == {None}
+        assert len(found[name]) == len(numbers(found[name]))
