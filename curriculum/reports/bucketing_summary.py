@@ -122,10 +122,10 @@ def _further(report: BucketingReport) -> str:
     (budget, path), further = report.options.more_responses or ("0", ""), report.further
     assert further is not None
     rest = int(budget) - further.total
-    unused = f"; {rest:,} more would settle no bucket" if rest else ""
+    unused = f"; {rest:,} more would settle none" if rest else ""
     return (
-        f"wrote to {path} which {plural(further.prompts, 'rollout')} need "
-        f"{plural(further.total, 'further response')} most{unused}"
+        f"wrote {path}: {plural(further.prompts, 'rollout')} whose bucket "
+        f"{plural(further.total, 'further response')} would settle most{unused}"
     )
 
 

@@ -110,7 +110,7 @@ def whole(files: Files) -> Files:
             table = pd.read_parquet(io.BytesIO(found[name]))
             table["file"] = table["file"].str.replace(".*/", "", regex=True)
             found[name] = table.to_json(orient="records", lines=True).encode()
-        if name.endswith((".json", "reasons.jsonl")):
+        if name.endswith((".json", "reasons.jsonl", "more.jsonl")):
             text = re.sub(rb',\s*"parts": \d+|"(input_dir|bucketing)": "[^"]*"', b"", found[name])
             text = re.sub(rb'[^\s"]*/', b"", text)
             found[name] = re.sub(rb'"rejected": \[[^\]]*\]', b"", text)
@@ -134,10 +134,31 @@ def run_both(
         bucket("-i", source, "-o", b, "--ties", "split", *looks, *aside),
         preprocess("-i", b, "-o", p, "--cumulative", *flags),
         preprocess("-i", b, "-o", p, "--combine", "--order", "easy-to-hard", *flags),
+        *choose(bucket, preprocess, where, source, flags),
     ]
-    assert [code for code, _, _ in printed] == [0, 0, 0], printed
+    assert [code for code, _, _ in printed] == [0] * 6, printed
     texts = [re.sub(r"-\*-of-\d+", "", "\n".join(text)) for _, *text in printed]
     return [" ".join(re.sub(r"\S*/\S+|-+", "", text).split()) for text in texts]
+
+
+def choose(
+    bucket: Script,
+    preprocess: Script,
+    where: Callable[[str], str],
+    source: str,
+    flags: tuple[Any, ...],
+) -> list[tuple[int, str, str]]:
+    """Both scripts with the flags that choose and order rows."""
+    b, p = where("kept"), where("chosen")
+    kept = ("-m", "success_rate", "--keep", "num_responses >= 2", "--on-malformed", "set-aside")
+    more = ("--more-responses", 30, where("looks/more.jsonl"))
+    rows = ("--keep", "success_rate < 1", "--control", "--max-rows", 9, "--val-rows", 3)
+    order = ("--combine", "--schedule", "gaussian", "--batch-size", 4, "--epochs", 2)
+    return [
+        bucket("-i", source, "-o", b, *kept, *more, *flags),
+        preprocess("-i", b, "-o", p, "--cumulative", "--replay", 0.5, *rows, *flags),
+        preprocess("-i", b, "-o", p, *order, "--top", 20, "useful_group", *rows, *flags),
+    ]
 
 
 @pytest.mark.parametrize("storage", ["disk", "store"])
@@ -157,7 +178,7 @@ def test_engine_and_storage_change_no_byte(
     expected = run_both(
         bucket, preprocess, lambda name: str(tmp_path / name), str(tmp_path / "in"), one
     )
-    directories = ("bucketed", "preprocessed", "looks")
+    directories = ("bucketed", "preprocessed", "kept", "chosen", "looks")
     files = {name: whole(tree(tmp_path / name)) for name in directories}
     assert "rejected/malformed.jsonl" in files["bucketed"]
     monkeypatch.setattr("curriculum.reading.input_files.SHARD_BYTES", 3_000)

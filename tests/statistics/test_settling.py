@@ -104,7 +104,7 @@ def test_the_file_says_what_to_sample(tmp_path: Path, bucket: Script) -> None:
     assert code == 0
     found = [json.loads(line) for line in (tmp_path / "more.jsonl").read_text().splitlines()]
     assert sum(each["more_responses"] for each in found) == 40
-    assert f"which {len(found)} rollouts need 40 further responses most" in words(out)
+    assert f"{len(found)} rollouts whose bucket 40 further responses would settle" in words(out)
     by_bucket = {
         json.loads(line)["key"]: path.stem
         for path in (tmp_path / "o").glob("*.jsonl")
