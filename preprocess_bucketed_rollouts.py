@@ -79,7 +79,8 @@ def build_parser() -> Parser:
     )  # fmt: skip
     sets.add_argument(
         "--val-rows", type=whole_number("--val-rows", "500"), metavar="N",
-        help="so many val rows of each bucket instead, before --filter and --keep",
+        help="hold out N rows of each bucket instead of a ratio; --filter and --keep may leave "
+        "fewer",
     )  # fmt: skip
     sets.add_argument(
         "--seed", type=whole_number("--seed", "42"), metavar="N",
@@ -102,27 +103,29 @@ def _add_choice_flags(group: argparse._ArgumentGroup) -> None:
     """Which of the train rows of a set are written."""
     group.add_argument(
         "--max-rows", type=whole_number("--max-rows", "1000"), metavar="N",
-        help="so many train rows of each set at most, chosen by prompt: those of a smaller N are "
-        "among those of a larger one",
+        help="at most N train rows of each set, or of each bucket of a cumulative one, chosen by "
+        "prompt: those of a smaller N are among those of a larger one",
     )  # fmt: skip
     group.add_argument(
         "--top", nargs=2, metavar=("N", "METRIC"),
-        help="the N train rows of each set with the highest values of a metric, such as 1000 "
-        "learnability",
+        help="the N train rows of each set, or of each bucket of a cumulative one, with the "
+        "highest values of a metric, such as 1000 learnability",
     )  # fmt: skip
     group.add_argument(
         "--balance", nargs="+", metavar=("PLACE", "GROUP=SHARE"),
         help="the same number of train rows for each value of a field, such as data_source, or "
-        "shares of them, such as data_source gsm8k=0.5 math=0.3; others share the rest",
+        "shares of them, such as data_source gsm8k=0.5 math=0.3; groups that are not named share "
+        "what is left in proportion to their rows",
     )  # fmt: skip
     group.add_argument(
         "--replay", type=number("--replay", "0.1"), metavar="SHARE",
-        help="in a set of several buckets, only this share of the prompts of all but the hardest",
+        help="in a set of several buckets, only this share of the prompts in every bucket but the "
+        "hardest",
     )  # fmt: skip
     group.add_argument(
         "--control", action="store_true",
-        help="beside each set, NAME_control: as many random train rows of all buckets, without any "
-        "of these choices",
+        help="write NAME_control beside each set: the same number of train rows, drawn at random "
+        "from all buckets",
     )  # fmt: skip
 
 
@@ -148,11 +151,11 @@ def _add_schedule_flags(group: argparse._ArgumentGroup) -> None:
         help="width of gaussian, where all difficulties are from 0 to 1 (default: 0.15)",
     )  # fmt: skip
     group.add_argument(
-        "--start", type=number("--start", "0"), metavar="PLACE",
+        "--start", type=number("--start", "0"), metavar="DIFFICULTY",
         help="difficulty that the schedule starts at, 0 for the easiest row (default: 0)",
     )  # fmt: skip
     group.add_argument(
-        "--end", type=number("--end", "1"), metavar="PLACE",
+        "--end", type=number("--end", "1"), metavar="DIFFICULTY",
         help="difficulty that it ends at, 1 for the hardest row (default: 1)",
     )  # fmt: skip
     group.add_argument(

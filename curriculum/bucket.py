@@ -190,6 +190,7 @@ def _report(
         truths=truths,
         truth_places=tell_truths(source, scanned, truths),
         groups=assigned.groups,
+        absent=scanned.absent(options.asked),
         bins=assigned.bins,
         cuts=assigned.cuts,
         dataset=dataset_name(list(options.input_paths.values())),

@@ -83,14 +83,14 @@ def add_keep_flags(group: argparse._ArgumentGroup) -> None:
         metavar="CONDITION",
         help='only rollouts that meet it, such as "0.1 <= success_rate <= 0.9" or "data_source == '
         'openai/gsm8k": a metric, learnability, useful_group, num_responses, num_passes, or a '
-        "field; write --keep again for another condition, all of which have to be met",
+        "field. All conditions must hold, and what is absent meets none",
     )
     group.add_argument(
         "--group-size",
         type=whole_number("--group-size", "8"),
         metavar="N",
-        help="responses to a prompt in the training, for useful_group: the chance that N responses "
-        "have both a pass and a fail (default: 8)",
+        help="responses per prompt in training (rollout.n of verl), for useful_group: the chance "
+        "that N responses have both a pass and a fail (default: 8)",
     )
 
 

@@ -91,12 +91,17 @@ class Parser(argparse.ArgumentParser):
             return UsageError(
                 "this flag takes no value", where=names, fix=f"write {name} alone. {self._help}"
             )
-        fix = "write it after the flag"
+        several = isinstance(action.nargs, int)
+        fix = "write all of it after the flag" if several else "write it after the flag"
         for flag, value in pairwise(words):
-            if flag in action.option_strings and value not in self._option_string_actions:
+            known = value in self._option_string_actions
+            if flag in action.option_strings and not known and not several:
                 fix = f"write {name}={value} if {value} is the value, which begins with a dash"
         return UsageError(
-            "the value is missing", where=names, expected=_shown(action), fix=f"{fix}. {self._help}"
+            "a value is missing" if several else "the value is missing",
+            where=names,
+            expected=_shown(action),
+            fix=f"{fix}. {self._help}",
         )
 
     def _unknown_flags(self, rest: Sequence[str]) -> UsageError | None:
@@ -294,10 +299,11 @@ def _meant(text: str) -> str | None:
 
 
 def _shown(action: argparse.Action) -> str:
-    """A flag with its value, as the usage shows it."""
-    name = str(action.metavar)
-    values = f"{name} [{name} …]" if action.nargs == "+" else name
-    return f"{action.option_strings[-1]} {values}"
+    """A flag with its values, as the usage shows it."""
+    names = action.metavar if isinstance(action.metavar, tuple) else (str(action.metavar),)
+    more = f" [{names[-1]} …]" if action.nargs == "+" else ""
+    values = " ".join(names[:1] if action.nargs == "+" and len(names) > 1 else names)
+    return f"{action.option_strings[-1]} {values}{more}"
 
 
 def _sentence(hints: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from functools import cached_property
 from curriculum.bucket_names import check_names, name_buckets
 from curriculum.bucketers import inner_buckets
 from curriculum.choosing.choose import Choice
-from curriculum.choosing.conditions import Condition, parse_conditions
+from curriculum.choosing.conditions import Condition, parse_conditions, with_place
 from curriculum.choosing.flags import (
     check_group_size,
     check_of_scores,
@@ -228,7 +228,7 @@ class BucketOptions:
     @cached_property
     def asked(self) -> Asked:
         """What is asked of each rollout."""
-        conditions = parse_conditions("--keep", self.keep)
+        conditions = with_place(parse_conditions("--keep", self.keep), self.value_field)
         return Asked(self.parameters, keep=conditions, group=self.within)
 
     def _check_k(self) -> None:

@@ -16,7 +16,7 @@ from curriculum.display.schedule_picture import draw_schedule
 from curriculum.engines.progress import Progress
 from curriculum.engines.workers import Workers
 from curriculum.errors import InputError
-from curriculum.options import PreprocessOptions
+from curriculum.options import UNSEEN, PreprocessOptions
 from curriculum.output.journal import JOURNAL, recover_to_read
 from curriculum.output.manifests import (
     CUMULATIVE,
@@ -43,6 +43,7 @@ from curriculum.preprocessing.passes import (
     check_any_row,
     check_counts,
     check_places,
+    check_sizes,
     find_truths,
     stage_rollouts,
     write_rejected,
@@ -73,8 +74,15 @@ def preprocess_buckets(
     directory = open_bucket_directory(options)
     settings = read_settings(options, directory.manifest)
     _check_order(options, settings, directory.manifest)
-    _check_filter(options, directory.manifest)
+    _check_filter(options, settings, directory.manifest)
     sets: dict[str, list[int]] = name_sets(options, directory)
+    if options.replay is not None and all(len(buckets) < 2 for buckets in sets.values()):
+        raise InputError(
+            "there is no set of several buckets, so there is nothing to replay",
+            where="--replay",
+            expected="two buckets or more",
+            fix="name more of them with --buckets, or leave out --replay",
+        )
     controls = name_controls(sets, directory) if options.control else {}
     sets |= {name: list(range(len(directory.names))) for name in controls}
     if options.output is not None:
@@ -118,6 +126,7 @@ def _preprocess(
     plan = RowPlan(converted, split, run.sets, _row_rules(run))
     check_places(run, plan)
     check_any_row(options, plan)
+    warnings = check_sizes(options, plan)
     write = plan_facts if options.dry_run else write_sets
     facts = write(run, plan, staged.form)
     check_counts(run, plan, facts)
@@ -154,6 +163,7 @@ def _preprocess(
         form=staged.form if isinstance(staged.form, RowForm) else None,
         source=staged.source,
         schedule=schedule,
+        absent=plan.absent(run.settings.asked),
         moved=len(moved),
         repeated_prompts=len(plan.repeated_prompts),
         shared_prompts=len(plan.shared_prompts),
@@ -172,6 +182,7 @@ def _preprocess(
             *_edited(directory, staged),
             *_moved(options, outdated_sets(previous, records)),
             *staged.warnings,
+            *warnings,
         ],
     )
 
@@ -191,6 +202,7 @@ def _row_rules(run: PreprocessingRun) -> RowRules:
         options.schedule_of_rows,
         run.settings.asked.rules,
         run.controls,
+        UNSEEN if options.unmatched == "keep" else None,
     )
 
 
@@ -236,12 +248,14 @@ def _check_order(
     )
 
 
-def _check_filter(options: PreprocessOptions, manifest: BucketingManifest | None) -> None:
+def _check_filter(
+    options: PreprocessOptions, settings: Settings, manifest: BucketingManifest | None
+) -> None:
     if manifest is None or not manifest.metric.is_carried:
         return
     top = options.choice.top
     carried = manifest.metric.name
-    check_of_scores("--keep", names_of(options.conditions), carried, InputError)
+    check_of_scores("--keep", names_of(settings.asked.keep), carried, InputError)
     check_of_scores("--top", [top[1]] if top else [], carried, InputError)
     if options.filter == "all":
         return

@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from curriculum.grouping.grouped_dump import GroupedDump
 
 
-DATA_SOURCE = "data_source"
-
-
 @dataclass(frozen=True)
 class BucketingRun:
     """What the passes of a run share."""
@@ -122,8 +119,6 @@ def _scan_tasks(run: BucketingRun, source: RolloutSource, scanned: Scanned) -> I
     score_rows: list[AnyPath | None] = [*scanned.score_rows] or [None] * len(ledger.shards)
     shards = zip(ledger.shards, ledger.reasons, score_rows, _texts(run, ledger), strict=True)
     asked = options.asked
-    if asked.group is None and source.dump is None:
-        asked = replace(asked, group=DATA_SOURCE)  # for the summary
     for shard, reasons, rows, text in shards:
         yield ScanTask(
             shard=shard,
@@ -142,7 +137,7 @@ def _scan_tasks(run: BucketingRun, source: RolloutSource, scanned: Scanned) -> I
             else None,
             text=text,
             asked=asked,
-            exact_groups=options.within is not None,
+            show_groups=source.dump is None,
             count_passes=options.more_responses is not None,
         )
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from curriculum.arrays import ByteArray, FloatArray, HashArray, IntArray
+from curriculum.arrays import BoolArray, ByteArray, FloatArray, HashArray, IntArray
 from curriculum.choosing.choose import Step
-from curriculum.choosing.groups import Groups
+from curriculum.choosing.groups import NO_GROUPS, Groups
 from curriculum.choosing.judge import Asked, Looked, Verdicts
 from curriculum.messages.hashes import NO_PROMPT
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
@@ -48,6 +48,8 @@ from curriculum.storage.paths import AnyPath, open_sink
 # On arrays of a few thousand numbers, calling NumPy takes longer than computing.
 SCORES_AT_ONCE = 1 << 17
 PROMPT_SHOWN = 200  # characters of a prompt in the score table
+DATA_SOURCE = "data_source"  # by which the summary shows rollouts
+MOST_SHOWN = 1_000  # different groups, if these are only for the summary
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ class ScanTask:
     `bound` is not sampled. `file` is the number of the shard's file. With `carried` a rollout's
     only score is a number that it carries, which no other metric has. If all that is wanted of the
     lines is `known`, they are not read. `asked` says which rollouts are kept, and the place of
-    their groups; unless `exact_groups`, a rollout has one only if the place is a field of it. With
-    `count_passes` the scan returns the responses and passes of each rollout.
+    their groups. Without such a place, `show_groups` asks for those of the field DATA_SOURCE, for
+    the summary. With `count_passes` the scan returns the responses and passes of each rollout.
     """
 
     shard: Shard
@@ -77,13 +79,13 @@ class ScanTask:
     known: KnownRollouts | None = None
     text: AnyPath | None = None
     asked: Asked = field(default_factory=lambda: Asked(MetricParameters()))
-    exact_groups: bool = False
+    show_groups: bool = False
     count_passes: bool = False
 
     @property
     def group_field(self) -> str | None:
-        """The field that the scanner can take for the group; None if it cannot."""
-        name = self.asked.group or ""
+        """The field whose values are groups, if the scores can be read with it; None if not."""
+        name = self.asked.group or (DATA_SOURCE if self.show_groups else "")
         plain = name and name not in ("reward", "prompt", "messages") and not {*name} & {*".[]"}
         return name if plain and self.scores is None else None
 
@@ -157,7 +159,8 @@ class _Scanner:
         self._places = PlaceReader(task.asked.places)
         nothing = dict[str, list[Any]]((place, []) for place in task.asked.places)
         self._looked = [task.asked.look(nothing)]
-        self._groups = [self._looked[0].groups]
+        self._groups, self._shown = [NO_GROUPS], [NO_GROUPS]
+        self._too_many = False
         self._passes = [np.zeros((2, 0), np.int64)]
         self._dropped = np.zeros(len(task.asked.rules) + 1, np.int64)
         self._there = self._looked[0].there
@@ -187,22 +190,27 @@ class _Scanner:
         rollouts = np.flatnonzero(self._recorder.add_block(block, read.refused) == TAKEN)
         if self._task.hash_lines:
             self._hashes.extend(_hash(block.line(position)) for position in rollouts.tolist())
+        groups = read.groups
         if self._rows:
-            self._asked += [_read_prompt(block.line(position)) for position in rollouts.tolist()]
+            fields = [_shown_fields.read(block.line(position)) for position in rollouts.tolist()]
+            self._asked += [first_prompt((f.get("prompt"), f.get("messages"))) for f in fields]
+            groups = Groups.of([f.get(DATA_SOURCE) for f in fields])
         self._offsets.append(self._next_offset + block.starts[rollouts])
         self._next_offset += block.size
-        self._look(block, rollouts, read.groups)
+        self._look(block, rollouts, groups)
         self._add_scores(read)
 
     def _look(self, block: Block, rollouts: IntArray, groups: Groups) -> None:
-        """Look at what the rollouts of a block hold; `groups` are those that were scanned."""
+        """Look at what the rollouts of a block hold; `groups` are those that were read with the
+        scores."""
         task, asked = self._task, self._task.asked
+        if asked.group is None:
+            self._shown.append(groups)
         if not asked.places:
             return
-        scanned = task.group_field is not None and not asked.on_places
-        if scanned and not (task.exact_groups and (groups.codes < 0).any()):
-            there = np.array([(groups.codes >= 0).sum()])
-            self._looked.append(Looked((), groups, there))
+        known = asked.group is not None and task.group_field == asked.group
+        if known and not asked.on_places and (groups.codes >= 0).all():
+            self._looked.append(Looked((), groups, np.array([len(groups.codes)])))
         else:
             lines = (block.line(position) for position in rollouts.tolist())
             self._looked.append(asked.look(self._places.read_lines(lines)))
@@ -238,8 +246,7 @@ class _Scanner:
         scored = ~np.isnan(values)
         defined = scored & verdicts.keep
         self._dropped += np.bincount(verdicts.dropped_by[scored], minlength=len(self._dropped))
-        if len(verdicts.looked.groups.codes):
-            self._groups.append(verdicts.looked.groups.some(defined))
+        self._add_groups(verdicts, defined)
         if self._task.count_passes:
             counted = np.stack((scores.counts, scores.passes(parameters.pass_threshold)))
             self._passes.append(counted[:, defined])
@@ -271,6 +278,19 @@ class _Scanner:
         self._looked = self._looked[:1]
         self._there = self._there + looked.there
         return self._task.asked.judge(scores, looked)
+
+    def _add_groups(self, verdicts: Verdicts, chosen: BoolArray) -> None:
+        """Add the groups of the chosen rollouts. Those that are only for the summary are forgotten
+        once there are too many."""
+        found = verdicts.looked.groups
+        if self._task.asked.group is None:
+            found, self._shown = Groups.join(self._shown), self._shown[:1]
+            if len({name for part in (*self._groups, found) for name in part.names}) > MOST_SHOWN:
+                self._too_many = True
+        if self._too_many:
+            self._groups = self._groups[:1]
+        elif len(found.codes):
+            self._groups.append(found.some(chosen))
 
     def _measure_all(self, scores: Scores, values: FloatArray) -> None:
         """Compute all metrics of these rollouts; `values` are those of the task's own metric."""
@@ -338,13 +358,8 @@ class _Scanner:
             self._rows.close()
 
 
-_prompt_fields = FieldReader(("prompt", "messages"))
-
-
-def _read_prompt(line: memoryview) -> Any:
-    """The prompt of a rollout as JSON has it; None if it cannot be read, which is no harm here."""
-    asked = _prompt_fields.read(line)
-    return first_prompt((asked.get("prompt"), asked.get("messages")))
+# What the score table and the summary show of a rollout.
+_shown_fields = FieldReader(("prompt", "messages", DATA_SOURCE))
 
 
 def _hash(line: memoryview) -> int:
@@ -376,6 +391,14 @@ class Scanned:
             found.append(Step(rule, left, count))
             left -= count
         return found
+
+    def absent(self, asked: Asked) -> dict[str, tuple[int, int]]:
+        """Of each place that a condition is about: how many rollouts have nothing there, and of how
+        many."""
+        total = sum(len(scan.rollout_kinds) for scan in self.scans)
+        places = {condition.name for condition in asked.on_places}
+        there = {p: sum(int(s.there[i]) for s in self.scans) for i, p in enumerate(asked.places)}
+        return {p: (total - n, total) for p, n in there.items() if p in places and n < total}
 
     def missing_scores_by_file(self) -> Counter[str]:
         """The number of missing scores by file path."""

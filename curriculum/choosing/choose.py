@@ -10,13 +10,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from shlex import join
 
 import numpy as np
 
 from curriculum.arrays import Array, BoolArray, CompactIntArray, FloatArray, HashArray, IntArray
+from curriculum.choosing.groups import split_by
 from curriculum.choosing.shares import largest_mix, take_turns
 
-CHOICE, CONTROL = 0x9E3779B97F4A7C15, 0xD1B54A32D192ED03  # which order of the prompts is meant
+# Which order of the prompts is meant.
+CHOICE, REPLAY, CONTROL = 0x9E3779B97F4A7C15, 0xA0761D6478BD642F, 0xD1B54A32D192ED03
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,12 @@ class Balance:
 
     place: str
     shares: Mapping[str, Fraction] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The flag with its values."""
+        given = (f"{name}={float(share):g}" for name, share in self.shares.items())
+        return join(["--balance", self.place, *given])
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class Choice:
 
     @property
     def without_replay(self) -> Choice:
-        """The same of the rows of one bucket."""
+        """The same without `replay`, which is for sets of several buckets."""
         return replace(self, replay=None)
 
 
@@ -74,11 +83,13 @@ class Rows:
 
 @dataclass(frozen=True)
 class Step:
-    """What a rule did: how many rows there were before it, and how many it left out."""
+    """What a rule did: how many rows there were before it, and how many it left out; `note` may say
+    why so many."""
 
     rule: str
     before: int
     dropped: int
+    note: str = ""
 
     @property
     def after(self) -> int:
@@ -86,43 +97,52 @@ class Step:
         return self.before - self.dropped
 
 
-def choose(rows: Rows, choice: Choice) -> tuple[BoolArray, list[Step]]:
-    """Which rows are written, and what each rule did."""
+def choose(rows: Rows, choice: Choice, last: int) -> tuple[BoolArray, list[Step]]:
+    """Which rows are written, and what each rule did; `last` is the hardest bucket of the set."""
     chosen, steps = np.ones(len(rows.hashes), np.bool_), list[Step]()
 
-    def apply(rule: str, pick: Callable[[Rows], BoolArray]) -> None:
-        left = np.flatnonzero(chosen)
-        kept = pick(rows.some(chosen))
+    def apply(
+        rule: str, pick: Callable[[Rows], BoolArray], note: Callable[[Rows], str] = lambda some: ""
+    ) -> None:
+        left, some = np.flatnonzero(chosen), rows.some(chosen)
+        kept = pick(some)
         chosen[left[~kept]] = False
-        steps.append(Step(rule, len(left), int((~kept).sum())))
+        steps.append(Step(rule, len(left), int((~kept).sum()), note(some)))
 
     if choice.replay is not None:
         share = choice.replay
-        apply(f"--replay {share:g}", lambda some: replayed(some, share))
+        apply(f"--replay {share:g}", lambda some: replayed(some, share, last))
     if choice.top is not None:
         most, name = choice.top
-        apply(f"--top {most} {name}", lambda some: highest(some, most))
+        apply(
+            f"--top {most} {name}",
+            lambda some: highest(some, most),
+            lambda some: f"{name} is undefined for all" if np.isnan(some.signal).all() else "",
+        )
     if choice.balance is not None:
         balance = choice.balance
-        given = "".join(f" {name}={float(share):g}" for name, share in balance.shares.items())
+        apply(f"rows without {balance.place}", lambda some: np.asarray(some.groups >= 0))
         apply(
-            f"--balance {balance.place}{given}",
+            balance.text,
             lambda some: balanced(some, balance.shares, choice.max_rows),
+            lambda some: scarcest(some, balance.shares),
         )
     if choice.max_rows is not None:
         cap = choice.max_rows
-        apply(f"--max-rows {cap}", lambda some: lowest(order_of(some.hashes, CHOICE), cap))
+        apply(f"--max-rows {cap}", lambda some: first_rows(some.hashes, CHOICE, cap))
     return chosen, steps
 
 
-def replayed(rows: Rows, share: float) -> BoolArray:
-    """All rows of the hardest bucket, and of each easier one those of a share of its prompts."""
-    kept = np.ones(len(rows.hashes), np.bool_)
-    for bucket in np.unique(rows.buckets)[:-1].tolist():
-        here = rows.buckets == bucket
+def replayed(rows: Rows, share: float, last: int) -> BoolArray:
+    """All rows of the `last` bucket, and of each easier one those of a share of its prompts."""
+    kept = np.asarray(rows.buckets == last)
+    for here in split_by(rows.buckets):
+        if rows.buckets[here[0]] == last:
+            continue
         prompts = np.unique(rows.hashes[here])
         most = math.floor(share * len(prompts) + 0.5)
-        kept[here] = np.isin(rows.hashes[here], first_prompts(prompts, most, CHOICE))
+        again = prompts[first_rows(prompts, REPLAY, most)]
+        kept[here] = np.isin(rows.hashes[here], again)
     return kept
 
 
@@ -137,19 +157,39 @@ def highest(rows: Rows, most: int) -> BoolArray:
 
 def balanced(rows: Rows, shares: Mapping[str, Fraction], most: int | None) -> BoolArray:
     """As many rows as there can be, and at most so many, of which each group has its share."""
-    counts = np.bincount(rows.groups[rows.groups >= 0], minlength=len(rows.names))
-    by_group = shares_of_groups(dict(zip(rows.names, counts.tolist(), strict=True)), shares)
     kept = np.zeros(len(rows.hashes), np.bool_)
-    numbers = [number for number, name in enumerate(rows.names) if name in by_group]
+    numbers, counts, parts = _groups_with_shares(rows, shares)
     if not numbers:
         return kept
-    parts = [by_group[rows.names[number]] for number in numbers]
-    total = largest_mix(counts[numbers].tolist(), parts)
+    total = largest_mix(counts, parts)
     turns = take_turns(parts, total if most is None else min(total, most))
-    for number, count in zip(numbers, np.bincount(turns, minlength=len(numbers)), strict=True):
-        here = np.flatnonzero(rows.groups == number)
-        kept[here[lowest(order_of(rows.hashes[here], CHOICE), int(count))]] = True
+    wanted = dict(zip(numbers, np.bincount(turns, minlength=len(numbers)).tolist(), strict=True))
+    for here in split_by(rows.groups):
+        most = wanted.get(int(rows.groups[here[0]]), 0)
+        kept[here[first_rows(rows.hashes[here], CHOICE, most)]] = True
     return kept
+
+
+def scarcest(rows: Rows, shares: Mapping[str, Fraction]) -> str:
+    """Which group lets a balance have no more rows, in words."""
+    numbers, counts, parts = _groups_with_shares(rows, shares)
+    if not numbers:
+        return ""
+    least = min(range(len(numbers)), key=lambda i: counts[i] / parts[i])
+    return (
+        f"there {'is' if counts[least] == 1 else 'are'} {counts[least]:,} of "
+        + (rows.names[numbers[least]])
+    )
+
+
+def _groups_with_shares(
+    rows: Rows, shares: Mapping[str, Fraction]
+) -> tuple[list[int], list[int], list[Fraction]]:
+    """The numbers of the groups that have a share, how many rows each has, and its share."""
+    counts = np.bincount(rows.groups[rows.groups >= 0], minlength=len(rows.names)).tolist()
+    found = shares_of_groups(dict(zip(rows.names, counts, strict=True)), shares)
+    numbers = [number for number, name in enumerate(rows.names) if name in found]
+    return numbers, [counts[i] for i in numbers], [found[rows.names[i]] for i in numbers]
 
 
 def shares_of_groups(
@@ -180,9 +220,24 @@ def order_of(hashes: HashArray, salt: int) -> HashArray:
     return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
-def first_prompts(prompts: HashArray, count: int, salt: int) -> HashArray:
-    """The first of distinct prompts, at most so many."""
-    return prompts[np.argsort(order_of(prompts, salt), kind="stable")[:count]]
+def first_rows(hashes: HashArray, salt: int, count: int) -> BoolArray:
+    """Which rows come first, at most so many: those of other prompts before the second rows of the
+    same ones."""
+    kept = np.zeros(len(hashes), np.bool_)
+    kept[by_prompt(hashes, salt)[:count]] = True
+    return kept
+
+
+def by_prompt(hashes: HashArray, salt: int) -> IntArray:
+    """The positions of rows in the order in which they are chosen: the first row of each prompt,
+    then the second rows, and so on, each time in the order of the prompts."""
+    order = order_of(hashes, salt)
+    place = np.argsort(order, kind="stable")
+    ascending = order[place]
+    starts = np.flatnonzero(np.append(True, ascending[1:] != ascending[:-1])[: len(order)])
+    counts = np.diff(np.append(starts, len(order)))
+    earlier = np.arange(len(order)) - np.repeat(starts, counts)  # rows of the same prompt
+    return np.asarray(place[np.argsort(earlier, kind="stable")])
 
 
 def lowest(order: HashArray, count: int) -> BoolArray:

@@ -10,8 +10,8 @@ import json
 import math
 import operator
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,6 +27,8 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 _TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 _TOKEN = re.compile(r"""\s*(?:(<=|>=|==|!=|<|>|=)|"([^"]*)"|'([^']*)'|([^<>=!"']+))\s*""")
 _EXAMPLES = 'such as "0.1 <= success_rate <= 0.9" or "data_source == openai/gsm8k"'
+_RATES = ("success_rate", "pass_at_k", "useful_group")  # from 0 to 1
+_NOTHING = ("null", "none", "nan", "na", "n/a")
 
 Value: TypeAlias = float | str
 
@@ -34,16 +36,18 @@ Value: TypeAlias = float | str
 @dataclass(frozen=True)
 class Condition:
     """What is compared, by name or place, and each comparison: an operator and a value. `text` is
-    the condition as it was given."""
+    the condition as it was given. With `is_place` it is about a place of the rollout, even if that
+    has the name of a number."""
 
     text: str
     name: str
     tests: tuple[tuple[str, Value], ...]
+    is_place: bool = False
 
     @property
     def is_number(self) -> bool:
         """Whether it is about the scores; otherwise it is about a place of the rollout."""
-        return self.name in NUMBERS
+        return self.name in NUMBERS and not self.is_place
 
     def holds_for(self, values: FloatArray) -> BoolArray:
         """Whether numbers meet it; NaN, which is undefined, does not."""
@@ -77,6 +81,8 @@ def _number(value: Any) -> float | None:
     """A number, also in a text; None if it is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
+    if isinstance(value, str) and "_" in value:  # Python's own way to write 1000
+        return None
     try:
         number = float(value)
     except (ValueError, OverflowError):
@@ -95,6 +101,11 @@ def group_of(value: Any) -> str | None:
 def parse_conditions(flag: str, texts: Sequence[str]) -> tuple[Condition, ...]:
     """Read the conditions of a flag. Raises UsageError for what is none."""
     return tuple(parse_condition(flag, text) for text in texts)
+
+
+def with_place(conditions: Iterable[Condition], place: str | None) -> tuple[Condition, ...]:
+    """The conditions, those with this name about a place of the rollout."""
+    return tuple(replace(c, is_place=True) if c.name == place else c for c in conditions)
 
 
 def parse_condition(flag: str, text: str) -> Condition:
@@ -117,10 +128,25 @@ def parse_condition(flag: str, text: str) -> Condition:
     else:
         raise _wrong(flag, text, "it names nothing that is compared")
     if re.search(r"\s", name):
-        raise _wrong(flag, text, f"{name!r} is no name: each condition has a {flag} of its own")
+        meant = "_".join(name.split())
+        mean = f": did you mean {meant}?" if meant in NUMBERS else ""
+        raise _wrong(flag, text, f"{name!r} is not a name{mean}")
     if not all(name.split(".")):
-        raise _wrong(flag, text, f"{name!r} is no place: a.b is the field b inside the field a")
-    return Condition(text.strip(), name, tuple(_test(flag, text, name, *test) for test in tests))
+        raise _wrong(flag, text, f"{name!r} is not a place: a.b is the field b inside the field a")
+    found = tuple(_test(flag, text, name, *test) for test in tests)
+    _check_bounds(flag, text, found)
+    return Condition(text.strip(), name, found)
+
+
+def _check_bounds(flag: str, text: str, tests: Sequence[tuple[str, Value]]) -> None:
+    """Raise UsageError for a band that nothing can lie in."""
+    numbers = [value for _, value in tests if isinstance(value, float)]
+    if len(numbers) < 2:
+        return
+    (sign, _), (other, _) = tests
+    above, below = numbers if other[0] == "<" else numbers[::-1]
+    if above > below or (above == below and not sign[1:] + other[1:] == "=="):
+        raise _wrong(flag, text, f"nothing lies between {above:g} and {below:g}")
 
 
 @dataclass(frozen=True)
@@ -135,10 +161,10 @@ def _tokens(flag: str, text: str) -> list[_Token]:
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
-            raise _wrong(flag, text, f"{text[at:]!r} cannot be read")
+            raise _wrong(flag, text, f"{text[at:]!r} cannot be read: write a text in quotes")
         sign, double, single, bare = match.groups()
         if sign == "=":
-            raise _wrong(flag, text, "= is no comparison: write == for equal")
+            raise _wrong(flag, text, "= is not a comparison: write == for equal")
         if sign:
             found.append(_Token(sign, "sign"))
         elif bare is not None:
@@ -146,12 +172,16 @@ def _tokens(flag: str, text: str) -> list[_Token]:
         else:
             found.append(_Token(single if double is None else double, "quoted"))
         at = match.end()
-    joined = [token.text for token in found if re.search(r"\s(and|or|&&|\|\|)\s", token.text)]
-    if joined and len(found) > 3:
+    signs = sum(token.kind == "sign" for token in found)
+    joined = [t for t in found if re.search(r",|\s(and|or|&&|\|\|)\s", t.text)]
+    if joined and signs > 1 and all(token.kind != "quoted" for token in joined):
         raise _wrong(flag, text, f"each comparison has a {flag} of its own, and all have to hold")
     kinds = [token.kind == "sign" for token in found]
     if kinds not in ([False, True, False], [False, True, False, True, False]):
-        raise _wrong(flag, text, "it is no comparison")
+        odd = next((sign for sign in "≤≥≠＝＜＞" if sign in text), None)
+        plain = dict(zip("≤≥≠＝＜＞", ("<=", ">=", "!=", "==", "<", ">"), strict=True))
+        why = f"write {plain[odd]} for {odd}" if odd else "it is not a comparison"
+        raise _wrong(flag, text, why)
     return found
 
 
@@ -164,11 +194,19 @@ def _test(flag: str, text: str, name: str, sign: str, token: _Token) -> tuple[st
     """A comparison with its value: a number, unless it is quoted or no number."""
     number = None if token.kind == "quoted" else _number(token.text)
     if number is not None:
+        if name in _RATES and not 0 <= number <= 1:
+            raise _wrong(flag, text, f"{name} is from 0 to 1, and never {token.text}")
         return sign, number
     if name in NUMBERS:
-        raise _wrong(flag, text, f"{name} is a number, and {token.text!r} is none")
+        percent = _number(token.text.removesuffix("%")) if token.text.endswith("%") else None
+        write = f": write {percent / 100:g}" if percent is not None else ""
+        raise _wrong(flag, text, f"{name} is a number, and {token.text!r} is not{write}")
     if sign not in ("==", "!="):
         raise _wrong(flag, text, f"{token.text!r} is text, which can only be == or !=")
+    if token.kind == "bare" and token.text.casefold() in _NOTHING:
+        raise _wrong(flag, text, "what is absent meets no condition, so it need not be asked for")
+    if token.kind == "bare" and token.text in ("True", "False"):
+        return sign, token.text.casefold()  # as JSON has it
     return sign, token.text
 
 
@@ -177,6 +215,5 @@ def _wrong(flag: str, text: str, why: str) -> UsageError:
         f"{text!r}: {why}",
         where=flag,
         expected=f"a comparison with < <= > >= == or !=, {_EXAMPLES}",
-        fix=f"numbers are {', '.join(NUMBERS)}; any other name is a field of a rollout, or a.b "
-        "inside one",
+        fix=f"a name is one of {', '.join(NUMBERS)}, or a field of a rollout, or a.b inside one",
     )

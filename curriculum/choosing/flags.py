@@ -45,11 +45,19 @@ def parse_balance(values: Sequence[str] | None) -> Balance | None:
         name, _, share = text.rpartition("=")
         value = _share(share)
         if not name or value is None or name in shares:
+            percent = _share(f"{share.removesuffix('%')}/100") if share.endswith("%") else None
+            found = f"the share is {text!r}"
+            if name and name in shares:
+                found = f"the share of {name} is there twice"
+            elif name and not share:
+                found = f"nothing follows {text!r}"
             raise UsageError(
-                f"the share is {text!r}",
+                found,
                 where="--balance",
-                expected="GROUP=SHARE, a share above 0 and at most 1, each group once",
-                fix="write it so, such as gsm8k=0.5, or leave it out for equal numbers of rows",
+                expected="GROUP=SHARE without blanks around =, a share above 0 and at most 1",
+                fix=f"write {name}={float(percent):g}"
+                if percent
+                else "write it so, such as gsm8k=0.5, or leave it out for equal numbers of rows",
             )
         shares[name] = value
     if sum(shares.values()) > 1:
@@ -184,20 +192,34 @@ def check_of_scores(
             raise kind(
                 f"{name} is about scores, and these rollouts carry {value_field} in place of them",
                 where=flag,
-                expected=f"a condition on {value_field} or another field",
-                fix=f'write {flag} "{value_field} > 0", for one',
+                expected="scores"
+                if flag == "--top"
+                else f"a condition on {value_field} or another field",
+                fix=f'leave it out; --keep "{value_field} > 0", for one, keeps rows by that number',
             )
 
 
-def likely_number(name: str) -> str:
-    """`did you mean success_rate?` for a place that no rollout has; nothing if none is like it."""
-    found = closest(name, NUMBERS)
+def likely_number(place: str) -> str:
+    """What to write for a place that no rollout has; nothing if nothing is like it."""
+    if place in _OTHERWISE:
+        return f"for this, {_OTHERWISE[place]}; "
+    found = closest(place, (*NUMBERS, *_USUAL))
     return f"did you mean {' or '.join(found)}? " if found else ""
 
 
+_USUAL = ("data_source", "ability", "key")  # fields that many rollouts have
+_BUCKET = "name the buckets with --buckets of the second script"
+_OTHERWISE = {
+    "bucket": _BUCKET,
+    "curriculum_stage": _BUCKET,
+    "difficulty": "name the metric, such as success_rate",
+    "value": "name the metric, such as success_rate",
+}
+
+
 def names_of(conditions: Sequence[Condition], top: tuple[int, str] | None = None) -> list[str]:
-    """What conditions and --top ask for, by name."""
-    return [*(c.name for c in conditions), *([top[1]] if top else [])]
+    """The numbers that conditions and --top ask for, by name."""
+    return [*(c.name for c in conditions if c.is_number), *([top[1]] if top else [])]
 
 
 def with_group_size(parameters: MetricParameters, size: int | None) -> MetricParameters:

@@ -50,3 +50,11 @@ def _compact(codes: IntArray, count: int) -> CompactIntArray:
 
 
 NO_GROUPS = Groups(np.zeros(0, np.int8))
+
+
+def split_by(codes: CompactIntArray) -> list[IntArray]:
+    """The positions of each code that is there, ascending; the lowest code first."""
+    order = np.argsort(codes, kind="stable")
+    if not len(order):
+        return []
+    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)

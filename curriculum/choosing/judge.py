@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -76,19 +77,20 @@ class Verdicts:
 @dataclass(frozen=True)
 class Asked:
     """What a run asks of each rollout: a filter and conditions to meet, a number by name
-    (`signal`), and the place that says its group."""
+    (`signal`), and the place that says its group, which it need not have unless `group_needed`."""
 
     parameters: MetricParameters
     filter: str = "all"
     keep: tuple[Condition, ...] = ()
     signal: str | None = None
     group: str | None = None
+    group_needed: bool = True
 
     @cached_property
     def rules(self) -> list[str]:
         """The flags that leave rollouts out, in order."""
         filters = [] if self.filter == "all" else [f"--filter {self.filter}"]
-        return [*filters, *(f'--keep "{condition.text}"' for condition in self.keep)]
+        return [*filters, *(f"--keep {quote(condition.text)}" for condition in self.keep)]
 
     @cached_property
     def places(self) -> tuple[str, ...]:

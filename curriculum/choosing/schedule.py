@@ -15,11 +15,13 @@ import numpy as np
 
 from curriculum.arrays import CompactIntArray, FloatArray, HashArray, IntArray
 from curriculum.choosing.choose import CHOICE, order_of
+from curriculum.choosing.groups import split_by
 from curriculum.choosing.shares import take_turns
 
 LEVELS = 200  # of time, and of difficulty
 ROUNDS = 500  # of fitting the weights, at most
 FITTED = 1e-4  # how far the share of a level may be from what it should be, relatively
+TINY = 1e-12  # weights that are no more than rounding
 LEAST = 1e-9  # weight, so that every difficulty can be had at any time
 
 
@@ -94,60 +96,74 @@ def weights(schedule: Schedule) -> FloatArray:
     return found
 
 
-def weights_of_batches(schedule: Schedule, batches: int) -> FloatArray:
-    """How much of each of the LEVELS difficulties comes in each of so many batches of an epoch; the
-    column of each difficulty adds up to 1 / LEVELS."""
+def weights_of_batches(schedule: Schedule, sizes: IntArray) -> FloatArray:
+    """How much of each of the LEVELS difficulties comes in each batch of an epoch, given how many
+    of its rows are in each; the column of each difficulty adds up to 1 / LEVELS."""
     done = np.concatenate([np.zeros((1, LEVELS)), np.cumsum(weights(schedule), axis=0)])
-    ends = np.linspace(0, LEVELS, batches + 1)
+    ends = np.append(0, np.cumsum(sizes)) * (LEVELS / sizes.sum())
     before = np.minimum(ends.astype(np.int64), LEVELS - 1)
     part = (ends - before)[:, None]
     return np.asarray(np.diff(done[before] + part * (done[before + 1] - done[before]), axis=0))
 
 
-def expected_difficulty(schedule: Schedule, batches: int) -> FloatArray:
-    """The mean difficulty (from 0 to 1, by rank) that each of so many batches of an epoch is meant
-    to have."""
+def expected_difficulty(schedule: Schedule, rows: int) -> FloatArray:
+    """The difficulty (from 0 to 1, by rank) that each row of an epoch in order is meant to have on
+    average."""
     middles = (np.arange(LEVELS) + 0.5) / LEVELS
-    return np.asarray(weights_of_batches(schedule, batches) @ middles * batches)
+    means = np.append(0.0, np.cumsum(weights(schedule) @ middles))
+    ends = np.interp(np.linspace(0, LEVELS, rows + 1), np.arange(LEVELS + 1), means)
+    return np.asarray(np.diff(ends) * rows)
 
 
 def order_rows(
     schedule: Schedule, difficulty: FloatArray, hashes: HashArray, groups: CompactIntArray
 ) -> IntArray:
-    """The rows in order, each once an epoch. Each group follows the schedule by itself, and each
-    batch has its share of the group, to within two rows."""
+    """The rows in order, each once an epoch. Each group follows the schedule by itself, and any
+    rows that follow one another have its share of the data, to within two rows.
+
+    An epoch begins where the one before ends, in the middle of a batch if that is not full.
+    """
     count, size = len(groups), schedule.batch_size
-    numbers, counts = np.unique(groups, return_counts=True)
-    shares = [Fraction(own, count) for own in counts.tolist()]
-    turns = take_turns(shares, count) if count else np.zeros(0, np.int64)
-    found = weights_of_batches(schedule, -(-count // size))
+    by_group = split_by(groups)
+    turns = np.zeros(0, np.int64)
+    if count:
+        turns = take_turns([Fraction(len(here), count) for here in by_group], count)
+    places = split_by(turns)
     epochs = [np.zeros(0, np.int64)]
     for epoch in range(schedule.epochs):
+        offset = epoch * count % size  # rows of the epochs before in the first batch
+        batch = (np.arange(count) + offset) // size
+        found = weights_of_batches(schedule, np.bincount(batch)) if count else np.zeros((0, 0))
         order = np.empty(count, np.int64)
-        for turn, number in enumerate(numbers.tolist()):
-            here, mine = np.flatnonzero(groups == number), turns == turn
-            quotas = np.add.reduceat(mine.astype(np.int64), np.arange(0, count, size))
+        for here, mine in zip(by_group, places, strict=True):
+            quotas = np.bincount(batch[mine], minlength=len(found))
             key = order_of(hashes[here], CHOICE + epoch)
             ranked = here[np.lexsort((key, difficulty[here]))]
-            order[mine] = _draw(found, ranked, hashes, quotas, epoch)
+            order[mine] = _draw(found, ranked, key_of_epoch(hashes[ranked], epoch), quotas)
         epochs.append(order)
     return np.concatenate(epochs)
 
 
-def _draw(
-    found: FloatArray, ranked: IntArray, hashes: HashArray, quotas: IntArray, epoch: int
-) -> IntArray:
-    """Rows in the order in which they are drawn, given rows from easy to hard, the weights of
-    difficulties by batch, and how many rows each batch draws."""
+def key_of_epoch(hashes: HashArray, epoch: int) -> HashArray:
+    """By which numbers rows of nearly the same difficulty are drawn; others in each epoch."""
+    return order_of(hashes, CHOICE - epoch - 1)
+
+
+def _draw(found: FloatArray, ranked: IntArray, key: HashArray, quotas: IntArray) -> IntArray:
+    """Rows in the order in which they are drawn, given rows from easy to hard and their keys, the
+    weights of difficulties by batch, and how many rows each batch draws."""
     level = np.arange(len(ranked)) * LEVELS // len(ranked)
-    key = order_of(hashes[ranked], CHOICE - epoch - 1)
     by_level = ranked[np.lexsort((key, level))]  # within a level by chance
     left = np.bincount(level, minlength=LEVELS)
     next_of_level = np.cumsum(left) - left
     later = np.cumsum(found[::-1], axis=0)[::-1]
     drawn = []
     for batch, quota in enumerate(quotas.tolist()):
-        wanted = _quotas(left, found[batch] / later[batch], quota)
+        # Where hardly any weight is left, what is left of it goes now.
+        chance = np.divide(
+            found[batch], later[batch], out=np.ones(LEVELS), where=later[batch] > TINY
+        )
+        wanted = _quotas(left, chance, quota)
         starts = np.repeat(next_of_level, wanted)
         within = np.arange(quota) - np.repeat(np.cumsum(wanted) - wanted, wanted)
         drawn.append(by_level[starts + within])

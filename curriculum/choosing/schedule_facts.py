@@ -13,20 +13,31 @@ from curriculum.choosing.schedule import Schedule, expected_difficulty
 
 @dataclass(frozen=True)
 class ScheduleFacts:
-    """Batch by batch: the mean difficulty of its rows, from 0 (the easiest row) to 1 by rank, the
-    one that the schedule means, and the share of each part of the mix (batches x names). `last` is
-    how many rows the last batch has."""
+    """Of each batch: the mean difficulty of its rows, from 0 (the easiest row) to 1 by rank, that
+    which the schedule asks for (`meant`), and the share of each part of the mix, groups or buckets
+    (batches x names). `rows` are those of an epoch, `last` is how many the last batch has."""
 
     schedule: Schedule
     means: FloatArray
     meant: FloatArray
     names: Sequence[str]
     shares: FloatArray
+    rows: int
     last: int
+    of_groups: bool
+
+    @property
+    def epoch(self) -> FloatArray:
+        """The mean difficulties of the batches of the first epoch."""
+        return self.means[: -(-self.rows // self.schedule.batch_size)]
 
     @staticmethod
     def of(
-        schedule: Schedule, difficulty: FloatArray, parts: CompactIntArray, names: Sequence[str]
+        schedule: Schedule,
+        difficulty: FloatArray,
+        parts: CompactIntArray,
+        names: Sequence[str],
+        of_groups: bool = False,
     ) -> ScheduleFacts:
         """Of rows in order: the difficulty of each by rank, and its part of the mix by number."""
         rows, size = len(difficulty), schedule.batch_size
@@ -35,12 +46,14 @@ class ScheduleFacts:
         shares = np.zeros((len(counts), len(names)))
         np.add.at(shares, (batch, parts), 1)
         once = rows // schedule.epochs
-        every = [expected_difficulty(schedule, -(-once // size)) for _ in range(schedule.epochs)]
+        meant = np.tile(expected_difficulty(schedule, once), schedule.epochs)
         return ScheduleFacts(
             schedule,
             np.bincount(batch, difficulty) / counts,
-            np.concatenate(every)[: len(counts)],
+            np.bincount(batch, meant) / counts,
             names,
             shares / counts[:, None],
+            once,
             int(counts[-1]),
+            of_groups,
         )

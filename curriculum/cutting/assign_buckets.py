@@ -21,8 +21,8 @@ from curriculum.arrays import (
 from curriculum.bucketers import (
     difficulty,
 )
-from curriculum.bucketing.scan import Scan, Scanned
-from curriculum.choosing.groups import Groups
+from curriculum.bucketing.scan import MOST_SHOWN, Scan, Scanned
+from curriculum.choosing.groups import NO_GROUPS, Groups
 from curriculum.cutting.cut_values import cut_values, cut_within, large_groups
 from curriculum.metrics import METRICS
 from curriculum.options import BucketOptions
@@ -69,15 +69,15 @@ def assign_buckets(options: BucketOptions, scanned: Scanned) -> BucketAssignment
     ascending.sort()
     distinct = np.count_nonzero(ascending[1:] != ascending[:-1]) + (len(ascending) > 0)
     shown = difficulty(_some_values(ascending), easier)
-    groups = Groups.join([scan.groups for scan in scans])
+    groups = _join_groups(options, scans)
     apart = np.zeros(0, np.int64)
     if options.within is None:
         buckets = cut_values(options, values, hashes, ascending)
     else:
-        codes = np.split(groups.codes, np.cumsum([len(scan.values) for scan in scans])[:-1])
-        own = [_others(part, end) for part, end in zip(codes, ends, strict=True)]
-        apart = large_groups(options, values, own, len(groups.names))
-        buckets = cut_within(options, values, hashes, own, apart)
+        at_end = np.concatenate([end >= 0 for end in ends])
+        codes = groups.codes[~at_end] if len(at_end) else groups.codes
+        apart = large_groups(options, values, codes, len(groups.names))
+        buckets = cut_within(options, values, hashes, codes, apart)
     del ascending  # a large run is short of memory in the driver
     bins = _bins(shown, scans, ends)
     buckets = [_with_ends(part, end) for part, end in zip(buckets, ends, strict=True)]
@@ -85,6 +85,16 @@ def assign_buckets(options: BucketOptions, scanned: Scanned) -> BucketAssignment
     cuts = _cuts(options, facts)
     counts = _count_groups(groups, buckets, len(options.names), {*apart.tolist()})
     return BucketAssignment(buckets, facts, bins, distinct, cuts, counts)
+
+
+def _join_groups(options: BucketOptions, scans: Sequence[Scan]) -> Groups:
+    """The groups of all scored rollouts; none if they are only to be shown, and too many."""
+    if options.within is not None:
+        return Groups.join([scan.groups for scan in scans])
+    names = {name for scan in scans for name in scan.groups.names}
+    if len(names) > MOST_SHOWN or any(len(s.groups.codes) < len(s.values) for s in scans):
+        return NO_GROUPS
+    return Groups.join([scan.groups for scan in scans])
 
 
 def _count_groups(

@@ -16,6 +16,7 @@ from curriculum.bucketers import (
     rank_cuts,
     split_at,
 )
+from curriculum.errors import InputError
 from curriculum.options import BucketOptions
 
 LEAST_OF_GROUP = 10  # rollouts for each bucket, in a group that is cut by itself
@@ -39,38 +40,47 @@ def cut_values(
 
 
 def large_groups(
-    options: BucketOptions,
-    values: Sequence[FloatArray],
-    codes: Sequence[CompactIntArray],
-    count: int,
+    options: BucketOptions, values: Sequence[FloatArray], codes: CompactIntArray, count: int
 ) -> IntArray:
     """The groups that are large enough to be cut by themselves: with LEAST_OF_GROUP rollouts for
-    each bucket, and with at least as many different values as buckets."""
-    every, of = np.concatenate([np.zeros(0), *values]), np.concatenate([np.zeros(0, int), *codes])
+    each bucket, and with at least as many different values as buckets. `codes` has the number of
+    the group of each rollout, of `count` groups. Raises InputError if there are none."""
+    every = np.concatenate(list(values))
+    order = np.lexsort((every, codes))
+    ordered, of = every[order], codes[order].astype(np.int64)
+    other = np.append(True, (ordered[1:] != ordered[:-1]) | (of[1:] != of[:-1]))[: len(of)]
     sizes = np.bincount(of[of >= 0], minlength=count)
-    large = np.flatnonzero(sizes >= LEAST_OF_GROUP * options.cut_into)
-    enough = [len(np.unique(every[of == group])) >= options.cut_into for group in large]
-    return np.asarray(large[np.array(enough, np.bool_)])
+    different = np.bincount(of[other & (of >= 0)], minlength=count)
+    least = LEAST_OF_GROUP * options.cut_into
+    large = np.flatnonzero((sizes >= least) & (different >= options.cut_into))
+    if not len(large):
+        raise InputError(
+            f"no value of {options.within} is held by {least:,} rollouts with as many different "
+            "values of the metric as buckets",
+            where="--within",
+            expected="groups that can be cut by themselves",
+            fix="cut fewer buckets, name a field with fewer values, or leave it out; nothing was "
+            "written",
+        )
+    return large
 
 
 def cut_within(
     options: BucketOptions,
     values: Sequence[FloatArray],
     hashes: Sequence[HashArray],
-    codes: Sequence[CompactIntArray],
+    codes: CompactIntArray,
     apart: IntArray,
 ) -> list[CompactIntArray]:
     """The bucket of each rollout, part by part, cut among the rollouts of its group. Groups that
     are not `apart`, and rollouts without one, are cut together."""
-    buckets = [compact_ints(np.zeros(len(part), np.int64), options.cut_into) for part in values]
-    masks = [[of == group for of in codes] for group in apart.tolist()]
-    masks.append([~np.isin(of, apart) for of in codes])
-    for mine in masks:
-        some = [part[here] for part, here in zip(values, mine, strict=True)]
-        tied = [part[here] if len(part) else part for part, here in zip(hashes, mine, strict=True)]
-        ascending = difficulty(np.concatenate(some), options.chosen_metric.higher_is_easier)
-        ascending.sort()
-        cut = cut_values(options, some, tied, ascending) if len(ascending) else some
-        for part, here, found in zip(buckets, mine, cut, strict=True):
-            part[here] = found
-    return buckets
+    every, tied = np.concatenate(list(values)), np.concatenate(list(hashes))
+    found = compact_ints(np.zeros(len(every), np.int64), options.cut_into)
+    own = np.where(np.isin(codes, apart), codes, -1)
+    order = np.argsort(own, kind="stable")
+    for mine in np.split(order, np.flatnonzero(np.diff(own[order])) + 1):
+        some = every[mine]
+        ascending = np.sort(difficulty(some, options.chosen_metric.higher_is_easier))
+        own_hashes = tied[mine] if len(tied) else tied
+        (found[mine],) = cut_values(options, [some], [own_hashes], ascending)
+    return np.split(found, np.cumsum(list(map(len, values)))[:-1])

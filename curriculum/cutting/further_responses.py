@@ -63,10 +63,10 @@ class FurtherResponses:
         with path.open("wb") as stream:
             for number, (files, of, at) in enumerate(source.rollout_lines()):
                 kinds = ledger.shard_lines[number].kinds
-                scored = kinds[kinds >= FIRST_RECORD] >= TAKEN
+                scored = np.flatnonzero(kinds[kinds >= FIRST_RECORD] >= TAKEN)
                 scan, more, mine = scanned.scans[number], self.shards[number], buckets[number]
                 for i in np.flatnonzero(more).tolist():
-                    rollout = int(np.flatnonzero(scored)[i])
+                    rollout = int(scored[i])
                     record = {
                         **json.loads(next(texts)),
                         "bucket": names[int(mine[i])],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,6 +50,7 @@ class BucketingReport:
     truths: SeveralTruths
     truth_places: Sequence[str]
     groups: Sequence[GroupCounts]
+    absent: Mapping[str, tuple[int, int]]
     bins: Bins
     cuts: Cuts
     dataset: str

@@ -82,6 +82,11 @@ class CountRecord(msgspec.Struct, frozen=True):
     blank: int
     dropped: int | msgspec.UnsetType = msgspec.UNSET
 
+    @property
+    def rollouts(self) -> int:
+        """How many rollouts there are."""
+        return self.bucketed + (self.dropped or 0) + self.unscored
+
 
 class BucketRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One bucket: its order (0 is the easiest), its file, and its lowest and highest metric value.

@@ -64,7 +64,7 @@ def plan(flags: argparse.Namespace, scripts: Sequence[Script]) -> Variables:
     left_out = [] if wanted else [name for name in options.names if name not in buckets]
     if left_out:
         preprocessing += ["--buckets", *buckets]
-    stages = list_stages(buckets)
+    stages = list_stages(buckets, replayed="replay" in asked)
     return {
         "bucket_flags": bucketing,
         "preprocess_flags": preprocessing,

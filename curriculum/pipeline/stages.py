@@ -27,12 +27,16 @@ class Stage:
         return f"{self.buckets[0]} to {self.buckets[-1]} ({len(self.buckets)} buckets)"
 
 
-def list_stages(buckets: Sequence[str]) -> list[Stage]:
+def list_stages(buckets: Sequence[str], replayed: bool = False) -> list[Stage]:
     """The stages, a bucket for each: the first trains on the easiest bucket, the last on the
-    hardest, those between on all buckets so far."""
+    hardest, those between on all buckets so far. If easier buckets are `replayed`, the last one
+    does so, too."""
     alone = [Stage([name], name) for name in buckets]
     between = [Stage(buckets[:end], cumulative_name(end)) for end in range(2, len(buckets))]
-    return [alone[0], *between, alone[-1]] if len(alone) > 1 else alone
+    if len(alone) < 2:
+        return alone
+    last = Stage(buckets, cumulative_name(len(buckets))) if replayed else alone[-1]
+    return [alone[0], *between, last]
 
 
 def split_names(words: Sequence[str]) -> list[str]:
@@ -74,7 +78,7 @@ def choose_buckets(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
 def explain(stages: Sequence[Stage], preprocessed: str, left_out: Sequence[str]) -> list[str]:
     """Why the last stage is what it is, and why the buckets in `left_out` are in none, in lines."""
     texts = []
-    if len(stages) > 1:
+    if len(stages) > 1 and len(stages[-1].buckets) == 1:
         whole = f"{preprocessed}/{cumulative_name(len(stages))}_train.parquet"
         texts.append(
             f"The last stage trains on {stages[-1]} alone: the easier buckets have had their turn. "

@@ -32,7 +32,7 @@ from curriculum.preprocessing.convert import ConvertedBuckets, ConvertTask, conv
 from curriculum.preprocessing.parquet_sets import SetFacts
 from curriculum.preprocessing.row_plan import RowPlan
 from curriculum.preprocessing.settings import Form, PreprocessingRun
-from curriculum.preprocessing.split import Split
+from curriculum.preprocessing.split import TRAIN, Split
 from curriculum.reading.input_files import InputFile, changed, cut_shards
 from curriculum.reading.ledger import BLANK, MALFORMED, NO_SCORE, TAKEN, Ledger
 from curriculum.reading.lines import shorten
@@ -260,14 +260,16 @@ def check_places(run: PreprocessingRun, plan: RowPlan) -> None:
     there = np.sum([part.looked.there for part in verdicts], axis=0)
     balance = run.options.choice.balance
     what = "row" if run.options.source else "rollout"
-    for place, count in zip(run.settings.asked.places, there.tolist(), strict=True):
-        if not count:
-            flag = "--balance" if balance and balance.place == place else "--keep"
+    asked = run.settings.asked
+    for place, count in zip(asked.places, there.tolist(), strict=True):
+        if not count and (place != asked.group or asked.group_needed):
+            grouped = balance is not None and balance.place == place
             raise InputError(
                 f"none of {plural(total, what)} has anything in {place}",
-                where=flag,
-                expected=f"a number such as success_rate, or a field of the {what}s",
-                fix=f"{likely_number(place)}Nothing was written",
+                where="--balance" if grouped else "--keep",
+                expected=("" if grouped else "a number such as success_rate, or ")
+                + f"a field of the {what}s",
+                fix=f"{likely_number(place)}nothing was written",
             )
     for name in balance.shares if balance else ():
         if name not in plan.groups.names:
@@ -282,26 +284,69 @@ def check_places(run: PreprocessingRun, plan: RowPlan) -> None:
 
 
 def check_any_row(options: PreprocessOptions, plan: RowPlan) -> None:
-    """Raise InputError if the run would write no rows."""
-    if any(plan.rows(name) for name in plan.sets):
+    """Raise InputError if the run would write no rows, or no train rows because of its choices."""
+    own = [name for name in plan.sets if name not in plan.rules.controls]
+    steps = [step for name in own for side, step in plan.steps(name) if step.dropped]
+    chosen = any(step.dropped for name in own for side, step in plan.steps(name) if side == "train")
+    if any(plan.rows_of(name, TRAIN) for name in own) or (any(map(plan.rows, own)) and not chosen):
         return
-    steps = [step for name in plan.sets for _, step in plan.steps(name) if step.dropped]
     dropped = sum(map(plan.dropped, set(chain.from_iterable(plan.sets.values()))))
-    rule = " and ".join(dict.fromkeys(step.rule for step in steps))
-    one = "one" if len(steps) == 1 else "some"
+    rules = dict.fromkeys(step.rule for step in steps)
+    rule = " and ".join(rules)
+    notes = "; ".join(dict.fromkeys(step.note for step in steps if step.note))
     only_filter = rule == f"--filter {options.filter}"
     raise InputError(
         f"{rule} drops all {dropped:,} rollouts"
         if only_filter
-        else f"no row is left after {rule}"
+        else f"no {'train ' if chosen else ''}row is left after {rule}"
+        + (f" ({notes})" if notes else "")
         if steps
         else "these buckets are empty",
         where=options.input_dir,
         expected=FILTERS[options.filter].meaning if only_filter else "rows for a set",
         fix="use --filter all or other buckets; nothing was written"
         if only_filter or not steps
-        else f"leave {one} of these flags out, or choose other values; nothing was written",
+        else f"leave out {'it' if len(rules) == 1 else 'some of them'}, or ask for less; nothing "
+        "was written",
     )
+
+
+def check_sizes(options: PreprocessOptions, plan: RowPlan) -> list[str]:
+    """Warnings about flags that leave little. Raises InputError if a batch of the schedule has more
+    rows than there are, and if --val-rows leaves each bucket one prompt to train on."""
+    own = [name for name in plan.sets if name not in plan.rules.controls]
+    schedule, rows = options.schedule_of_rows, plan.rows_of(own[0], TRAIN)
+    if schedule and rows < schedule.batch_size:
+        raise InputError(
+            f"{own[0]} has {plural(rows, 'train row')}, fewer than one batch of "
+            f"{schedule.batch_size:,}",
+            where="--batch-size",
+            expected="data.train_batch_size of the training, and rows for several batches",
+            fix="lower it, or choose more rows; nothing was written",
+        )
+    warnings = []
+    if options.val_rows is not None:
+        sides = {number: plan.prompts_of(number) for number in set(plan.converted.buckets)}
+        if all(train < 2 for train, _ in sides.values()):
+            raise InputError(
+                f"{options.val_rows:,} rows are all that a bucket has, but for one prompt",
+                where="--val-rows",
+                expected="fewer rows than a bucket has, so that others are left to train on",
+                fix="ask for less; nothing was written",
+            )
+        if few := sum(train < val for train, val in sides.values()):
+            warnings.append(
+                f"--val-rows {options.val_rows} leaves {plural(few, 'bucket')} fewer prompts to "
+                "train on than to measure with. Ask for less."
+            )
+    for name in own:
+        for _, step in plan.steps(name):
+            if step.note and step.dropped > step.before / 2:
+                warnings.append(
+                    f"{name}: {step.rule} leaves {step.after:,} of {plural(step.before, 'row')}, "
+                    f"because {step.note}. Give shares, or leave small groups out with --keep."
+                )
+    return warnings
 
 
 def check_counts(run: PreprocessingRun, plan: RowPlan, facts: Sequence[SetFacts]) -> None:
@@ -309,7 +354,8 @@ def check_counts(run: PreprocessingRun, plan: RowPlan, facts: Sequence[SetFacts]
     row is there as often as it should be."""
     others, converted = (BLANK, MALFORMED, NO_SCORE), plan.converted
     for fact in facts:
-        times = 1 if fact.schedule is None else fact.schedule.epochs
+        schedule = plan.schedule(fact.control_of or fact.name)
+        times = schedule.epochs if schedule else 1
         if fact.rows["train"] % times:
             raise InternalError(f"{fact.name} lacks rows of an epoch")
         different = fact.rows["train"] // times + fact.rows["val"]

@@ -25,12 +25,14 @@ from curriculum.choosing.choose import (
     Choice,
     Rows,
     Step,
+    by_prompt,
     choose,
+    first_rows,
     lowest,
-    order_of,
     replayed,
 )
 from curriculum.choosing.groups import Groups
+from curriculum.choosing.judge import Asked
 from curriculum.choosing.schedule import Schedule, order_rows
 from curriculum.choosing.schedule_facts import ScheduleFacts
 from curriculum.messages.hashes import distinct_prompts, hash_of_text, repeated_prompts
@@ -45,7 +47,8 @@ class RowRules:
     """How the rows of every set are chosen and ordered: how train rows are chosen, how many rows of
     a set are val at most, and their order: by difficulty, by a schedule (train rows), or as they
     were read. `rules` are the flags that drop rollouts, which `Verdicts.dropped_by` numbers.
-    `controls` maps the name of each set of random rows to that of the set beside it."""
+    `controls` maps the name of each set of random rows to that of the set beside it. All rows of
+    the set `exempt` are written: they have no rollouts."""
 
     choice: Choice = field(default_factory=Choice)
     val_rows: int | None = None
@@ -53,6 +56,7 @@ class RowRules:
     schedule: Schedule | None = None
     rules: Sequence[str] = ()
     controls: Mapping[str, str] = field(default_factory=dict)
+    exempt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,7 @@ class RowPlan:
         with a schedule rows may be there several times. A control is in random order."""
         picked, rules = self.picked(name, side), self.rules
         if name in rules.controls and picked is not None:
-            by_chance = self._control_order(name, side)[picked]
-            return picked[np.argsort(by_chance, kind="stable")]
+            return self._control_order(name, picked)
         if side == TRAIN and self.schedule(name):
             return self._scheduled
         if not rules.easy_to_hard:
@@ -140,6 +143,12 @@ class RowPlan:
         """The prompt hash of each row of a set on one side, each row once, ascending."""
         return np.sort(self._written(name, side, _hashes))
 
+    def prompts_of(self, bucket: int) -> tuple[int, int]:
+        """How many prompts a bucket has on either side, before any is left out."""
+        prompts = np.unique(self.converted.hashes(bucket))
+        val = int(self.split.is_val(prompts).sum())
+        return len(prompts) - val, val
+
     def rows(self, name: str) -> int:
         """How many different rows a set has."""
         return self.rows_of(name, TRAIN) + self.rows_of(name, VAL)
@@ -163,8 +172,8 @@ class RowPlan:
         return found
 
     def schedule_facts(self, name: str, bucket_names: Sequence[str]) -> ScheduleFacts | None:
-        """How the train rows of a set follow the schedule, mixed of the groups that are balanced,
-        or else of buckets; None if they follow none."""
+        """How the train rows of a set follow the schedule, mixed of groups, or of buckets if there
+        is only one group; None if they follow none."""
         schedule, picked = self.schedule(name), self.picked(name, TRAIN)
         if schedule is None or not self.rows_of(name, TRAIN):
             return None
@@ -177,8 +186,10 @@ class RowPlan:
             np.searchsorted(ascending, values[order], side=s) for s in ("left", "right")
         )
         ranks = (before + up_to) / (2 * len(ascending))
-        if self.rules.choice.balance:
-            return ScheduleFacts.of(schedule, ranks, rows.groups[order], rows.names)
+        if self.rules.choice.balance or len(self.groups.names) > 1:
+            codes = np.where(rows.groups < 0, len(rows.names), rows.groups)[order]
+            names = [*rows.names, *(["(none)"] if (rows.groups < 0).any() else [])]
+            return ScheduleFacts.of(schedule, ranks, codes, names, of_groups=True)
         return ScheduleFacts.of(schedule, ranks, rows.buckets[order], bucket_names)
 
     def rows_of(self, name: str, side: int) -> int:
@@ -189,6 +200,16 @@ class RowPlan:
     def groups(self) -> Groups:
         """The groups of all rollouts of the directory."""
         return Groups.join([part.verdicts.looked.groups for part in self.converted.shards])
+
+    def absent(self, asked: Asked) -> dict[str, tuple[int, int]]:
+        """Of each place that a condition is about: how many rollouts have nothing there, and of how
+        many."""
+        parts = [part.verdicts for part in self.converted.shards]
+        total = sum(len(part.dropped_by) for part in parts)
+        there = np.sum([part.looked.there for part in parts], axis=0).tolist()
+        places = {condition.name for condition in asked.on_places}
+        found = zip(asked.places, there, strict=True)
+        return {p: (total - n, total) for p, n in found if p in places and n < total}
 
     def _of_side(self, name: str, side: int, get: Callable[[ConvertedShard], Array]) -> Array:
         """A column of the staged rows of a set on one side, in input order."""
@@ -239,6 +260,8 @@ class RowPlan:
         if name in self.rules.controls:
             return self._control(name, side), []
         rows, steps = self._rows(name, side).some(kept), list[Step]()
+        if name == self.rules.exempt:
+            return (None if len(kept) == count else kept), steps
         if side == VAL and self.rules.val_rows is not None:
             chosen, steps = self._per_bucket(name, rows, self._first_val)
             kept = kept[chosen]
@@ -251,13 +274,16 @@ class RowPlan:
         """As many random rows of all buckets as the set beside it has, of the train side only."""
         if side == VAL:
             return np.zeros(0, np.int64)
-        beside = self.rules.controls[name]
-        size = self.rows_of(beside, TRAIN)
-        return np.flatnonzero(lowest(self._control_order(name, TRAIN), size))
+        size = self.rows_of(self.rules.controls[name], TRAIN)
+        hashes = self._of_side(name, TRAIN, _hashes)
+        return np.flatnonzero(first_rows(hashes, CONTROL ^ hash_of_text(name), size))
 
-    def _control_order(self, name: str, side: int) -> HashArray:
-        """By which numbers the rows of a control come first: each control has others."""
-        return order_of(self._of_side(name, side, _hashes), CONTROL ^ hash_of_text(name))
+    def _control_order(self, name: str, picked: IntArray) -> IntArray:
+        """These rows in random order, once in each epoch of the set beside it."""
+        schedule = self.schedule(self.rules.controls[name])
+        hashes = self._of_side(name, TRAIN, _hashes)[picked]
+        salts = [hash_of_text(f"{name} {i}") for i in range(schedule.epochs if schedule else 1)]
+        return np.concatenate([picked[by_prompt(hashes, CONTROL ^ salt)] for salt in salts])
 
     def _rows(self, name: str, side: int) -> Rows:
         buckets = [np.zeros(0, np.int64)]
@@ -277,12 +303,14 @@ class RowPlan:
     def _chosen(self, name: str, rows: Rows) -> tuple[BoolArray, list[Step]]:
         """The train rows of a set. A cumulative set has those that the sets of its buckets have,
         but for the easier ones that --replay leaves out."""
-        choice = self.rules.choice
+        choice, last = self.rules.choice, self.sets[name][-1]
         if not is_cumulative(name):
-            return choose(rows, choice if len(self.sets[name]) > 1 else choice.without_replay)
-        chosen, steps = self._per_bucket(name, rows, lambda own: choose(own, choice.without_replay))
+            return choose(rows, choice, last)
+        chosen, steps = self._per_bucket(
+            name, rows, lambda own: choose(own, choice.without_replay, last)
+        )
         if choice.replay is not None:
-            again = replayed(rows.some(chosen), choice.replay)
+            again = replayed(rows.some(chosen), choice.replay, last)
             steps.append(Step(f"--replay {choice.replay:g}", len(again), int((~again).sum())))
             chosen[np.flatnonzero(chosen)[~again]] = False
         return chosen, steps
@@ -296,10 +324,7 @@ class RowPlan:
     def _per_bucket(
         self, name: str, rows: Rows, pick: Callable[[Rows], tuple[BoolArray, list[Step]]]
     ) -> tuple[BoolArray, list[Step]]:
-        """What `pick` chooses of all rows, or, of a cumulative set, of those of each bucket; then
-        the steps of the buckets are added up."""
-        if not is_cumulative(name):
-            return pick(rows)
+        """What `pick` chooses of the rows of each bucket; the steps of the buckets are added up."""
         chosen, found = np.zeros(len(rows.hashes), np.bool_), list[list[Step]]()
         for bucket in self.sets[name]:
             here = np.flatnonzero(rows.buckets == bucket)
@@ -307,7 +332,12 @@ class RowPlan:
             chosen[here[mine]] = True
             found.append(steps)
         return chosen, [
-            Step(some[0].rule, sum(s.before for s in some), sum(s.dropped for s in some))
+            Step(
+                some[0].rule,
+                sum(step.before for step in some),
+                sum(step.dropped for step in some),
+                next((step.note for step in some if step.note), ""),
+            )
             for some in zip(*found, strict=True)
         ]
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from curriculum.choosing.conditions import with_place
 from curriculum.choosing.flags import with_group_size
 from curriculum.choosing.judge import Asked
 from curriculum.engines.progress import Progress
@@ -21,19 +22,22 @@ from curriculum.preprocessing.bucket_directory import BucketDirectory
 from curriculum.verl.read_line import Places, ReadOptions
 from curriculum.verl.rows import Stage
 
+DATA_SOURCE = "data_source"  # whose mix stays the same along a schedule
 # Of staged rows, besides their own columns: the hash of the prompt, and the rollout's position.
 HASH, ORDINAL = "curriculum:hash", "curriculum:ordinal"
 
 
 class Form(Protocol):
     """What the rows of a run have in common: how the names of their files end, the schema of
-    parquet files and which of its columns have few distinct values, and how staged rows become rows
-    of one stage and one split."""
+    parquet files and which of its columns have few distinct values, whether there is a field for
+    the batch of a row, and how staged rows become rows of one stage and one split."""
 
     @property
     def suffix(self) -> str: ...  # noqa: D102
     @property
     def dictionary(self) -> Sequence[str] | None: ...  # noqa: D102
+    @property
+    def steps(self) -> bool: ...  # noqa: D102
     def schema(self) -> pa.Schema: ...  # noqa: D102
     def finish(  # noqa: D102
         self, batch: pa.RecordBatch, first_index: int, stage: Stage, split: str
@@ -95,9 +99,10 @@ def read_settings(options: PreprocessOptions, manifest: BucketingManifest | None
     asked = Asked(
         with_group_size(MetricParameters(parameters.k, threshold), options.group_size),
         options.filter,
-        options.conditions,
+        with_place(options.conditions, manifest.metric.name if manifest and carried else None),
         top[1] if top else None,
-        balance.place if balance else None,
+        balance.place if balance else DATA_SOURCE if options.schedule else None,
+        group_needed=balance is not None,
     )
     return Settings(read, MetricChoice(metric, parameters, threshold, carried), asked, warnings)
 

@@ -160,16 +160,12 @@ def _also_in(positions: IntArray | None, rows: BoolArray, first: int) -> BoolArr
 
 
 def number_batches(rows: pa.RecordBatch, numbers: IntArray) -> pa.RecordBatch:
-    """Rows with the numbers of their batches in STEP, in extra_info or a column of its own; without
-    either as they are."""
+    """Rows with the numbers of their batches in STEP, a field of extra_info or a column."""
     names = rows.schema.names
     if STEP in names:
         return rows.set_column(names.index(STEP), rows.schema.field(STEP), integers(numbers))
     at = rows.schema.get_field_index("extra_info")
-    kind = rows.schema.field(at).type if at >= 0 else None
-    if kind is None or not pa.types.is_struct(kind) or kind.get_field_index(STEP) < 0:
-        return rows
-    info = rows.column(at)
+    info, kind = rows.column(at), rows.schema.field(at).type
     children = [info.field(i) for i in range(kind.num_fields)]
     children[kind.get_field_index(STEP)] = integers(numbers)
     mask = info.is_null() if info.null_count else None

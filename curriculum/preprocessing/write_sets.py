@@ -104,7 +104,7 @@ def _write_task(
     shared = options.cumulative or options.control
     stay = run.workers.on_nodes or run.output.in_store or shared
     schedule = plan.schedule(name)
-    batch = None if schedule is None else schedule.batch_size
+    batch = schedule.batch_size if schedule and form.steps else None
     return WriteSetTask(
         shards, form, plan.split, paths, groups, source, orders, stay, threads, batch
     )

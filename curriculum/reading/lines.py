@@ -114,7 +114,7 @@ def _with_dots(value: Any, place: str) -> Any:
 
 
 # What a rollout does not say at the top, it may say where verl does.
-_ELSEWHERE = {"data_source": ("extra_info.data_source",)}
+ELSEWHERE = {"data_source": ("extra_info.data_source",)}
 
 
 class FieldReader:
@@ -141,12 +141,18 @@ class FieldReader:
             return {}
 
 
+def find_first(fields: Mapping[str, Any], place: str) -> Any:
+    """The value at a place or, if there is none, where else it may be; None if it is nowhere."""
+    found = (find(fields, other) for other in (place, *ELSEWHERE.get(place, ())))
+    return next((value for value in found if value is not None), None)
+
+
 class PlaceReader:
     """Reads what lines hold at some places."""
 
     def __init__(self, places: Sequence[str]) -> None:
-        self._places = {place: (place, *_ELSEWHERE.get(place, ())) for place in places}
-        every = [place for some in self._places.values() for place in some]
+        self._places = tuple(places)
+        every = [other for place in places for other in (place, *ELSEWHERE.get(place, ()))]
         tops = [re.split(r"[.\[]", place, maxsplit=1)[0] for place in every]
         # The name of a field may hold dots itself.
         self._fields = FieldReader([*tops, *(place for place in every if "[" not in place)])
@@ -154,12 +160,7 @@ class PlaceReader:
     def read(self, line: Line) -> list[Any]:
         """The value at each place; None where there is nothing."""
         fields = self._fields.read(line)
-        return [self._first(fields, places) for places in self._places.values()]
-
-    @staticmethod
-    def _first(fields: Mapping[str, Any], places: Sequence[str]) -> Any:
-        found = (find(fields, place) for place in places)
-        return next((value for value in found if value is not None), None)
+        return [find_first(fields, place) for place in self._places]
 
     def read_lines(self, lines: Iterable[Line]) -> dict[str, list[Any]]:
         """The values of several lines by place."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from curriculum.advice.commands import command, one_line
 from curriculum.bucketers import difficulty
-from curriculum.bucketing.passes import DATA_SOURCE
+from curriculum.bucketing.scan import DATA_SOURCE
 from curriculum.cutting.assign_buckets import BucketFacts
 from curriculum.cutting.report import BucketingReport
 from curriculum.display.histogram import histogram_lines, scale_note, shorten
@@ -149,7 +149,15 @@ def _histogram(report: BucketingReport) -> list[str]:
     title = f"{report.metric_label} in {report.dataset}, easiest first"
     lines = [*wrapped(f"{title} ({note})" if note else title), ""]
     lines += histogram_lines(names, [facts.bars for facts in report.facts], cuts, easier)
+    if report.options.within is not None:
+        return [*lines, "", *wrapped(_NOT_ESTIMATED)]
     return [*lines, "", *trust_lines(report.uncertainty)] if report.uncertainty else lines
+
+
+_NOT_ESTIMATED = (
+    "How many rollouts truly belong in another bucket is not estimated with --within: each group "
+    "has cuts of its own."
+)
 
 
 def _cut_words(report: BucketingReport, harder: int) -> str:
@@ -264,7 +272,7 @@ def dump_lines(dump: Dump, manifest: BucketingManifest) -> list[str]:
     low, high = record.lines_per_rollout
     each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     unit = ("line" if record.format == OWN else "response") + ("" if high == 1 else "s")
-    rollouts = plural(_rollouts(manifest), "rollout")
+    rollouts = plural(manifest.counts.rollouts, "rollout")
     return [
         f"read {plural(lines, 'line')} ({size(read)}) from {plural(files, 'file')} as "
         f"{dump.form.title} (--format {record.format}): {plural(record.responses, noun)}, "
@@ -272,11 +280,6 @@ def dump_lines(dump: Dump, manifest: BucketingManifest) -> list[str]:
         f"grouped {groups} into {rollouts} of {each} {unit}, scores from {_scores(dump, record)}: "
         f"{counts.bucketed:,} bucketed, {_left_out(manifest)}{counts.unscored:,} unscored",
     ]
-
-
-def _rollouts(manifest: BucketingManifest) -> int:
-    counts = manifest.counts
-    return counts.bucketed + (counts.dropped or 0) + counts.unscored
 
 
 def _left_out(manifest: BucketingManifest) -> str:
@@ -300,7 +303,7 @@ def _converted_lines(dump: Dump, manifest: BucketingManifest, record: DumpRecord
     found = f"{'values' if manifest.metric.is_carried else 'scores'} from {scores}"
     return [
         f"read {plural(lines, 'line')} ({size(read)}) from {plural(files, 'file')} as {form.title} "
-        f"(--format {record.format}): {plural(_rollouts(manifest), 'rollout')}"
+        f"(--format {record.format}): {plural(manifest.counts.rollouts, 'rollout')}"
         f"{responses}, {counts.malformed:,} malformed{skipped}{blank}",
         f"{found}: {counts.bucketed:,} bucketed, {_left_out(manifest)}{counts.unscored:,} unscored",
     ]

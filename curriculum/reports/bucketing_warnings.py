@@ -13,6 +13,7 @@ from curriculum.options import PASS_AT_K
 from curriculum.output.manifests import UNSCORED_FILE, BucketRecord
 from curriculum.reports.dump_warnings import dump_warnings, other_missing_scores
 from curriculum.reports.text import (
+    absent_warnings,
     are,
     few,
     have,
@@ -59,6 +60,7 @@ def _findings(report: BucketingReport) -> Iterator[Finding]:
     yield from _score_findings(report)
     if not report.carried:
         yield from _pass_findings(report)
+    yield from map(Finding, absent_warnings(report.absent))
     yield from _size_findings(report)
     if report.options.within is not None:
         yield from _group_findings(report, report.options.within)
@@ -70,16 +72,16 @@ def _group_findings(report: BucketingReport, place: str) -> Iterator[Finding]:
     """Groups that were not cut by themselves, and rollouts without one."""
     small = [group for group in report.groups if not group.apart and group.name is not None]
     absent = sum(sum(group.counts) for group in report.groups if group.name is None)
-    together = [few([str(group.name) for group in small])] if small else []
-    together += [f"{plural(absent, 'rollout')} without {place}"] if absent else []
-    if together:
-        least = LEAST_OF_GROUP * report.manifest.method.num_buckets
-        were = "were" if len(small) > 1 or absent else "was"
+    least = LEAST_OF_GROUP * report.manifest.method.num_buckets
+    if small:
+        verb, itself = ("is", "itself") if len(small) == 1 else ("are", "themselves")
         yield Finding(
-            f"{' and '.join(together)} {were} cut together: a group is cut by itself if it has "
-            f"{least:,} rollouts and as many different values as buckets. Cut fewer buckets, or "
-            "leave out --within if all groups are small."
+            f"{few([str(group.name) for group in small])} {verb} too small to be cut by {itself}: "
+            f"a group is cut by itself if it has {least:,} rollouts and as many different values "
+            "as buckets. What is left over was cut together."
         )
+    if absent:
+        yield Finding(f"{plural(absent, 'rollout')} without {place} were cut together.")
 
 
 def _prompt_findings(report: BucketingReport) -> Iterator[Finding]:

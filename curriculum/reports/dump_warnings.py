@@ -17,7 +17,7 @@ def dump_warnings(dump: Dump, manifest: BucketingManifest) -> list[str]:
     form, record = dump.form, manifest.dump
     if record is None:
         return []
-    rollouts = manifest.counts.bucketed + manifest.counts.unscored
+    rollouts = manifest.counts.rollouts
     warnings = [f"{form.title}: {form.warning}."] if form.warning else []
     if record.better_scores:
         warnings.append(

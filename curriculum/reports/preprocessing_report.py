@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +23,11 @@ class PreprocessingReport:
     """A preprocessing run: its manifest and what else a person wants to know about it.
 
     `form` is that of rows made from rollouts; with --source it is None, and `source` says how rows
-    and rollouts were matched. `schedule` is how the rows of the only set follow theirs. `rows`,
-    `unscored`, `malformed` (by kind), `responses`, `missing_scores` and the prompts in several
-    rollouts (`repeated_prompts`) and in several buckets (`shared_prompts`) are counts over the
-    whole bucket directory, and so are `notes`. `truths` are the prompts with several ground truths,
+    and rollouts were matched. `schedule` is how the rows of the only set follow theirs, `absent`
+    how many of how many rollouts have nothing at a place that --keep names. `rows`, `unscored`,
+    `malformed` (by kind), `responses`, `missing_scores` and the prompts in several rollouts
+    (`repeated_prompts`) and in several buckets (`shared_prompts`) are counts over the whole bucket
+    directory, and so are `notes`. `truths` are the prompts with several ground truths,
     `truth_places` an example as `file:line`.
     """
 
@@ -36,6 +37,7 @@ class PreprocessingReport:
     form: RowForm | None
     source: SourceFacts | None
     schedule: ScheduleFacts | None
+    absent: Mapping[str, tuple[int, int]]
     moved: int
     repeated_prompts: int
     shared_prompts: int

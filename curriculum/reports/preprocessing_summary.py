@@ -11,6 +11,7 @@ from curriculum.errors import plural
 from curriculum.options import PreprocessOptions
 from curriculum.preprocessing.parquet_sets import SetFacts
 from curriculum.preprocessing.passes import SourceFacts
+from curriculum.preprocessing.settings import DATA_SOURCE
 from curriculum.reports.preprocessing_report import PreprocessingReport
 from curriculum.reports.text import bullets, few, share, size, table, wrapped, written_line
 from curriculum.reports.verl_verdict import NOT_YET, READY, verl_verdict
@@ -44,8 +45,10 @@ def preprocessing_summary(report: PreprocessingReport, verbose: bool = False) ->
 def _heading(report: PreprocessingReport) -> str:
     record = report.record
     filtered = "" if record.filter == "all" else f", filter {record.filter}"
-    ratio = "" if record.val_ratio is None else f"val ratio {record.val_ratio:g}, "
-    split = f"split by prompt ({ratio}seed {record.seed})"
+    val = f"{record.val_rows} val rows of each bucket"
+    if record.val_ratio is not None:
+        val = f"val ratio {record.val_ratio:g}"
+    split = f"split by prompt ({val}, seed {record.seed})"
     if report.options.source_val:
         split = f"val rows those of {' '.join(report.options.source_val)}"
     rows = f"of the rows of {' '.join(report.options.source)} " if report.source else ""
@@ -106,10 +109,8 @@ def _details(report: PreprocessingReport) -> list[str]:
 
 def _choices(report: PreprocessingReport) -> list[str]:
     """What each flag that chooses rows left out of each set; nothing without such a flag."""
-    if report.record.choice is UNSET:
-        return []
     rows = [["set", "flag", "side", "rows", "left out", "left"]]
-    for facts in report.sets:
+    for facts in report.sets if report.record.choice is not UNSET else ():
         name = shorten(facts.name, NAME_WIDTH)
         for side, step in facts.steps:
             numbers = [f"{count:,}" for count in (step.before, step.dropped, step.after)]
@@ -120,26 +121,32 @@ def _choices(report: PreprocessingReport) -> list[str]:
     if controls:
         lines += wrapped(
             f"{few(controls)}: as many random train rows of all buckets, without these choices, to "
-            "train on for comparison. Measure both on the val rows of the set itself."
+            "train on for comparison. Measure both on the same val rows, of all buckets."
         )
     return lines
 
 
 def _scheduled(report: PreprocessingReport, facts: ScheduleFacts) -> str:
     """How the rows follow the schedule, and how to train on them."""
-    schedule, count = facts.schedule, len(facts.means)
-    first, middle, last = (facts.means[at] for at in (0, count // 2, count - 1))
-    epochs = f", each row {schedule.epochs} times" if schedule.epochs > 1 else ""
-    text = f"Schedule {schedule.kind}: {count:,} batch{'' if count == 1 else 'es'}"
-    text += (
-        f" of {schedule.batch_size:,} rows{epochs}. Mean difficulty (0 the easiest row, 1 the "
-        f"hardest, by rank) is {first:.2f} in the first, {middle:.2f} in the middle one and "
-        f"{last:.2f} in the last. Train with data.shuffle=False, "
-        f"data.train_batch_size={schedule.batch_size} and trainer.total_epochs=1."
+    schedule, means = facts.schedule, facts.epoch
+    first, middle, last = (means[at] for at in (0, len(means) // 2, -1))
+    batches = f"{len(facts.means):,} batch{'' if len(facts.means) == 1 else 'es'}"
+    epochs, where = "", "in"
+    if schedule.epochs > 1:
+        epochs, where = f", each row {schedule.epochs} times", "in the first epoch, in"
+    text = (
+        f"Schedule {schedule.kind}: {batches} of {schedule.batch_size:,} rows{epochs}. Mean "
+        f"difficulty (0 the easiest row, 1 the hardest, by rank) is {first:.2f} {where} the first, "
+        f"{middle:.2f} in the middle one and {last:.2f} in the last. Train with "
+        f"data.shuffle=False, data.train_batch_size={schedule.batch_size} and "
+        "trainer.total_epochs=1."
     )
     if facts.last < schedule.batch_size:
-        rows = plural(facts.last, "row")
-        text += f" The last batch has {rows}; verl leaves out one that is not full."
+        whole = facts.rows // schedule.batch_size * schedule.batch_size
+        text += (
+            f" The last batch has {plural(facts.last, 'row')}, among the hardest, and verl leaves "
+            f"out one that is not full; --max-rows {whole} would leave out as many by chance."
+        )
     return text
 
 
@@ -147,12 +154,17 @@ def schedule_picture(
     options: PreprocessOptions, name: str, facts: ScheduleFacts
 ) -> SchedulePicture:
     """What to draw of a scheduled set."""
-    schedule, balance = facts.schedule, options.choice.balance
+    schedule = facts.schedule
     return SchedulePicture(
         title=f"{name}: {schedule.kind} schedule, batches of {schedule.batch_size:,} rows",
-        of=f"share of each\n{balance.place if balance else 'bucket'}",
+        of=f"share of each\n{_mixed_of(options, facts)}",
         facts=facts,
     )
+
+
+def _mixed_of(options: PreprocessOptions, facts: ScheduleFacts) -> str:
+    balance = options.choice.balance
+    return "bucket" if not facts.of_groups else balance.place if balance else DATA_SOURCE
 
 
 def _written(report: PreprocessingReport) -> str:

@@ -8,13 +8,14 @@ from enum import Enum
 
 from curriculum.errors import plural
 from curriculum.options import SOLVED_NAME, UNSEEN, UNSOLVED_NAME
-from curriculum.output.manifests import UNSCORED_FILE, SetRecord, is_cumulative
+from curriculum.output.manifests import UNSCORED_FILE, ChoiceRecord, SetRecord, is_cumulative
 from curriculum.preprocessing.parquet_sets import SetFacts
 from curriculum.preprocessing.passes import SourceFacts
 from curriculum.reading.prompts import PromptNote
 from curriculum.reports.preprocessing_report import PreprocessingReport
 from curriculum.reports.text import (
     PROMPT_WARNINGS,
+    absent_warnings,
     are,
     few,
     have,
@@ -35,6 +36,7 @@ def preprocessing_warnings(report: PreprocessingReport) -> list[str]:
         *_prompt_warnings(report),
         *_stage_warnings(report),
         *_score_warnings(report),
+        *absent_warnings(report.absent),
         *_empty_warnings(report),
         *_neighbour_warnings(report),
     ]
@@ -246,6 +248,8 @@ def _it_was(count: int, dry_run: bool) -> str:
 
 def _why_empty(facts: SetFacts, split: str) -> str:
     """Why a set has no rows on a side."""
+    if facts.control_of:
+        return f"{facts.control_of} beside it has no train rows"
     rules = [step.rule for side, step in facts.steps if step.dropped and side in ("", split)]
     if rules:
         return f"{' and '.join(rules)} dropped all their rollouts"
@@ -259,6 +263,13 @@ def _val_rule(record: SetRecord) -> tuple[object, ...]:
     return record.seed, record.val_ratio, record.val_rows
 
 
+def _beside(record: SetRecord) -> str | None:
+    """The name of the set that a control is beside."""
+    if isinstance(record.choice, ChoiceRecord) and isinstance(record.choice.control_of, str):
+        return record.choice.control_of
+    return None
+
+
 def _neighbour_warnings(report: PreprocessingReport) -> list[str]:
     """Warnings about sets of other runs in this directory that do not fit this run's."""
     mine, new = report.record, {facts.name for facts in report.sets}
@@ -267,6 +278,9 @@ def _neighbour_warnings(report: PreprocessingReport) -> list[str]:
     differing = {
         "by an earlier --cumulative, over other buckets or more of them: no stage of this run's": [
             name for name in others if stages and is_cumulative(name)
+        ],
+        "as random rows beside an earlier version of a set that is written anew": [
+            name for name, record in others.items() if _beside(record) in new
         ],
         "from another bucketing: their index is another, and prompts that were moved may be on the "
         "other side": [n for n, r in others.items() if r.bucketing != mine.bucketing],

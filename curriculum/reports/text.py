@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 
 from curriculum.errors import plural
@@ -135,3 +135,12 @@ def set_aside_warning(kinds: Counter[str], output: AnyPath, dry_run: bool) -> st
         f"{output / MALFORMED_FILE}, with the reasons beside them. If they should count, fix them "
         "and run again."
     )
+
+
+def absent_warnings(absent: Mapping[str, tuple[int, int]]) -> list[str]:
+    """That rollouts, so many of so many, have nothing at a place that a condition is about."""
+    return [
+        f"{count:,} of {plural(total, 'rollout')} {have(count)} nothing in {place}. They meet no "
+        "condition on it, and --keep leaves them out."
+        for place, (count, total) in absent.items()
+    ]

@@ -18,7 +18,7 @@ from curriculum.preprocessing.settings import PreprocessingRun
 from curriculum.reading.blocks import read_blocks
 from curriculum.reading.input_files import Shard
 from curriculum.reading.ledger import TAKEN, Ledger, LineRecorder, ShardLines
-from curriculum.reading.lines import Malformed, find, load_object
+from curriculum.reading.lines import ELSEWHERE, Malformed, find, find_first, load_object
 from curriculum.reading.prompts import PromptHashes, first_prompt
 from curriculum.source.files import Chunk, Groups, Source, first_fields, read_batches
 from curriculum.source.keys import (
@@ -111,7 +111,7 @@ class RowTask:
         """The prompt, the key and what is at each place asked for; None where there is nothing."""
         prompt = first_prompt(find(row, place) for place in self.prompts)
         key = find(row, self.key) if self.key else None
-        return prompt, key, [find(row, place) for place in self.asked.places]
+        return prompt, key, [find_first(row, place) for place in self.asked.places]
 
 
 _Found: TypeAlias = tuple[Any, Any, Sequence[Any]]
@@ -169,7 +169,8 @@ def _read(task: RowTask) -> tuple[list[_Found], ShardLines | None]:
 
 def _columns(task: RowTask, chunk: Groups) -> list[_Found]:
     """What is read of a parquet file's rows."""
-    every = (*task.prompts, task.key, *task.asked.places)
+    asked = [p for place in task.asked.places for p in (place, *ELSEWHERE.get(place, ()))]
+    every = (*task.prompts, task.key, *asked)
     places = list(dict.fromkeys(place for place in every if place))
     batches = read_batches(chunk, places)
     return [task.read(row) for batch in batches for row in batch.to_pylist()]
@@ -263,8 +264,10 @@ class Rows:
 def _check_columns(source: Source, asked: Asked) -> None:
     """Raise InputError if the rows of parquet have no column for a place that is asked for."""
     names = source.schema.names if source.is_parquet else []
-    for place in asked.places if names else ():
-        if not {place, place.partition(".")[0]} & {*names}:
+    needed = [p for p in asked.places if p != asked.group or asked.group_needed]
+    for place in needed if names else ():
+        others = (place, *ELSEWHERE.get(place, ()))
+        if not {*others, *(other.partition(".")[0] for other in others)} & {*names}:
             raise InputError(
                 f"its rows have no column for {place}",
                 where=source.files[0].path,

@@ -486,7 +486,7 @@ def test_file_that_changes_during_the_run_is_refused(
         source.write_bytes(data)
         return cut_at(*given)
 
-    monkeypatch.setattr("curriculum.cutting.assign_buckets.cut_at", touch_and_cut)
+    monkeypatch.setattr("curriculum.cutting.cut_values.cut_at", touch_and_cut)
     code, _, err = bucket("-i", source, "-o", tmp_path / "out")
     assert (code, "a.jsonl: the file changed while it was read" in err) == (1, True)
     assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curriculum.choosing.choose import CHOICE, Balance, Choice, Rows, choose, order_of
+from curriculum.choosing.choose import CHOICE, REPLAY, Balance, Choice, Rows, choose, order_of
 from curriculum.choosing.flags import parse_balance, parse_top
 from curriculum.choosing.shares import largest_mix, take_turns
 from curriculum.errors import UsageError
@@ -37,13 +37,15 @@ def rows_of(drawn: list[tuple[Any, ...]]) -> Rows:
     )
 
 
-def place(rows: Rows, row: int) -> tuple[int, int]:
-    """By what rows come first: the order of their prompts, then of the input."""
-    return int(order_of(rows.hashes[row : row + 1], CHOICE)[0]), row
+def place(rows: Rows, row: int, salt: int = CHOICE) -> tuple[int, int, int]:
+    """By what rows come first: the first rows of all prompts, then the second ones, each time in
+    the order of the prompts."""
+    earlier = int((rows.hashes[:row] == rows.hashes[row]).sum())
+    return earlier, int(order_of(rows.hashes[row : row + 1], salt)[0]), row
 
 
 def picked(drawn: list[tuple[Any, ...]], choice: Choice) -> set[int]:
-    chosen, steps = choose(rows_of(drawn), choice)
+    chosen, steps = choose(rows_of(drawn), choice, last=2)
     assert len(drawn) - sum(step.dropped for step in steps) == chosen.sum()
     for step, following in pairwise(steps):
         assert step.after == following.before
@@ -63,7 +65,7 @@ def test_max_rows_takes_the_first_and_fewer_are_among_more(drawn: Any, one: int,
 def test_top_takes_the_highest_values(drawn: Any, most: int) -> None:
     rows = rows_of(drawn)
     defined = [row for row in range(len(drawn)) if drawn[row][3] == drawn[row][3]]
-    expected = sorted(defined, key=lambda row: (-drawn[row][3], *place(rows, row)))[:most]
+    expected = sorted(defined, key=lambda row: (-drawn[row][3], *place(rows, row)[1:]))[:most]
     assert picked(drawn, Choice(top=(most, "variance"))) == set(expected)
 
 
@@ -71,12 +73,12 @@ def test_top_takes_the_highest_values(drawn: Any, most: int) -> None:
 def test_replay_takes_a_share_of_the_prompts_of_easier_buckets(
     drawn: Any, share: float, more: float
 ) -> None:
-    rows, last = rows_of(drawn), max((bucket for _, bucket, _, _ in drawn), default=0)
+    rows, last = rows_of(drawn), 2
     expected = {row for row in range(len(drawn)) if drawn[row][1] == last}
     for bucket in range(last):
         mine = [row for row in range(len(drawn)) if drawn[row][1] == bucket]
         order = sorted(
-            {drawn[row][0]: place(rows, row)[0] for row in mine}.items(), key=lambda p: p[1]
+            {drawn[row][0]: place(rows, row, REPLAY)[1] for row in mine}.items(), key=lambda p: p[1]
         )
         again = {prompt for prompt, _ in order[: int(share * len(order) + 0.5)]}
         expected |= {row for row in mine if drawn[row][0] in again}
@@ -97,12 +99,13 @@ def test_balance_takes_the_same_number_of_each_group(drawn: Any, most: int | Non
         assert max(counts.values()) - min(counts.values()) <= 1
         every = len(there) * min(sizes[g] for g in there)
         assert len(found) == (every if most is None else min(every, most))
-    rows = rows_of(drawn)
     for group in there:  # the first of each group
-        mine = sorted(
-            (r for r in range(len(drawn)) if drawn[r][2] == group), key=lambda r: place(rows, r)
-        )
-        assert {r for r in found if drawn[r][2] == group} == set(mine[: counts[group]])
+        mine = [row for row in range(len(drawn)) if drawn[row][2] == group]
+        own = rows_of([drawn[row] for row in mine])
+        order = sorted(range(len(mine)), key=lambda row: place(own, row))
+        assert {r for r in found if drawn[r][2] == group} == {
+            mine[row] for row in order[: counts[group]]
+        }
 
 
 @given(ROWS, st.integers(1, 40), st.integers(1, 40), st.booleans())
@@ -171,7 +174,9 @@ def test_what_is_no_top(values: list[str], why: str) -> None:
         (["data_source", "gsm8k=0"], "above 0"),
         (["data_source", "gsm8k=1.5"], "at most 1"),
         (["data_source", "gsm8k=x"], "GROUP=SHARE"),
-        (["data_source", "gsm8k=0.5", "gsm8k=0.2"], "each group once"),
+        (["data_source", "gsm8k=50%"], "write gsm8k=0.5"),
+        (["data_source", "gsm8k=", "0.5"], "nothing follows 'gsm8k='"),
+        (["data_source", "gsm8k=0.5", "gsm8k=0.2"], "is there twice"),
         (["data_source", "gsm8k=0.7", "math=0.4"], "add up to 1.1"),
     ],
 )

@@ -62,9 +62,9 @@ def test_what_is_not_kept_is_in_no_bucket_and_cuts_nothing(tmp_path: Path, bucke
     first = sum(not is_kept(each)[0] for each in every[:90])
     record = manifest(tmp_path / "o")
     assert record["kept"] == [
-        {"rule": '--keep "0.1 < success_rate < 0.9"', "before": 90, "dropped": first,
+        {"rule": "--keep '0.1 < success_rate < 0.9'", "before": 90, "dropped": first,
          "after": 90 - first},
-        {"rule": '--keep "level != 0"', "before": 90 - first,
+        {"rule": "--keep 'level != 0'", "before": 90 - first,
          "dropped": 90 - first - len(kept), "after": len(kept)},
     ]  # fmt: skip
     counts = record["counts"]
@@ -113,12 +113,13 @@ def test_a_score_table_and_a_comparison_know_what_was_kept(tmp_path: Path, bucke
 @pytest.mark.parametrize(
     ("flags", "code", "why"),
     [
-        (("--keep", "success_rate > 1"), 1, 'drops all 30 rollouts with a score'),
+        (("--keep", "mean_reward > 1"), 1, 'drops all 30 rollouts with a score'),
         (("--keep", "succes_rate > 1"), 1, "did you mean success_rate?"),
         (("--within", "source"), 1, "none of 30 rollouts has anything in source"),
+        (("--within", "key"), 1, "no value of key is held by 30 rollouts"),
         (("--within", "a..b"), 2, "the place is 'a..b'"),
         (("--within", "data_source", "--thresholds", 0.5), 2, "leave out --thresholds or --within"),
-        (("--keep", "x"), 2, "it is no comparison"),
+        (("--keep", "x"), 2, "it is not a comparison"),
         (("--group-size", 4), 2, "only useful_group goes by it"),
     ],
 )  # fmt: skip
@@ -165,8 +166,9 @@ def test_small_groups_are_cut_together_and_named(tmp_path: Path, bucket: Script)
     write_jsonl(tmp_path / "in/a.jsonl", [*made(120), *few, *none])
     code, out, err = bucket("-i", tmp_path / "in", "-o", tmp_path / "o", "--within", "data_source")
     assert code == 0
-    assert "rare 0, rare 1 and 3 rollouts without data_source were cut together" in err
-    assert "it has 30 rollouts" in err
+    assert "rare 0, rare 1 are too small to be cut by themselves: a group is cut by itself" in err
+    assert "if it has 30 rollouts" in err
+    assert "3 rollouts without data_source were cut together." in err
     assert "(none)" in out
 
 

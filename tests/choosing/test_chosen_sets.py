@@ -68,8 +68,8 @@ def test_keep_drops_what_does_not_meet_it_on_both_sides(
     dropped = [step[3] for step in both]
     record = json.loads((tmp_path / "o/preprocessing.json").read_text())["sets"]["easy"]
     assert sum(dropped) == sum(record["dropped"].values())
-    assert both[0][:3] == ('--keep "0.1 <= success_rate <= 0.9"', "", both[0][3] + both[1][2])
-    assert 'easy --keep "0.1 <= success_rate <= 0.9" both' in words(out)
+    assert both[0][:3] == ("--keep '0.1 <= success_rate <= 0.9'", "", both[0][3] + both[1][2])
+    assert "easy --keep '0.1 <= success_rate <= 0.9' both" in words(out)
 
 
 def test_a_filter_counts_before_the_conditions(
@@ -81,7 +81,7 @@ def test_a_filter_counts_before_the_conditions(
     fewer = [sum(int(r["key"]) % 9 == n for r in made()) for n in (0, 1)]
     assert [(rule, dropped) for rule, _, _, dropped, _ in found] == [
         ("--filter passing_only", fewer[0]),
-        ('--keep "num_passes >= 2"', fewer[1]),
+        ("--keep 'num_passes >= 2'", fewer[1]),
     ]
 
 
@@ -114,7 +114,7 @@ def test_val_rows_are_as_many_as_asked_for_and_nested(
         flags = ("--cumulative", "--val-rows", most)
         code, out, _ = preprocess("-i", source, "-o", tmp_path / str(most), *flags)
         assert code == 0
-        assert "split by prompt (seed 42)" in words(out)
+        assert f"split by prompt ({most} val rows of each bucket, seed 42)" in words(out)
         found[most] = sets(tmp_path / str(most))
         for name in ("easy", "medium", "hard"):
             assert len(found[most][f"{name}_val"]) == most
@@ -132,7 +132,8 @@ def test_val_rows_leave_a_prompt_to_train_and_count_repeated_prompts(
     tmp_path: Path, preprocess: Script
 ) -> None:
     few = [rollout(1, 0, prompt=p, key=f"{p}{i}") for p in "abc" for i in range(2)]
-    buckets(tmp_path / "b", easy=few, hard=[rollout(0, prompt="z"), rollout(1, prompt="a")])
+    others = [rollout(0, prompt=f"z{i}") for i in range(9)]
+    buckets(tmp_path / "b", easy=few, hard=others)
     assert preprocess("-i", tmp_path / "b", "-o", tmp_path / "o", "--val-rows", 3)[0] == 0
     found = sets(tmp_path / "o")
     order = sorted("abc", key=lambda prompt: hash_prompt(("user", prompt)))
@@ -205,7 +206,10 @@ def test_a_control_has_as_many_random_rows_of_all_buckets(
         assert len(control) == len(found[f"{name}_train"])
         assert not {*control} & val
         assert {by_key[key]["data_source"] for key in control} & {"gsm8k", "code"}
-        assert control != sorted(control, key=int)
+        by_place = sorted(
+            found[f"{name}_control_train"], key=lambda row: row["extra_info"]["index"]
+        )
+        assert control != keys(by_place)
         assert f"{name}_control_val" not in found
     record = json.loads((tmp_path / "o/preprocessing.json").read_text())["sets"]
     assert record["easy_control"]["choice"] == {"steps": [], "control_of": "easy"}
@@ -248,8 +252,38 @@ def test_epochs_write_every_row_as_often(tmp_path: Path, preprocess: Script, sou
     parts = [train[i * once : (i + 1) * once] for i in range(3)]
     assert [sorted(part) for part in parts] == [sorted(parts[0])] * 3
     assert parts[0] != parts[1]
-    assert len({*train}) == once == len(found["combined_control_train"])
+    assert len({*train}) == once
+    control = keys(found["combined_control_train"])
+    assert [sorted(control[i * once : (i + 1) * once]) for i in range(3)] == [
+        sorted(control[:once])
+    ] * 3
+    assert control[:once] != control[once : 2 * once]
+    assert len({*control}) == once
     assert "each row 3 times" in words(out)
+
+
+def test_a_schedule_is_drawn(tmp_path: Path, preprocess: Script, source: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the extra plot installs it")
+    flags = ("-i", source, "-o", tmp_path / "o", "--combine", "--schedule", "cosine")
+    drawn = []
+    for _ in range(2):
+        code, _, err = preprocess(*flags, "--batch-size", 8, "--plot", tmp_path / "s.svg")
+        assert code == 0, err
+        drawn.append((tmp_path / "s.svg").read_bytes())
+    assert drawn[0] == drawn[1]
+    assert drawn[0].startswith(b"<?xml")
+
+
+def test_without_balance_a_schedule_keeps_the_mix_of_data_sources(
+    tmp_path: Path, preprocess: Script, source: Path
+) -> None:
+    flags = ("--combine", "--schedule", "gaussian", "--batch-size", 12, "--keep-data-source")
+    assert preprocess("-i", source, "-o", tmp_path / "o", *flags)[0] == 0
+    train = [row["data_source"] for row in sets(tmp_path / "o")["combined_train"]]
+    for name in SOURCES:
+        share = train.count(name) / len(train)
+        for first in range(0, len(train) - 11, 12):
+            assert abs(train[first : first + 12].count(name) - 12 * share) < 2
 
 
 def test_a_schedule_mixes_groups_in_every_batch(
@@ -330,7 +364,7 @@ def test_under_every_combination_of_flags(
             code, out, err = preprocess(*flags, "-o", directory / name, "--workers", workers)
         assert code in (0, 1), err
         if code:
-            assert "no row is left after" in err
+            assert "row is left after" in err or "fewer than one batch" in err
             return
         trees.append(tree(directory / name))
     assert trees[0] == trees[1]
@@ -340,6 +374,9 @@ def test_under_every_combination_of_flags(
     assert not sides["train"] & sides["val"]
     for part in found.values():
         assert len({*keys(part)}) == len(part)
+    for name in found:
+        if name.endswith("_control_train"):
+            assert len(found[name]) == len(found[name.replace("_control", "")])
     dry = preprocess(*flags, "-o", directory / "a", "--dry-run")
     assert dry[0] == 0
     table = [line for line in out.splitlines() if line.startswith(("combined", "easy", "hard"))]
@@ -389,7 +426,11 @@ def test_flags_that_do_not_fit(
     [
         (("--keep", "pass_rat > 0.1"), "none of 120 rollouts has anything in pass_rat"),
         (("--keep", "succes_rate > 0.1"), "did you mean success_rate?"),
-        (("--keep", "success_rate > 2"), 'no row is left after --keep "success_rate > 2"'),
+        (("--keep", "mean_reward > 2"), "no row is left after --keep 'mean_reward > 2'"),
+        (("--combine", "--schedule", "linear", "--batch-size", 500), "fewer than one batch of 500"),
+        (("--val-rows", 500), "500 rows are all that a bucket has"),
+        (("--buckets", "hard", "--combine", "--replay", 0.5), "there is nothing to replay"),
+        (("--keep", "difficulty > 1"), "for this, name the metric, such as success_rate"),
         (("--balance", "source"), "none of 120 rollouts has anything in source"),
         (("--balance", "data_source", "gsm=0.5"), "expected one of code, gsm8k, math"),
         (("--control", "--buckets", "easy", "--combine", "--output-name", "easy"), "is the name"),
@@ -422,3 +463,18 @@ def test_numbers_in_place_of_scores_take_conditions_on_them_alone(
         "-i", tmp_path / "in", "-o", tmp_path / "c", *flags, "--keep", "variance > 0"
     )
     assert (code, "variance is about scores" in err) == (2, True)
+
+
+def test_a_number_in_place_of_scores_may_have_the_name_of_a_metric(
+    tmp_path: Path, bucket: Script, preprocess: Script
+) -> None:
+    rates = [{"prompt": f"p{i}", "success_rate": i / 10, "ground_truth": "4"} for i in range(10)]
+    write_jsonl(tmp_path / "in/a.jsonl", rates)
+    flags = ("--value-field", "success_rate", "--value-direction", "easier")
+    kept = ("--keep", "success_rate > 0.15")
+    assert bucket("-i", tmp_path / "in", "-o", tmp_path / "b", *flags, *kept)[0] == 0
+    flags = ("--combine", "--val-ratio", 0, "--keep", "success_rate <= 0.5")
+    assert preprocess("-i", tmp_path / "b", "-o", tmp_path / "o", *flags)[0] == 0
+    (found,) = sets(tmp_path / "o").values()
+    values = [row["extra_info"]["difficulty_metrics"]["value"] for row in found]
+    assert sorted(values) == [0.2, 0.3, 0.4, 0.5]

@@ -15,15 +15,16 @@ from curriculum.choosing.schedule import (
     order_rows,
     weights,
 )
+from curriculum.choosing.schedule_facts import ScheduleFacts
 
 SCHEDULES = st.builds(
     Schedule,
     st.sampled_from(sorted(KINDS)),
     st.integers(1, 40),
     st.integers(1, 3),
-    st.sampled_from([0.02, 0.15, 1.0]),
-    st.sampled_from([0.0, 0.3, 1.0]),
-    st.sampled_from([0.0, 0.7, 1.0]),
+    st.sampled_from([0.01, 0.02, 0.15, 1.0]),
+    st.sampled_from([0.0, 0.2, 1.0]),
+    st.sampled_from([0.0, 0.8, 1.0]),
 )
 
 
@@ -57,7 +58,9 @@ def test_batches_have_the_difficulty_that_is_meant(kind: str, start: float, end:
     difficulty, hashes = rng.random(count), rng.integers(0, 2**64, count, dtype=np.uint64)
     order = order_rows(schedule, difficulty, hashes, rng.integers(0, 3, count))
     ranks = np.argsort(np.argsort(difficulty)) / count
-    off = np.abs(ranks[order].reshape(-1, size).mean(axis=1) - expected_difficulty(schedule, 75))
+    off = np.abs(
+        (ranks[order] - expected_difficulty(schedule, count)).reshape(-1, size).mean(axis=1)
+    )
     assert off.mean() < 0.005
     assert off[:-4].max() < 0.03  # the bound: at random it would be 0.29 / 8 = 0.036 on average
     assert off.max() < 0.1  # the last batches take what is left
@@ -69,6 +72,34 @@ def test_weights_use_every_difficulty_and_every_time_up(kind: str, sigma: float)
     found = weights(Schedule(kind, 8, sigma=sigma))
     assert np.allclose(found.sum(axis=0), 1 / LEVELS, rtol=1e-3)
     assert np.allclose(found.sum(axis=1), 1 / LEVELS, rtol=1e-3)
+
+
+def test_a_narrow_schedule_of_many_batches_draws_every_row_without_a_warning() -> None:
+    rng = np.random.default_rng(0)
+    for start, end, sigma in ((0.2, 0.8, 0.01), (0.4, 0.6, 0.03), (0.5, 0.5, 0.01)):
+        schedule = Schedule("gaussian", 8, sigma=sigma, start=start, end=end)
+        hashes = rng.integers(0, 2**64, 1_600, dtype=np.uint64)
+        order = order_rows(schedule, rng.random(1_600), hashes, np.zeros(1_600, np.int64))
+        assert sorted(order.tolist()) == list(range(1_600))
+
+
+def test_epochs_are_in_other_orders_and_their_batches_run_on() -> None:
+    count, size = 1_000, 64
+    schedule = Schedule("gaussian", size, epochs=3)
+    rng = np.random.default_rng(2)
+    difficulty, hashes = rng.random(count), rng.integers(0, 2**64, count, dtype=np.uint64)
+    order = order_rows(schedule, difficulty, hashes, np.zeros(count, np.int64))
+    one, two, three = order.reshape(3, -1)
+    assert (one != two).mean() > 0.9
+    assert (two != three).mean() > 0.9
+    ranks = np.argsort(np.argsort(difficulty)) / count
+    facts = ScheduleFacts.of(schedule, ranks[order], np.zeros(3 * count, np.int64), ["all"])
+    batches = [ranks[order][at : at + size].mean() for at in range(0, 3 * count, size)]
+    assert np.allclose(facts.means, batches)
+    assert (len(facts.means), facts.last, len(facts.epoch)) == (47, 3_000 - 46 * size, 16)
+    off = np.abs(facts.means - facts.meant)
+    assert off.mean() < 0.01
+    assert facts.shares.tolist() == [[1.0]] * 47
 
 
 def test_linear_and_cosine_are_the_formulas_of_the_paper() -> None:
