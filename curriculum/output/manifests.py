@@ -232,10 +232,12 @@ class ScheduleRecord(msgspec.Struct, frozen=True):
 
 class ChoiceRecord(msgspec.Struct, frozen=True):
     """How the rows of a set were chosen and ordered. `control_of` is the set beside it, if its rows
-    are random ones of all buckets; `group_size` is that of useful_group, if that was used."""
+    are random ones of all buckets; `groups` are its train rows by group, `group_size` is that of
+    useful_group, if that was used."""
 
     steps: tuple[StepRecord, ...]
     control_of: str | msgspec.UnsetType = msgspec.UNSET
+    groups: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
     group_size: int | msgspec.UnsetType = msgspec.UNSET
     schedule: ScheduleRecord | msgspec.UnsetType = msgspec.UNSET
 

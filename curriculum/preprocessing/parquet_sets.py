@@ -129,6 +129,7 @@ def _record_choice(options: PreprocessOptions, facts: SetFacts) -> ChoiceRecord 
             for side, step in facts.steps
         ),
         control_of=UNSET if facts.control_of is None else facts.control_of,
+        groups=facts.groups or UNSET,
         group_size=_group_size(options) if uses_group else UNSET,
         schedule=UNSET
         if schedule is None
@@ -281,8 +282,9 @@ class SetFacts:
     """One set: files and rows by side, dropped rollouts by bucket, prompts and their lengths, and
     rows by data_source. `steps` says what each rule left out and on which side ("": on both), and
     `different` how many different rows there are, which several epochs repeat. `control_of` is the
-    set beside it, for one of random rows, `schedule` that of its train rows. If it was written,
-    also bytes on disk and compressed bytes by column."""
+    set beside it, for one of random rows, `schedule` that of its train rows, and `groups` are these
+    by group, each row once. If it was written, also bytes on disk and compressed bytes by
+    column."""
 
     name: str
     buckets: Sequence[str]
@@ -296,5 +298,6 @@ class SetFacts:
     different: int = 0
     control_of: str | None = None
     schedule: Schedule | None = None
+    groups: dict[str, int] = field(default_factory=dict)
     bytes: int | None = None
     columns: Counter[str] = field(default_factory=Counter)

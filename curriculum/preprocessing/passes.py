@@ -340,6 +340,7 @@ def check_sizes(options: PreprocessOptions, plan: RowPlan) -> list[str]:
                 "train on than to measure with. Ask for less."
             )
     for name in own:
+        warnings += _shares_missed(options, plan, name)
         for _, step in plan.steps(name):
             if step.note and step.dropped > step.before / 2:
                 warnings.append(
@@ -347,6 +348,21 @@ def check_sizes(options: PreprocessOptions, plan: RowPlan) -> list[str]:
                     f"because {step.note}. Give shares, or leave small groups out with --keep."
                 )
     return warnings
+
+
+def _shares_missed(options: PreprocessOptions, plan: RowPlan, name: str) -> list[str]:
+    """A warning about a set in which groups do not have the shares that --balance names."""
+    shares = options.choice.balance.shares if options.choice.balance else {}
+    counts = plan.groups_written(name)
+    total = sum(counts.values())
+    off = [group for group in shares if abs(counts.get(group, 0) - shares[group] * total) >= 1]
+    if not off or not total:
+        return []
+    found = ", ".join(f"{group} {counts.get(group, 0) / total:.0%}" for group in off)
+    return [
+        f"{name} has other shares than --balance names ({found}): it has no rows of any other "
+        "group, so the shares were scaled up."
+    ]
 
 
 def check_counts(run: PreprocessingRun, plan: RowPlan, facts: Sequence[SetFacts]) -> None:

@@ -201,6 +201,13 @@ class RowPlan:
         """The groups of all rollouts of the directory."""
         return Groups.join([part.verdicts.looked.groups for part in self.converted.shards])
 
+    def groups_written(self, name: str) -> dict[str, int]:
+        """How many train rows of each group a set has, each row once; nothing without groups."""
+        codes, picked = self._groups_of(name, TRAIN), self.picked(name, TRAIN)
+        mine = codes if picked is None else codes[picked]
+        counts = np.bincount(mine[mine >= 0], minlength=len(self.groups.names)).tolist()
+        return {n: c for n, c in zip(self.groups.names, counts, strict=False) if c}
+
     def absent(self, asked: Asked) -> dict[str, tuple[int, int]]:
         """Of each place that a condition is about: how many rollouts have nothing there, and of how
         many."""

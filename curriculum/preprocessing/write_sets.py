@@ -186,6 +186,7 @@ def _facts_of(
         different=plan.rows(name),
         control_of=plan.rules.controls.get(name),
         schedule=plan.schedule(name),
+        groups=plan.groups_written(name),
         prompts=PromptFacts.of(
             plan.prompts(name, TRAIN), plan.prompts(name, VAL), plan.shared_prompts
         ),

@@ -175,6 +175,8 @@ def test_balance_gives_each_group_its_share(
     shares = ("--combine", "--max-rows", 40, "--balance", "data_source", "math=0.5")
     assert preprocess(*flags, "-o", tmp_path / "b", *shares)[0] == 0
     counts = Counter(row["data_source"] for row in sets(tmp_path / "b")["combined_train"])
+    record = json.loads((tmp_path / "b/preprocessing.json").read_text())["sets"]["combined"]
+    assert record["choice"]["groups"] == dict(counts)
     assert sum(counts.values()) == 40
     assert counts["math"] == 20
     every = Counter(r["data_source"] for r in made())
@@ -478,3 +480,18 @@ def test_a_number_in_place_of_scores_may_have_the_name_of_a_metric(
     (found,) = sets(tmp_path / "o").values()
     values = [row["extra_info"]["difficulty_metrics"]["value"] for row in found]
     assert sorted(values) == [0.2, 0.3, 0.4, 0.5]
+
+
+def test_what_a_balance_cannot_have_is_told(tmp_path: Path, preprocess: Script) -> None:
+    def of(name: str, count: int) -> list[dict[str, Any]]:
+        return [rollout(1, 0, prompt=f"{name} {i}", data_source=name) for i in range(count)]
+
+    buckets(tmp_path / "b", easy=[*of("a", 60), *of("b", 2)], hard=[*of("a", 30), *of("b", 30)])
+    flags = ("-i", tmp_path / "b", "-o", tmp_path / "o", "--val-ratio", 0)
+    code, _, err = preprocess(*flags, "--balance", "data_source")
+    assert code == 0
+    assert "easy: --balance data_source leaves 4 of 62 rows, because there are 2 of b" in err
+    assert "hard: --balance" not in err
+    code, _, err = preprocess(*flags, "--balance", "data_source", "a=0.5", "b=0.25")
+    assert code == 0
+    assert "hard has other shares than --balance names (a 67%, b 33%)" in err
