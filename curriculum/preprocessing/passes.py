@@ -26,6 +26,7 @@ from curriculum.output.manifests import (
     REASONS_FILE,
     UNSCORED_FILE,
     SourceRecord,
+    is_cumulative,
 )
 from curriculum.output.rejected import NO_SCORE_REASON, reason_lines, rejected_lines
 from curriculum.preprocessing.convert import ConvertedBuckets, ConvertTask, convert_shard
@@ -340,6 +341,8 @@ def check_sizes(options: PreprocessOptions, plan: RowPlan) -> list[str]:
                 "train on than to measure with. Ask for less."
             )
     for name in own:
+        if is_cumulative(name):  # of its buckets it was said already
+            continue
         warnings += _shares_missed(options, plan, name)
         for _, step in plan.steps(name):
             if step.note and step.dropped > step.before / 2:

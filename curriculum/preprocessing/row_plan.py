@@ -312,7 +312,8 @@ class RowPlan:
         but for the easier ones that --replay leaves out."""
         choice, last = self.rules.choice, self.sets[name][-1]
         if not is_cumulative(name):
-            return choose(rows, choice, last)
+            several = len(self.sets[name]) > 1
+            return choose(rows, choice if several else choice.without_replay, last)
         chosen, steps = self._per_bucket(
             name, rows, lambda own: choose(own, choice.without_replay, last)
         )

@@ -112,7 +112,8 @@ def _choices(report: PreprocessingReport) -> list[str]:
     rows = [["set", "flag", "side", "rows", "left out", "left"]]
     for facts in report.sets if report.record.choice is not UNSET else ():
         name = shorten(facts.name, NAME_WIDTH)
-        for side, step in facts.steps:
+        steps = [at for at in facts.steps if at[1].dropped or at[1].rule.startswith("--")]
+        for side, step in steps:
             numbers = [f"{count:,}" for count in (step.before, step.dropped, step.after)]
             rows.append([name, shorten(step.rule, RULE_WIDTH), side or "both", *numbers])
             name = ""

@@ -159,6 +159,9 @@ def test_replay_keeps_all_of_the_last_bucket_and_a_share_of_the_others(
     assert by_stage[1] == {
         "easy": again["easy"], "medium": again["medium"], "hard": sizes["hard"]
     }  # fmt: skip
+    assert steps(tmp_path / "o", "easy") == []
+    ((rule, side, before, _, after),) = steps(tmp_path / "o/cumulative", "stage1_to_3")
+    assert (rule, side, before, after) == ("--replay 0.25", "train", len(made()), len(three))
     easy = [{k for k in keys(part) if k in keys(found["easy_train"])} for part in (two, three)]
     assert easy[0] == easy[1]
 
@@ -492,6 +495,8 @@ def test_what_a_balance_cannot_have_is_told(tmp_path: Path, preprocess: Script) 
     assert code == 0
     assert "easy: --balance data_source leaves 4 of 62 rows, because there are 2 of b" in err
     assert "hard: --balance" not in err
-    code, _, err = preprocess(*flags, "--balance", "data_source", "a=0.5", "b=0.25")
+    shares = ("--balance", "data_source", "a=0.5", "b=0.25")
+    code, _, err = preprocess(*flags, *shares, "--cumulative", "--replay", 0.2)
     assert code == 0
+    assert "stage1_and_2" not in err
     assert "hard has other shares than --balance names (a 67%, b 33%)" in err
