@@ -135,13 +135,13 @@ def _kind_of_text(text: bytes, whole: bool) -> FileKind | None:
 
 
 def _is_one_value(text: bytes, whole: bool) -> bool:
-    """Whether the first line is not a JSON value of its own, or there is no other line."""
+    """Whether the first line is not a JSON value of its own, or there is no other line. An empty
+    array is a line that holds no rollout."""
     first, newline, rest = text.partition(b"\n")
     if not newline and not whole:  # a first line of thousands of bytes
         return True
     with suppress(ValueError, RecursionError):
-        json.loads(first)
-        return whole and not rest.strip()
+        return json.loads(first) != [] and whole and not rest.strip()
     return True
 
 

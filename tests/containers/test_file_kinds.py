@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from curriculum.containers.file_kinds import (
     FileKind,
     kind_of,
 )
+from tests.helpers.rollouts import Script, rollout, write_jsonl
 from tests.helpers.strategies import LINE, ROLLOUT
 
 
@@ -62,7 +64,7 @@ LONG = "x" * HEAD_BYTES
         ("[1, 2]\n", None),
         ("[[1], [2]]\n[[3]]\n", None),
         ("[[1], [2]]\n", JSON_ARRAY),
-        ("[]", JSON_ARRAY),
+        ("[]", None),
         ("[INFO] 12:00 start\n{}\n", None),
         (f'[{{"a": "{LONG}"}}]', JSON_ARRAY),
         (f'{{"a": "{LONG}"}}\n', None),
@@ -94,3 +96,14 @@ def test_signs_of_another_kind(text: str | bytes, expected: FileKind | None) -> 
 @given(st.binary(max_size=40))
 def test_any_bytes_have_a_kind_or_none(data: bytes) -> None:
     assert kind(data) is None or isinstance(kind(data), FileKind)
+
+
+def test_an_empty_array_is_a_line_that_holds_no_rollout(tmp_path: Path, bucket: Script) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.jsonl").write_text(" \n[]\n")
+    write_jsonl(tmp_path / "in/b.jsonl", [rollout(1, 0)])
+    flags = ("-i", tmp_path / "in", "-o", tmp_path / "out", "-n", 1)
+    code, _, err = bucket(*flags)
+    assert (code, "a.jsonl:2: not a JSON object: the line is a list" in err) == (1, True)
+    assert bucket(*flags, "--on-malformed", "set-aside")[0] == 0
+    assert (tmp_path / "out/rejected/malformed.jsonl").read_text() == "[]\n"
