@@ -29,8 +29,9 @@ sys.path.insert(0, str(REPOSITORY))
 
 from curriculum.bucket import bucket_rollouts  # noqa: E402
 from curriculum.engines.workers import Workers  # noqa: E402
-from curriculum.options import BucketOptions, PreprocessOptions  # noqa: E402
+from curriculum.options import BucketOptions  # noqa: E402
 from curriculum.preprocess import preprocess_buckets  # noqa: E402
+from curriculum.preprocess_options import PreprocessOptions  # noqa: E402
 
 WORKERS = 2
 

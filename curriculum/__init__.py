@@ -35,8 +35,9 @@ if TYPE_CHECKING:
         success_rate,
         variance,
     )
-    from curriculum.options import BucketOptions, PreprocessOptions
+    from curriculum.options import BucketOptions
     from curriculum.preprocess import preprocess_buckets
+    from curriculum.preprocess_options import PreprocessOptions
     from curriculum.reports.bucketing_summary import bucketing_summary
     from curriculum.reports.bucketing_warnings import bucketing_warnings
     from curriculum.reports.preprocessing_summary import preprocessing_summary
@@ -51,8 +52,9 @@ _MODULES = {
         "METRICS", "Metric", "MetricParameters", "Scores", "max_reward", "mean_reward", "measure",
         "min_reward", "pass_at_k", "success_rate", "variance",
     ),
-    "options": ("BucketOptions", "PreprocessOptions"),
+    "options": ("BucketOptions",),
     "preprocess": ("preprocess_buckets",),
+    "preprocess_options": ("PreprocessOptions",),
     "reports.bucketing_summary": ("bucketing_summary",),
     "reports.bucketing_warnings": ("bucketing_warnings",),
     "reports.preprocessing_summary": ("preprocessing_summary",),

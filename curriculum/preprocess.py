@@ -16,7 +16,6 @@ from curriculum.display.schedule_picture import draw_schedule
 from curriculum.engines.progress import Progress
 from curriculum.engines.workers import Workers
 from curriculum.errors import InputError
-from curriculum.options import UNSEEN, PreprocessOptions
 from curriculum.output.journal import JOURNAL, recover_to_read
 from curriculum.output.manifests import (
     CUMULATIVE,
@@ -26,6 +25,7 @@ from curriculum.output.manifests import (
 )
 from curriculum.output.output_directory import OutputDirectory, check_targets, check_writable
 from curriculum.output.report_files import ReportFiles, check_report_file
+from curriculum.preprocess_options import UNSEEN, PreprocessOptions
 from curriculum.preprocessing.bucket_directory import BucketDirectory, open_bucket_directory
 from curriculum.preprocessing.parquet_sets import (
     add_sets,

@@ -13,8 +13,9 @@ from curriculum.advice.other_files import find_rollouts
 from curriculum.advice.text import Advised, with_commands
 from curriculum.dumps.detect import first_lines
 from curriculum.errors import InputError
-from curriculum.options import BucketOptions, PreprocessOptions
+from curriculum.options import BucketOptions
 from curriculum.output.manifests import REJECTED, BucketingManifest, PreprocessingManifest
+from curriculum.preprocess_options import PreprocessOptions
 from curriculum.reading.expand_paths import similar_path
 from curriculum.reading.find_files import find_each
 from curriculum.reading.input_files import InputFile

@@ -13,7 +13,8 @@ from pathlib import Path, PurePath
 
 from curriculum.advice.rows import Rows
 from curriculum.containers.file_kinds import TAR, ZIP, FileKind
-from curriculum.options import BucketOptions, PreprocessOptions
+from curriculum.options import BucketOptions
+from curriculum.preprocess_options import PreprocessOptions
 from curriculum.reading.expand_paths import SUFFIXES
 from curriculum.storage.paths import AnyPath, StorePath, any_in_store
 

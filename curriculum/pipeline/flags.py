@@ -15,7 +15,8 @@ from typing import Any, NoReturn, TypeVar
 import bucket_rollouts_by_difficulty
 import preprocess_bucketed_rollouts
 from curriculum.errors import UsageError
-from curriculum.options import BucketOptions, PreprocessOptions
+from curriculum.options import BucketOptions
+from curriculum.preprocess_options import PreprocessOptions
 
 PROGRAM = "run_curriculum_pipeline.sh"
 HELP = f"bash {PROGRAM} --help lists the flags"

@@ -12,9 +12,10 @@ from curriculum.dumps.detect import find_dump, first_lines
 from curriculum.dumps.flags import AUTO, DumpFlags
 from curriculum.dumps.formats import OWN
 from curriculum.errors import UsageError
-from curriculum.options import DEFAULT_SCORE_FIELD, BucketOptions, PreprocessOptions
+from curriculum.options import DEFAULT_SCORE_FIELD, BucketOptions
 from curriculum.pipeline.flags import ONE_SET, PROGRAM, Script, both_scripts, build_parser
 from curriculum.pipeline.stages import choose_buckets, explain, list_stages, split_names
+from curriculum.preprocess_options import PreprocessOptions
 from curriculum.storage.paths import StorePath, to_path
 from curriculum.version import __version__
 

@@ -10,7 +10,6 @@ from curriculum.advice.buckets import bucket_options, check_bucketed, not_a_dire
 from curriculum.advice.commands import command, one_line
 from curriculum.bucket_names import difficulty_rank, guess_order, name_problem, value_rank
 from curriculum.errors import InputError, did_you_mean
-from curriculum.options import PreprocessOptions
 from curriculum.output.manifests import (
     BucketingManifest,
     encode_manifest,
@@ -18,6 +17,7 @@ from curriculum.output.manifests import (
     part_names,
     whole_name,
 )
+from curriculum.preprocess_options import PreprocessOptions
 from curriculum.reading.find_files import OtherInput, find_each
 from curriculum.reading.input_files import InputFile
 from curriculum.storage.paths import AnyPath, StorePath, names_in

@@ -17,7 +17,6 @@ from curriculum.choosing.schedule import Schedule
 from curriculum.errors import InputError
 from curriculum.messages.hashes import repeated_prompts, shared_prompts
 from curriculum.metrics import MetricParameters
-from curriculum.options import PreprocessOptions
 from curriculum.output.manifests import (
     CUMULATIVE,
     ChoiceRecord,
@@ -30,6 +29,7 @@ from curriculum.output.manifests import (
     cumulative_name,
     load_manifest,
 )
+from curriculum.preprocess_options import PreprocessOptions
 from curriculum.preprocessing.bucket_directory import BucketDirectory
 from curriculum.preprocessing.settings import Settings
 from curriculum.storage.paths import AnyPath, printable

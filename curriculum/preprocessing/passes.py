@@ -19,7 +19,6 @@ from curriculum.choosing.flags import likely_number
 from curriculum.errors import InputError, InternalError, plural
 from curriculum.filters import FILTERS
 from curriculum.messages.hashes import positions_among
-from curriculum.options import PreprocessOptions
 from curriculum.output.copy_lines import Copier
 from curriculum.output.manifests import (
     MALFORMED_FILE,
@@ -29,6 +28,7 @@ from curriculum.output.manifests import (
     is_cumulative,
 )
 from curriculum.output.rejected import NO_SCORE_REASON, reason_lines, rejected_lines
+from curriculum.preprocess_options import PreprocessOptions
 from curriculum.preprocessing.convert import ConvertedBuckets, ConvertTask, convert_shard
 from curriculum.preprocessing.parquet_sets import SetFacts
 from curriculum.preprocessing.row_plan import RowPlan

@@ -15,9 +15,10 @@ from curriculum.engines.progress import Progress
 from curriculum.engines.workers import Workers
 from curriculum.measures import MetricChoice
 from curriculum.metrics import METRICS, MetricParameters, given_value
-from curriculum.options import DEFAULT_SCORE_FIELD, PreprocessOptions
+from curriculum.options import DEFAULT_SCORE_FIELD
 from curriculum.output.manifests import BucketingManifest
 from curriculum.output.output_directory import OutputDirectory
+from curriculum.preprocess_options import PreprocessOptions
 from curriculum.preprocessing.bucket_directory import BucketDirectory
 from curriculum.verl.read_line import Places, ReadOptions
 from curriculum.verl.rows import Stage

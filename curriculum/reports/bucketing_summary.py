@@ -14,8 +14,9 @@ from curriculum.display.picture import Picture, PictureBucket
 from curriculum.dumps.detect import Dump
 from curriculum.dumps.formats import OWN, Holds
 from curriculum.errors import plural
-from curriculum.options import PASS_AT_K, PreprocessOptions
+from curriculum.options import PASS_AT_K
 from curriculum.output.manifests import BucketingManifest, DumpRecord, part_pattern
+from curriculum.preprocess_options import PreprocessOptions
 from curriculum.reports.bucketing_warnings import decisions
 from curriculum.reports.text import (
     bullets,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curriculum.choosing.schedule_facts import ScheduleFacts
-from curriculum.options import PreprocessOptions
 from curriculum.output.manifests import PreprocessingManifest, SetRecord
+from curriculum.preprocess_options import PreprocessOptions
 from curriculum.preprocessing.parquet_sets import SetFacts
 from curriculum.preprocessing.passes import SourceFacts
 from curriculum.reading.truths import SeveralTruths

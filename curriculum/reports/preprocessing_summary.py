@@ -8,7 +8,7 @@ from curriculum.choosing.schedule_facts import ScheduleFacts
 from curriculum.display.histogram import shorten
 from curriculum.display.schedule_picture import SchedulePicture
 from curriculum.errors import plural
-from curriculum.options import PreprocessOptions
+from curriculum.preprocess_options import PreprocessOptions
 from curriculum.preprocessing.parquet_sets import SetFacts
 from curriculum.preprocessing.passes import SourceFacts
 from curriculum.preprocessing.settings import DATA_SOURCE

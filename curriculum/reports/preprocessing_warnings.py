@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from enum import Enum
 
 from curriculum.errors import plural
-from curriculum.options import SOLVED_NAME, UNSEEN, UNSOLVED_NAME
+from curriculum.options import SOLVED_NAME, UNSOLVED_NAME
 from curriculum.output.manifests import UNSCORED_FILE, ChoiceRecord, SetRecord, is_cumulative
+from curriculum.preprocess_options import UNSEEN
 from curriculum.preprocessing.parquet_sets import SetFacts
 from curriculum.preprocessing.passes import SourceFacts
 from curriculum.reading.prompts import PromptNote

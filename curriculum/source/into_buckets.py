@@ -12,7 +12,7 @@ import numpy as np
 from curriculum.arrays import BoolArray, FloatArray, HashArray, IntArray, compact_lengths
 from curriculum.choosing.judge import KEPT, Looked, Verdicts
 from curriculum.metrics import Scores
-from curriculum.options import UNSEEN
+from curriculum.preprocess_options import UNSEEN
 from curriculum.preprocessing.convert import ConvertedBuckets, ConvertedShard, StagedFile
 from curriculum.preprocessing.settings import PreprocessingRun
 from curriculum.reading.ledger import TAKEN, Ledger, Problems, ShardLines

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from curriculum.arrays import BoolArray, HashArray, IntArray
 from curriculum.errors import InputError, plural
-from curriculum.options import UNSEEN
 from curriculum.output.manifests import SourceFileRecord, SourceRecord
+from curriculum.preprocess_options import UNSEEN
 from curriculum.preprocessing.passes import SourceFacts, StagedRun
 from curriculum.preprocessing.settings import PreprocessingRun
 from curriculum.preprocessing.split import Split

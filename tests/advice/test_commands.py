@@ -16,7 +16,8 @@ import preprocess_bucketed_rollouts
 from curriculum.advice.commands import COLUMNS, command, new_name, renaming
 from curriculum.advice.text import fields_of, with_commands
 from curriculum.metrics import METRICS
-from curriculum.options import BucketOptions, PreprocessOptions
+from curriculum.options import BucketOptions
+from curriculum.preprocess_options import PreprocessOptions
 
 WORD = st.text(st.sampled_from("ab $'\"\\*?é-"), min_size=1, max_size=8).map(lambda s: f"x{s}")
 PATHS = st.lists(WORD, min_size=1, max_size=3, unique=True)

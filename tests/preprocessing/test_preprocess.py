@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curriculum.options import PreprocessOptions
 from curriculum.preprocess import preprocess_buckets
+from curriculum.preprocess_options import PreprocessOptions
 from curriculum.preprocessing.parquet_sets import PromptFacts
 from tests.helpers.bucket_directories import (
     CUT,

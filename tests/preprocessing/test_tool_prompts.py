@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curriculum.options import BucketOptions, PreprocessOptions
+from curriculum.options import BucketOptions
+from curriculum.preprocess_options import PreprocessOptions
 from tests.helpers.bucket_directories import TRAIN, bucketed, buckets
 from tests.helpers.readers import without_scanner
 from tests.helpers.rollouts import (
