@@ -84,7 +84,7 @@ def build_parser() -> Parser:
     )  # fmt: skip
     sets.add_argument(
         "--seed", type=whole_number("--seed", "42"), metavar="N",
-        help="seed that decides which prompts are held out (default: 42)",
+        help="seed that decides which prompts are held out and which rows are chosen (default: 42)",
     )  # fmt: skip
     sets.add_argument(
         "--dry-run", action="store_true",

@@ -83,7 +83,8 @@ def add_keep_flags(group: argparse._ArgumentGroup) -> None:
         metavar="CONDITION",
         help='only rollouts that meet it, such as "0.1 <= success_rate <= 0.9" or "data_source == '
         'openai/gsm8k": a metric, learnability, useful_group, num_responses, num_passes, or a '
-        "field. All conditions must hold, and what is absent meets none",
+        "field. It may be given several times: all conditions must hold, and what is absent meets "
+        "none",
     )
     group.add_argument(
         "--group-size",
