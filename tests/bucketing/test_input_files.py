@@ -297,7 +297,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object], list[str]]] = {
     "an empty array": (
         "a.json",
         lambda path: path.write_text("[]"),
-        ["there are no rollouts in these files"],
+        ["a.json:1: not a JSON object: the line is a list"],
     ),
     "numbers": (
         "a.json",
