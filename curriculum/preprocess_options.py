@@ -286,9 +286,14 @@ class PreprocessOptions:
     @cached_property
     def schedule_of_rows(self) -> Schedule | None:
         """The schedule of the train rows."""
-        return parse_schedule(
-            self.schedule, self.batch_size, self.epochs, self.sigma, self.start, self.end
-        )
+        values = {
+            "--batch-size": self.batch_size,
+            "--epochs": self.epochs,
+            "--sigma": self.sigma,
+            "--start": self.start,
+            "--end": self.end,
+        }
+        return parse_schedule(self.schedule, values)
 
     @property
     def by_difficulty(self) -> bool:

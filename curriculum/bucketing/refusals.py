@@ -92,7 +92,7 @@ def check_places(options: BucketOptions, scans: Sequence[Scan]) -> None:
                 expected="a field of the rollouts"
                 if within
                 else "a number such as success_rate, or a field of the rollouts",
-                fix=f"{'' if within else likely_number(place)}Nothing was written",
+                fix=likely_number(place),
             )
 
 

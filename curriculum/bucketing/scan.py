@@ -393,12 +393,9 @@ class Scanned:
         return found
 
     def absent(self, asked: Asked) -> dict[str, tuple[int, int]]:
-        """Of each place that a condition is about: how many rollouts have nothing there, and of how
-        many."""
-        total = sum(len(scan.rollout_kinds) for scan in self.scans)
-        places = {condition.name for condition in asked.on_places}
-        there = {p: sum(int(s.there[i]) for s in self.scans) for i, p in enumerate(asked.places)}
-        return {p: (total - n, total) for p, n in there.items() if p in places and n < total}
+        """Where rollouts have nothing that a condition is about (`Asked.absent`)."""
+        there = np.sum([scan.there for scan in self.scans], axis=0).tolist()
+        return asked.absent(there, sum(len(scan.rollout_kinds) for scan in self.scans))
 
     def missing_scores_by_file(self) -> Counter[str]:
         """The number of missing scores by file path."""

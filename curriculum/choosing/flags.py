@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
 from curriculum.choosing.choose import Balance
@@ -78,76 +79,54 @@ def _share(text: str) -> Fraction | None:
     return share if 0 < share <= 1 else None
 
 
-def parse_schedule(
-    kind: str | None,
-    batch_size: int | None,
-    epochs: int | None,
-    sigma: float | None,
-    start: float | None,
-    end: float | None,
-) -> Schedule | None:
-    """`--schedule` and the flags that go with it. Raises UsageError."""
-    others = {
-        "--batch-size": batch_size, "--epochs": epochs, "--sigma": sigma, "--start": start,
-        "--end": end,
-    }  # fmt: skip
+def parse_schedule(kind: str | None, values: Mapping[str, float | None]) -> Schedule | None:
+    """`--schedule`, and the values of the flags that go with it, by flag. Raises UsageError."""
+    given = {flag: value for flag, value in values.items() if value is not None}
     if kind is None:
-        for flag, value in others.items():
-            if value is not None:
-                raise UsageError(
-                    "it says how rows are scheduled, and they are not",
-                    where=flag,
-                    expected="--schedule beside it",
-                    fix=f"add --schedule linear, or leave out {flag}",
-                )
+        for flag in given:
+            raise UsageError(
+                "it says how rows are scheduled, and they are not",
+                where=flag,
+                expected="--schedule beside it",
+                fix=f"add --schedule linear, or leave out {flag}",
+            )
         return None
     check_choice("--schedule", kind, KINDS)
-    if batch_size is None:
+    if "--batch-size" not in given:
         raise UsageError(
             "nothing says how many rows a batch has",
             where="--schedule",
             expected="--batch-size beside it",
             fix="give data.train_batch_size of the training, such as --batch-size 256",
         )
-    for flag, count in (("--batch-size", batch_size), ("--epochs", epochs)):
-        if count is not None and count < 1:
-            raise UsageError(
-                f"the number is {count}",
-                where=flag,
-                expected="1 or more",
-                fix=f"write {flag} {256 if flag == '--batch-size' else 2}, for one",
-            )
-    if sigma is not None and kind != "gaussian":
+    if "--sigma" in given and kind != "gaussian":
         raise UsageError(
             f"{kind} has no width",
             where="--sigma",
             expected="--schedule gaussian",
             fix="leave it out",
         )
-    if sigma is not None and not 0.01 <= sigma <= 10:
-        raise UsageError(
-            f"the width is {sigma:g}",
-            where="--sigma",
-            expected="from 0.01 to 10; all difficulties are from 0 to 1",
-            fix="write --sigma 0.15, the default, or leave it out",
-        )
-    for flag, place in (("--start", start), ("--end", end)):
-        if place is not None and not 0 <= place <= 1:
+    for flag, value in given.items():
+        lowest, highest, expected, example = _SCHEDULE_VALUES[flag]
+        if not lowest <= value <= highest:
             raise UsageError(
-                f"the place is {place:g}",
+                f"the value is {value:g}",
                 where=flag,
-                expected="from 0, the easiest row, to 1, the hardest",
-                fix=f"write {flag} {0.2 if flag == '--start' else 0.8}, for one",
+                expected=expected,
+                fix=f"write {flag} {example}, for one",
             )
-    default = Schedule(kind, batch_size)
-    return Schedule(
-        kind,
-        batch_size,
-        epochs or default.epochs,
-        default.sigma if sigma is None else sigma,
-        default.start if start is None else start,
-        default.end if end is None else end,
-    )
+    names = {flag.removeprefix("--").replace("-", "_"): value for flag, value in given.items()}
+    return Schedule(kind, **names)  # type: ignore[arg-type]
+
+
+# Of each flag: the lowest and the highest value, in words, and an example.
+_SCHEDULE_VALUES = {
+    "--batch-size": (1, math.inf, "1 or more", "256"),
+    "--epochs": (1, math.inf, "1 or more", "2"),
+    "--sigma": (0.01, 10, "from 0.01 to 10; all difficulties are from 0 to 1", "0.15"),
+    "--start": (0, 1, "from 0, the easiest row, to 1, the hardest", "0.2"),
+    "--end": (0, 1, "from 0, the easiest row, to 1, the hardest", "0.8"),
+}
 
 
 def parse_replay(share: float | None) -> float | None:
@@ -200,11 +179,12 @@ def check_of_scores(
 
 
 def likely_number(place: str) -> str:
-    """What to write for a place that no rollout has; nothing if nothing is like it."""
-    if place in _OTHERWISE:
-        return f"for this, {_OTHERWISE[place]}; "
+    """That nothing was written, and what to write for a place that no rollout has, if something is
+    like it."""
     found = closest(place, (*NUMBERS, *_USUAL))
-    return f"did you mean {' or '.join(found)}? " if found else ""
+    hint = f"did you mean {' or '.join(found)}?" if found else ""
+    hint = f"for this, {_OTHERWISE[place]}" if place in _OTHERWISE else hint
+    return f"nothing was written; {hint}" if hint else "nothing was written"
 
 
 _USUAL = ("data_source", "ability", "key")  # fields that many rollouts have

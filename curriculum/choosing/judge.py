@@ -111,6 +111,13 @@ class Asked:
             np.array([sum(v is not None for v in values[p]) for p in self.places], np.int64),
         )
 
+    def absent(self, there: Sequence[int], total: int) -> dict[str, tuple[int, int]]:
+        """Of each place that a condition is about, where not all of `total` rollouts have
+        something: how many have nothing there, and of how many. `there` counts by place."""
+        places = {condition.name for condition in self.on_places}
+        found = zip(self.places, there, strict=True)
+        return {p: (total - n, total) for p, n in found if p in places and n < total}
+
     def judge(self, scores: Scores, looked: Looked) -> Verdicts:
         """Judge rollouts with scores."""
         dropped_by = np.zeros(len(scores.counts), np.uint8)

@@ -270,7 +270,7 @@ def check_places(run: PreprocessingRun, plan: RowPlan) -> None:
                 where="--balance" if grouped else "--keep",
                 expected=("" if grouped else "a number such as success_rate, or ")
                 + f"a field of the {what}s",
-                fix=f"{likely_number(place)}nothing was written",
+                fix=likely_number(place),
             )
     for name in balance.shares if balance else ():
         if name not in plan.groups.names:

@@ -209,14 +209,10 @@ class RowPlan:
         return {n: c for n, c in zip(self.groups.names, counts, strict=False) if c}
 
     def absent(self, asked: Asked) -> dict[str, tuple[int, int]]:
-        """Of each place that a condition is about: how many rollouts have nothing there, and of how
-        many."""
+        """Where rollouts have nothing that a condition is about (`Asked.absent`)."""
         parts = [part.verdicts for part in self.converted.shards]
-        total = sum(len(part.dropped_by) for part in parts)
         there = np.sum([part.looked.there for part in parts], axis=0).tolist()
-        places = {condition.name for condition in asked.on_places}
-        found = zip(asked.places, there, strict=True)
-        return {p: (total - n, total) for p, n in found if p in places and n < total}
+        return asked.absent(there, sum(len(part.dropped_by) for part in parts))
 
     def _of_side(self, name: str, side: int, get: Callable[[ConvertedShard], Array]) -> Array:
         """A column of the staged rows of a set on one side, in input order."""

@@ -272,5 +272,5 @@ def _check_columns(source: Source, asked: Asked) -> None:
                 f"its rows have no column for {place}",
                 where=source.files[0].path,
                 expected=f"a field of the rows: there are {', '.join(names)}",
-                fix=f"{likely_number(place)}Conditions and groups of --source are about its rows",
+                fix=f"conditions and groups of --source are about its rows; {likely_number(place)}",
             )
