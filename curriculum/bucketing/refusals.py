@@ -193,7 +193,8 @@ def _where_scores_are(options: BucketOptions, source: RolloutSource) -> str:
         return fix
     for first in first_lines(source.files):
         for _, line in first.lines:
-            for entry in line.get("reward") or []:
+            entries = line.get("reward")
+            for entry in entries if isinstance(entries, list) else []:  # or it is malformed
                 if field := score_field(entry):
                     says = [f"an entry of reward has {fields_of(entry)}. Take its {field}:"]
                     return with_commands(says, [command(replace(options, score_field=field))])

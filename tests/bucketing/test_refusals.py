@@ -95,3 +95,14 @@ def test_no_order_by_another_score(tmp_path: Path, bucket: Script, preprocess: S
     flags = ("--order", "easy-to-hard", "--score-field", "V_i")
     code, _, err = preprocess("-i", tmp_path / "b", "-o", tmp_path / "p", *flags)
     assert (code, "--score-field is not the one that the buckets were cut by" in err) == (1, True)
+
+
+@pytest.mark.parametrize("other", [1, "1", True, {"score": 1}])
+def test_looking_for_scores_passes_over_lines_whose_reward_is_no_list(
+    tmp_path: Path, bucket: Script, other: object
+) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [{"reward": []}, {"reward": [None]}])
+    write_jsonl(tmp_path / "b.jsonl", [{"reward": other}])
+    flags = ("--on-malformed", "set-aside", "--workers", 1)
+    code, _, err = bucket("-i", tmp_path, "-o", tmp_path / "out", *flags)
+    assert (code, "none of the 2 rollouts has a score in reward[i].score" in err) == (1, True), err
