@@ -135,13 +135,14 @@ def _kind_of_text(text: bytes, whole: bool) -> FileKind | None:
 
 
 def _is_one_value(text: bytes, whole: bool) -> bool:
-    """Whether the first line is not a JSON value of its own, or there is no other line. An empty
-    array is a line that holds no rollout."""
+    """Whether the first line is not a JSON value of its own, or there is no other line. An array
+    without any object is a line that holds no rollout."""
     first, newline, rest = text.partition(b"\n")
     if not newline and not whole:  # a first line of thousands of bytes
         return True
     with suppress(ValueError, RecursionError):
-        return json.loads(first) != [] and whole and not rest.strip()
+        objects = any(isinstance(item, dict) for item in json.loads(first))
+        return objects and whole and not rest.strip()
     return True
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.rollouts import Script, lines, rows, tree
@@ -260,6 +260,7 @@ ANY_LINE = st.one_of(
 @given(st.lists(ANY_LINE, max_size=8), st.lists(ANY_LINE, max_size=8))
 def test_every_line_is_somewhere(tmp_path_factory, first, second) -> None:
     """Input lines = bucketed lines + rejected lines, in their order; the same of the rows."""
+    assume(not any(map(is_array, (first, second))))
     directory = tmp_path_factory.mktemp("lines")
     (directory / "in").mkdir()
     for name, found in (("a", first), ("b", second)):
@@ -289,6 +290,15 @@ def test_every_line_is_somewhere(tmp_path_factory, first, second) -> None:
         rejected = [sets / f"rejected/{name}.jsonl" for name in ("malformed", "unscored")]
         assert count + sum(len(lines_of(path)) for path in rejected) == len(kept[0])
     shutil.rmtree(directory)
+
+
+def is_array(lines: list[bytes]) -> bool:
+    """Whether a file of these lines is one array, whose items are its records."""
+    text = b"\n".join(lines).strip()
+    try:
+        return any(isinstance(item, dict) for item in json.loads(text)) and text[:1] == b"["
+    except (ValueError, TypeError, RecursionError):
+        return False
 
 
 def lines_of(path: Path) -> list[bytes]:
