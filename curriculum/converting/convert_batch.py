@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from curriculum.converting.convert_line import checked_fields
 from curriculum.converting.own_fields import check_lengths, reward_of, value_at
-from curriculum.dumps.formats import Disagreement, Format, read_group
+from curriculum.dumps.formats import EMPTY, Disagreement, Format, read_group
 from curriculum.dumps.json_values import Raw, canonical_json, json_object, raw_items, starts_with
 from curriculum.grouping.assemble import Assembler
-from curriculum.grouping.groups import DumpNotes
+from curriculum.grouping.groups import DumpNotes, no_group
 from curriculum.reading.lines import Line, Malformed
 
 
@@ -53,7 +53,9 @@ class BatchConverter:
             yield {name: each[name][i] if name in each else raw for name, raw in raws.items()}
 
     def _group(self, fields: dict[str, Raw]) -> bytes:
-        """What the responses of one rollout have in common."""
+        """What the responses of one rollout have in common. Raises Malformed without it."""
         form = self._form
         parts = [read_group(form, p, [value_at(fields, p)])[0] for p in form.alternatives[0]]
+        if any(part is None or part in EMPTY for part in parts):
+            raise no_group(form)
         return canonical_json(parts)

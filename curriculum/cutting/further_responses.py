@@ -4,7 +4,7 @@ that a sampler can read, in input order."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,7 @@ from curriculum.bucketing.scan import Scanned
 from curriculum.cutting.assign_buckets import BucketAssignment
 from curriculum.engines.workers import Workers
 from curriculum.output.report_files import FURTHER
-from curriculum.reading.blocks import read_blocks
-from curriculum.reading.input_files import Shard
+from curriculum.reading.blocks import ChosenLines
 from curriculum.reading.ledger import FIRST_RECORD, TAKEN
 from curriculum.reading.lines import FieldReader
 from curriculum.statistics.settling import Kinds, Settling
@@ -56,9 +55,11 @@ class FurtherResponses:
         """Write a line for each rollout that gets any."""
         ledger = source.rollout_ledger
         parts = zip(ledger.shards, ledger.shard_lines, self.shards, strict=True)
-        positions = [np.flatnonzero(lines.kinds >= TAKEN)[more > 0] for _, lines, more in parts]
-        read = zip(ledger.shards, positions, strict=True)
-        tasks = [ReadTask(shard, lines) for shard, lines in read if len(lines)]
+        tasks = [
+            lines.chosen(shard, np.flatnonzero(lines.kinds >= TAKEN)[more > 0])
+            for shard, lines, more in parts
+            if more.any()
+        ]
         texts = (text for _, found in workers.map(read_fields, tasks) for text in found)
         with path.open("wb") as stream:
             for number, (files, of, at) in enumerate(source.rollout_lines()):
@@ -80,28 +81,17 @@ class FurtherResponses:
                     stream.write(b"\n")
 
 
-@dataclass(frozen=True)
-class ReadTask:
-    """A shard, and some of its lines, ascending."""
-
-    shard: Shard
-    lines: IntArray
-
-
-def read_fields(task: ReadTask) -> list[bytes]:
+def read_fields(chosen: ChosenLines) -> list[bytes]:
     """The fields of these lines that are COPIED, as JSON."""
-    return list(_read(task))
+    return [_copied(line) for line in chosen.texts()]
 
 
-def _read(task: ReadTask) -> Iterator[bytes]:
-    reader, first = FieldReader(COPIED), 0
-    for block in read_blocks(task.shard):
-        after = first + len(block.ends)
-        start, end = np.searchsorted(task.lines, (first, after))
-        for line in (task.lines[start:end] - first).tolist():
-            fields = reader.read(block.line(line))
-            found = {name: fields[name] for name in COPIED if fields.get(name) is not None}
-            if found.get("prompt"):
-                found.pop("messages", None)
-            yield json.dumps(found).encode()
-        first = after
+_fields = FieldReader(COPIED)
+
+
+def _copied(line: memoryview) -> bytes:
+    fields = _fields.read(line)
+    found = {name: fields[name] for name in COPIED if fields.get(name) is not None}
+    if found.get("prompt"):
+        found.pop("messages", None)
+    return json.dumps(found).encode()

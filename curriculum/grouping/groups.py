@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from curriculum.dumps.formats import SEVERAL_RESPONSES, Disagreement, End, Format
 from curriculum.dumps.json_values import NULL, Raw, canonical_json, from_json
 from curriculum.dumps.values import Fields, top, within
+from curriculum.reading.lines import Malformed
 
 Column: TypeAlias = list[Raw | None]
 GroupFields: TypeAlias = dict[str, Column]  # by field, its value in each line of a group
@@ -78,6 +79,12 @@ def distinct(columns: GroupFields, place: str) -> list[Any]:
     if column.count(column[0]) == len(column):
         column = column[:1]
     return [None if raw is None else within(from_json(raw), place) for raw in column]
+
+
+def no_group(form: Format) -> Malformed:
+    """What is wrong with a line that nothing puts into a group."""
+    wanted = "; ".join(" and ".join(places) for places in form.alternatives)
+    return Malformed("nothing says which responses belong together", f"expected {wanted}")
 
 
 def without_repeats(form: Format, columns: GroupFields, count: int) -> tuple[GroupFields, int]:

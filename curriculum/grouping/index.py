@@ -22,6 +22,7 @@ from curriculum.dumps.json_values import NOTHING, from_json, hash_value
 from curriculum.dumps.line_reader import FieldColumns, LineReader, column_at
 from curriculum.dumps.values import is_number, top, written_number
 from curriculum.grouping.group_hashes import ScannedLines, choose_groups, hash_groups
+from curriculum.grouping.groups import no_group
 from curriculum.grouping.merge import RolloutReader
 from curriculum.reading.blocks import Block, read_blocks
 from curriculum.reading.input_files import Shard
@@ -146,7 +147,7 @@ class _Indexer:
         kinds[(groups == NOTHING) & (kinds == TAKEN)] = MALFORMED
         lines.kinds[here], lines.groups[here], lines.marks[here] = kinds, groups, marks
         for i in here[kinds == MALFORMED].tolist():
-            lines.reasons[i] = _no_group(form)
+            lines.reasons[i] = no_group(form).reason
         taken = kinds == TAKEN
         if form.step:
             self._steps |= set(_numbers(scanned.distinct(form.step, taken)))
@@ -189,8 +190,8 @@ class _Indexer:
             kinds[list(others)] = SKIPPED
         wrong = others | dict(wrong_scores(form, columns))
         groups, marks = self._group(columns, count)
-        no_group = _no_group(form)
-        wrong |= {int(i): no_group for i in np.flatnonzero(groups == NOTHING) if i not in wrong}
+        without = no_group(form).reason
+        wrong |= {int(i): without for i in np.flatnonzero(groups == NOTHING) if i not in wrong}
         wrong = {i: reason for i, reason in wrong.items() if kinds[i] == TAKEN}
         kinds[list(wrong)] = MALFORMED
         lines.reasons |= {int(here[i]): reason for i, reason in wrong.items()}
@@ -274,8 +275,3 @@ def wrong_scores(form: Format, columns: FieldColumns) -> list[tuple[int, Reason]
         except Malformed as error:
             wrong.append((i, error.reason))
     return wrong
-
-
-def _no_group(form: Format) -> Reason:
-    wanted = "; ".join(" and ".join(places) for places in form.alternatives)
-    return Malformed("nothing says which responses belong together", f"expected {wanted}").reason

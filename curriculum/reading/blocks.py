@@ -1,4 +1,4 @@
-"""A shard → blocks of whole lines."""
+"""A shard → blocks of whole lines, all of them or those that hold some chosen lines."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -26,6 +27,7 @@ from curriculum.storage.requests import RANGE_BYTES, RangeReader
 
 # A block should fit into a core's own cache: blocks of 4 MB take a third longer.
 BLOCK_BYTES = 1 << 20
+FEW = 0.2  # lines that are less than this part of a shard are read one by one
 
 
 @dataclass
@@ -114,6 +116,51 @@ def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[Block]
                 yield Block(buffer, kept)
     except OSError as error:
         raise unreadable(shard.file.path, error) from error
+
+
+@dataclass(frozen=True)
+class ChosenLines:
+    """Some lines of a shard that are to be read again: their numbers from 0, ascending, their
+    offsets in the (uncompressed) file and their lengths in bytes, without the newlines."""
+
+    shard: Shard
+    lines: IntArray
+    starts: IntArray
+    lengths: IntArray
+
+    def blocks(self) -> Iterator[tuple[Block, IntArray]]:
+        """Blocks that hold the lines, each with the positions of these lines in it."""
+        shard = self.shard
+        place = shard.file.path if shard.file.is_plain else shard.text
+        few = int(self.lengths.sum()) < FEW * (shard.stop - shard.start)
+        if few and isinstance(place, Path):  # elsewhere, reading at a place takes long
+            for block in self._gather(place):
+                yield block, np.arange(len(block.ends))
+            return
+        first = 0
+        for block in read_blocks(shard):
+            start, stop = np.searchsorted(self.lines, [first, first + len(block.ends)])
+            yield block, self.lines[start:stop] - first
+            first += len(block.ends)
+
+    def texts(self) -> Iterator[memoryview]:
+        """The lines, one by one; each is valid until the next."""
+        for block, positions in self.blocks():
+            for position in positions.tolist():
+                yield block.line(position)
+
+    def _gather(self, place: Path) -> Iterator[Block]:
+        """The lines, read one by one."""
+        cuts = np.flatnonzero(np.diff(np.cumsum(self.lengths) // BLOCK_BYTES)) + 1
+        with place.open("rb", buffering=0) as stream:
+            for starts, lengths in zip(
+                np.split(self.starts, cuts), np.split(self.lengths, cuts), strict=True
+            ):
+                text = bytearray()
+                for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+                    stream.seek(start)
+                    text += stream.read(length) + b"\n"
+                yield Block(text, len(text))
 
 
 def _kept(shard: Shard) -> Shard:

@@ -23,7 +23,7 @@ from curriculum.arrays import (
     join_lengths,
 )
 from curriculum.errors import InputError, plural
-from curriculum.reading.blocks import Block
+from curriculum.reading.blocks import Block, ChosenLines
 from curriculum.reading.input_files import Shard
 from curriculum.reading.lines import Reason, is_blank
 from curriculum.storage.paths import AnyPath
@@ -67,6 +67,11 @@ class ShardLines:
         """The byte offset of each line in the (uncompressed) file."""
         whole = self.lengths.astype(np.int64) + 1
         return shard.first_offset + np.cumsum(whole) - whole
+
+    def chosen(self, shard: Shard, lines: IntArray) -> ChosenLines:
+        """Some lines of the shard, from 0 and ascending, to be read again."""
+        lengths = self.lengths[lines].astype(np.int64)
+        return ChosenLines(shard, lines, self.starts(shard)[lines], lengths)
 
 
 class LineRecorder:

@@ -6,9 +6,8 @@ Only lines of prompts that repeat are read again: a run without any costs nothin
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,15 +16,13 @@ import numpy as np
 from curriculum.arrays import HashArray, IntArray
 from curriculum.engines.workers import Workers
 from curriculum.messages.hashes import hash_of_text, repeated_prompts
-from curriculum.reading.blocks import BLOCK_BYTES, Block, read_blocks
-from curriculum.reading.input_files import Shard
-from curriculum.reading.ledger import Ledger, ShardLines
+from curriculum.reading.blocks import Block, ChosenLines
+from curriculum.reading.ledger import Ledger
 from curriculum.reading.lines import REFUSALS, Line, Malformed, find, load_object, shorten
 from curriculum.reading.rollouts import key_text
 from curriculum.scanner.dump_lines import Kind, index_fields
 
 NO_TRUTH = 0  # in place of the hash of a ground truth that is not there
-FEW = 0.2  # lines that are less than this part of a shard are read one by one
 TRUTH_SHOWN = 40  # characters of a ground truth in a message
 
 
@@ -56,83 +53,32 @@ class SeveralTruths:
 
 @dataclass(frozen=True)
 class TruthTask:
-    """Lines of a shard, from 0 and ascending, with their places in the (uncompressed) file and
-    their lengths, and where their ground truth is (None: `ground_truth`, or else
+    """Lines of a shard, and where their ground truth is (None: `ground_truth`, or else
     `reward_model.ground_truth`)."""
 
-    shard: Shard
-    lines: IntArray
-    starts: IntArray
-    lengths: IntArray
+    lines: ChosenLines
     place: str | None
-
-    @staticmethod
-    def of(shard: Shard, every: ShardLines, lines: IntArray, place: str | None) -> TruthTask:
-        """The task for some lines, given all lines of the shard."""
-        starts, lengths = every.starts(shard)[lines], every.lengths[lines]
-        return TruthTask(shard, lines, starts, lengths.astype(np.int64), place)
 
     def texts(self) -> list[str | None]:
         """The ground truth of each line as text; None without one."""
-        return [
-            _truth_text(block.line(line), self.place)
-            for block, first in self._blocks()
-            for line in self._here(block, first).tolist()
-        ]
+        return [truth_text(line, self.place) for line in self.lines.texts()]
 
     def hashes(self) -> HashArray:
         """A 64-bit hash of the ground truth of each line as text; NO_TRUTH for one without."""
-        parts = [self._hash_block(block, first) for block, first in self._blocks()]
+        parts = [self._hash_block(*found) for found in self.lines.blocks()]
         return np.concatenate([np.zeros(0, np.uint64), *parts])
 
-    def _blocks(self) -> Iterator[tuple[Block, int | None]]:
-        """Blocks that hold the lines, each with the number of its first line in the shard, or None
-        if the block has no other lines."""
-        file, wanted = self.shard.file, int(self.lengths.sum())
-        place = file.path if file.is_plain else self.shard.text
-        few = wanted < FEW * (self.shard.stop - self.shard.start)
-        if few and isinstance(place, Path):  # elsewhere, reading at a place takes long
-            yield from ((block, None) for block in self._gather(place))
-            return
-        first = 0
-        for block in read_blocks(self.shard):
-            yield block, first
-            first += len(block.ends)
-
-    def _gather(self, place: Path) -> Iterator[Block]:
-        """The lines, read one by one."""
-        cuts = np.flatnonzero(np.diff(np.cumsum(self.lengths) // BLOCK_BYTES)) + 1
-        with place.open("rb", buffering=0) as stream:
-            for starts, lengths in zip(
-                np.split(self.starts, cuts), np.split(self.lengths, cuts), strict=True
-            ):
-                text = bytearray()
-                for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
-                    stream.seek(start)
-                    text += stream.read(length) + b"\n"
-                yield Block(text, len(text))
-
-    def _here(self, block: Block, first: int | None) -> IntArray:
-        """The lines that are wanted, as positions in a block, given the number of its first."""
-        if first is None:
-            return np.arange(len(block.ends))
-        start, stop = np.searchsorted(self.lines, [first, first + len(block.ends)])
-        return self.lines[start:stop] - first
-
-    def _hash_block(self, block: Block, first: int | None) -> HashArray:
+    def _hash_block(self, block: Block, lines: IntArray) -> HashArray:
         """The hashes of the lines that are wanted. The scanner hashes texts, nearly always all."""
         names = ["ground_truth", "reward_model"] if self.place is None else [self.place]
         found = index_fields(block.buffer, block.size, names) if "." not in names[0] else None
-        if found is not None:
-            block.found_ends = found.ends
-        lines = self._here(block, first)
         hashes, apart = np.full(len(lines), NO_TRUTH, np.uint64), np.ones(len(lines), np.bool_)
         if found is not None:
             texts = found.kinds[names[0]][lines] == Kind.STRING
             hashes[texts] = found.hashes(names[0], lines[texts])
             apart = hashes == NO_TRUTH  # no text, an empty one, or a line that was declined
         for at in np.flatnonzero(apart).tolist():
-            text = _truth_text(block.line(int(lines[at])), self.place)
+            text = truth_text(block.line(int(lines[at])), self.place)
             hashes[at] = NO_TRUTH if text is None else hash_of_text(text)
         return hashes
 
@@ -147,9 +93,9 @@ class _Truth(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Truth).decode
 
 
-def _truth_text(line: Line, place: str | None) -> str | None:
+def truth_text(line: Line, place: str | None) -> str | None:
     """The ground truth of a line, as JSON with sorted keys if it is no text. None without one, or
-    if it cannot be read, which is no harm here."""
+    if it cannot be read, which is no harm where it is only shown or compared."""
     try:
         truth = _read_truth(line, place)
     except Malformed:
@@ -179,8 +125,8 @@ def find_several(
     shard. A rollout without a ground truth has none that differs."""
     numbers = [number for number, some in enumerate(repeated) if len(some.lines)]
     tasks = [
-        TruthTask.of(
-            ledger.shards[number], ledger.shard_lines[number], repeated[number].lines, place
+        TruthTask(
+            ledger.shard_lines[number].chosen(ledger.shards[number], repeated[number].lines), place
         )
         for number in numbers
     ]
@@ -193,10 +139,10 @@ def find_several(
     places, texts = [], []
     for rollout in pair:
         at = int(np.searchsorted(starts, rollout, side="right")) - 1
-        line = tasks[at].lines[rollout - starts[at] :][:1]
+        line = tasks[at].lines.lines[rollout - starts[at] :][:1]
         places.append((numbers[at], int(line[0])))
-        one = TruthTask.of(tasks[at].shard, ledger.shard_lines[numbers[at]], line, place)
-        texts += [text or "" for text in one.texts()]
+        one = ledger.shard_lines[numbers[at]].chosen(tasks[at].lines.shard, line)
+        texts += [text or "" for text in TruthTask(one, place).texts()]
     shown = _show_difference(texts)
     example = [TruthAt(*at, text) for at, text in zip(places, shown, strict=True)]
     return SeveralTruths(count, tuple(example))

@@ -144,3 +144,14 @@ def test_responses_go_to_the_prompt_of_their_step(entries: list[tuple[str, str, 
 def test_what_is_a_batch(line: dict[str, Any], scores: list[str] | None) -> None:
     found = batch_of(json.loads(json.dumps(line)))
     assert (found and list(found.scores)) == scores
+
+
+@pytest.mark.parametrize("prompt", ["", []])
+def test_a_batch_with_a_response_to_nothing_is_malformed(
+    tmp_path: Path, bucket: Script, prompt: object
+) -> None:
+    line = {"prompt": [prompt, "2+2?"], "response": ["4", "4"], "reward": [1, 0]}
+    source = write_jsonl(tmp_path / "completions.jsonl", [line])
+    code, _, err = bucket("-i", source, "-o", tmp_path / "b", "--format", "ms-swift")
+    told = f"{source}:1: nothing says which responses belong together: expected prompt"
+    assert (code, told in words(err)) == (1, True), err

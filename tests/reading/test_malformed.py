@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from curriculum.dumps.formats import OWN
 from tests.helpers.rollouts import Script, lines, rows, tree
 from tests.helpers.strategies import LINE, ROLLOUT
 from tests.torture.runs import BUCKET, PREPROCESS, call
@@ -266,7 +267,7 @@ def test_every_line_is_somewhere(tmp_path_factory, first, second) -> None:
     for name, found in (("a", first), ("b", second)):
         (directory / f"in/{name}.jsonl").write_bytes(b"\n".join([b" ", *found]))
     out, sets = directory / "out", directory / "sets"
-    flags = [*ASIDE, "--workers", "1", "--no-sync"]
+    flags = [*ASIDE, "--format", OWN, "--workers", "1", "--no-sync"]
     code, err = call(BUCKET, ["-i", directory / "in", "-o", out, "-n", "1", *flags])
     given_lines = [line + b"\n" for line in first + second if line.strip(b" \t\r")]
     if code:

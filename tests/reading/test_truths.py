@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from curriculum.engines.workers import Workers
 from curriculum.messages.hashes import hash_of_text
-from curriculum.reading import truths
+from curriculum.reading import blocks
 from curriculum.reading.blocks import read_blocks
 from curriculum.reading.find_files import find_file
 from curriculum.reading.input_files import cut_shards
@@ -96,7 +96,7 @@ def test_several_truths_equal_the_plain_rule(
             by_prompt.setdefault(held["p"], set()).add(text)
     several = {prompt for prompt, found in by_prompt.items() if len(found) > 1}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(truths, "FEW", few)
+        patch.setattr(blocks, "FEW", few)
         found = find(ledger, lines, place)
         with without_scanner():
             assert find(ledger, lines, place) == found
@@ -122,7 +122,7 @@ def test_lines_are_read_alike_one_by_one_and_of_compressed_files(tmp_path: Path)
     for path in (plain, tmp_path / "a.jsonl.gz"):
         ledger = ledger_of(path, 1 << 20)
         lines = np.array(wanted)
-        task = TruthTask.of(ledger.shards[0], ledger.shard_lines[0], lines, None)
+        task = TruthTask(ledger.shard_lines[0].chosen(ledger.shards[0], lines), None)
         assert task.texts() == list(map(str, wanted))
         assert task.hashes().tolist() == [hash_of_text(str(i)) for i in wanted]
 
@@ -131,7 +131,7 @@ def test_a_line_that_cannot_be_read_has_no_truth(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"ground_truth": "4"\n{"ground_truth": "\xff"}\n{"ground_truth": "4"}\n')
     ledger = ledger_of(path, 1 << 20)
-    task = TruthTask.of(ledger.shards[0], ledger.shard_lines[0], np.arange(3), None)
+    task = TruthTask(ledger.shard_lines[0].chosen(ledger.shards[0], np.arange(3)), None)
     assert task.hashes().tolist() == [NO_TRUTH, NO_TRUTH, hash_of_text("4")]
 
 
