@@ -130,12 +130,17 @@ def _add_look_flags(look: argparse._ArgumentGroup) -> None:
     """What else to show."""
     look.add_argument(
         "--dry-run", action="store_true",
-        help="do everything but write buckets; the files of --plot and --scores are written, and "
-        "-o may be left out",
+        help="do everything but write buckets; the files of --plot, --report and --scores are "
+        "written, and -o may be left out",
     )  # fmt: skip
     look.add_argument(
         "--plot", metavar="FILE",
         help="draw the histogram, into a .png, .svg or .pdf (needs matplotlib)",
+    )  # fmt: skip
+    look.add_argument(
+        "--report", metavar="FILE",
+        help="write a page to look at, into an .html: all of the summary, and rollouts of every "
+        "bucket with their texts (needs Jinja2)",
     )  # fmt: skip
     look.add_argument(
         "--compare-metrics", action="store_true",

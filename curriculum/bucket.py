@@ -194,7 +194,7 @@ def _report(
         bins=assigned.bins,
         cuts=assigned.cuts,
         dataset=dataset_name(list(options.input_paths.values())),
-        comparison=compare_metrics(options, scanned) if options.compare_metrics else None,
+        comparison=compare_metrics(options, scanned) if options.measures_all else None,
         missing_scores=+source.label_by_input(scanned.missing_scores_by_file()),
         unscored=+source.label_by_input(rollouts.by_file(NO_SCORE, UNDEFINED)),
         malformed=+source.input_ledger.by_file(MALFORMED, CONFLICT),
@@ -212,7 +212,7 @@ def _stage_report_files(
     report: BucketingReport,
     report_files: ReportFiles,
 ) -> None:
-    """Stage the score table, the picture and what needs more responses, where asked for."""
+    """Stage the score table, the page and the other files that are asked for."""
     wanted = run.options.report_files
     if "--scores" in wanted:
         from curriculum.cutting.score_table import ScoreTable  # it loads pyarrow
@@ -225,3 +225,10 @@ def _stage_report_files(
         report.further.write(path, run.workers, source, scanned, assigned.buckets, names)
     if "--plot" in wanted:
         draw(picture(report), report_files.stage(wanted["--plot"]))
+    if "--report" in wanted:
+        from curriculum.pages.bucketing_page import BucketingPage, scored_rollouts  # few need it
+        from curriculum.pages.render import write_page
+
+        page = BucketingPage(report, scored_rollouts(scanned, assigned), scanned.sample)
+        page.read(source, run.workers)
+        write_page(page.page(), report_files.stage(wanted["--report"]))

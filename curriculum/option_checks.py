@@ -223,6 +223,23 @@ def check_plot(name: str) -> None:
         )
 
 
+def check_report(name: str) -> None:
+    """Raise UsageError unless such a page can be written here."""
+    if PurePosixPath(name).suffix != ".html":
+        raise UsageError(
+            f"the file is {name!r}",
+            where="--report",
+            expected="a name that ends in .html",
+            fix=f"write --report {_ending_in('.html', name)}",
+        )
+    if find_spec("jinja2") is None:
+        raise UsageError(
+            "Jinja2, which the page is made with, is not installed",
+            where="--report",
+            fix=how_to_install(["jinja2"], extra="report"),
+        )
+
+
 def _ending_in(suffix: str, name: str) -> str:
     """The name with this suffix instead of its own."""
     stem, _, rest = name.rpartition(".")

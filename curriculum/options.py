@@ -45,6 +45,7 @@ from curriculum.option_checks import (
     check_path,
     check_place,
     check_plot,
+    check_report,
     check_score_field,
     check_thresholds,
     check_workers,
@@ -80,9 +81,10 @@ class BucketOptions:
     `thresholds` replace percentiles; `bucket_names` run from easy to hard, and words for values
     (low, medium, high) from the lowest metric value up. `metric` is a name in METRICS or a Metric
     of one's own. Rollouts whose responses all pass, or all fail, get buckets of their own with
-    `solved_unsolved`. `scores` and `plot` are files to write the score table and the histogram to,
-    `more_responses` is a number of responses, and the file that says which prompts they would help
-    most. With `dry_run` no bucket is written, and there need be no output directory.
+    `solved_unsolved`. `scores`, `plot` and `report` are files to write the score table, the
+    histogram and a page to, `more_responses` is a number of responses, and the file that says which
+    prompts they would help most. With `dry_run` no bucket is written, and there need be no output
+    directory.
 
     None means the default: three buckets, or as many as there are names; k = 1; a pass from a score
     of 0.5 on; a worker per usable core.
@@ -114,6 +116,7 @@ class BucketOptions:
     scores: str | None = None
     more_responses: Sequence[str] | None = None
     plot: str | None = None
+    report: str | None = None
     dry_run: bool = False
     on_malformed: str = "stop"
     format: str = AUTO
@@ -177,6 +180,8 @@ class BucketOptions:
         self._check_choice()
         if self.plot is not None:
             check_plot(self.plot)
+        if self.report is not None:
+            check_report(self.report)
         check_parquet("--scores", self.scores)
 
     def _check_choice(self) -> None:
@@ -205,7 +210,7 @@ class BucketOptions:
 
     def _check_k(self) -> None:
         """Raise UsageError for a --k that would change nothing."""
-        shows_all = self.compare_metrics or self.scores is not None
+        shows_all = self.measures_all or self.scores is not None
         shows_all |= PASS_AT_K in names_of(self.asked.keep)
         if self.k is None or shows_all or self.metric in (PASS_AT_K, METRICS[PASS_AT_K]):
             return
@@ -285,11 +290,16 @@ class BucketOptions:
 
     @cached_property
     def report_files(self) -> dict[str, AnyPath]:
-        """The files that --scores and --plot name, by flag."""
-        given = {"--scores": self.scores, "--plot": self.plot}
+        """The files that --scores, --plot and the like name, by flag."""
+        given = {"--scores": self.scores, "--plot": self.plot, "--report": self.report}
         if self.more_responses is not None:
             given["--more-responses"] = self.more_responses[1]
         return {flag: to_path(name) for flag, name in given.items() if name is not None}
+
+    @property
+    def measures_all(self) -> bool:
+        """Whether every metric is wanted, to compare them."""
+        return self.compare_metrics or self.report is not None
 
     @property
     def cut_into(self) -> int:

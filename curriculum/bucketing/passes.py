@@ -128,7 +128,7 @@ def _scan_tasks(run: BucketingRun, source: RolloutSource, scanned: Scanned) -> I
             hash_lines=options.ties == "split",
             reasons=reasons,
             scores=rows,
-            every_metric=options.compare_metrics,
+            every_metric=options.measures_all,
             bound=scanned.sample.bound,
             file=numbers[shard.file.path],
             carried=options.value_field is not None,

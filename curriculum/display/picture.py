@@ -58,9 +58,11 @@ def draw(picture: Picture, path: AnyPath) -> None:
 
 @dataclass(frozen=True)
 class Block:
-    """A rectangle: part of the bar of bucket number `bucket`."""
+    """A rectangle: part of bar number `column`, for the `count` rollouts of a bucket in it."""
 
     bucket: int
+    column: int
+    count: int
     left: float
     right: float
     bottom: float
@@ -98,9 +100,9 @@ def _column(
         whole.append(i)
     top = float(counts[list(slices)].sum())
     for i, (low, high) in slices.items():
-        yield Block(i, low, high, 0.0, top)
+        yield Block(i, column, int(counts[i]), low, high, 0.0, top)
     for i in whole:
-        yield Block(i, left, right, top, float(counts[i]))
+        yield Block(i, column, int(counts[i]), left, right, top, float(counts[i]))
         top += float(counts[i])
 
 

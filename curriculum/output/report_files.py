@@ -1,5 +1,5 @@
-"""The score table, the picture and other files beside the outputs: staged beside their target, and
-moved there when the run is done.
+"""The score table, the picture, the page and other files beside the outputs: staged beside their
+target, and moved there when the run is done.
 
 Only files that this toolkit wrote are replaced.
 """
@@ -18,7 +18,13 @@ from curriculum.version import NAME
 HIDDEN = ".curriculum"
 ANNOTATED = f"{NAME} --annotate"  # in the files of that flag
 _LOOKED_AT = 1 << 16  # bytes searched for our name, at either end of a file
-_STARTS = {".parquet": b"PAR1", ".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
+_STARTS = {
+    ".html": b"<!doctype html>",
+    ".parquet": b"PAR1",
+    ".png": b"\x89PNG",
+    ".svg": b"<?xml",
+    ".pdf": b"%PDF",
+}
 FURTHER = "more_responses"  # a field of every line that --more-responses writes
 
 

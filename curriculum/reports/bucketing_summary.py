@@ -9,7 +9,7 @@ from curriculum.bucketers import difficulty
 from curriculum.bucketing.scan import DATA_SOURCE
 from curriculum.cutting.assign_buckets import BucketFacts
 from curriculum.cutting.report import BucketingReport
-from curriculum.display.histogram import histogram_lines, scale_note, shorten
+from curriculum.display.histogram import NAME_WIDTH, histogram_lines, scale_note, shorten
 from curriculum.display.picture import Picture, PictureBucket
 from curriculum.dumps.detect import Dump
 from curriculum.dumps.formats import OWN, Holds
@@ -33,6 +33,7 @@ from curriculum.reports.trust import comparison_lines, misplaced_sentence, trust
 LABEL_WIDTH = 30  # of a metric in a picture
 GROUPS_SHOWN, GROUP_WIDTH = 12, 30
 RULE_WIDTH = 50
+DECIDE_FIRST = "Decide first"
 
 
 def bucketing_summary(report: BucketingReport) -> str:
@@ -40,16 +41,16 @@ def bucketing_summary(report: BucketingReport) -> str:
     return "\n".join(
         [
             *(["Dry run: no bucket was written.", ""] if report.dry_run else []),
-            *wrapped(_heading(report)),
+            *wrapped(heading(report)),
             "",
-            *_table(report),
+            *table(bucket_rows(report, NAME_WIDTH), left=1),
             "",
-            *_groups(report),
-            *_dropped(report),
+            *_with_space(group_rows(report, GROUPS_SHOWN, GROUP_WIDTH)),
+            *_with_space(dropped_rows(report)),
             *_histogram(report),
             "",
             *_comparison(report),
-            *(part for line in _read_lines(report) for part in wrapped(line)),
+            *(part for line in read_lines(report) for part in wrapped(line)),
             *wrapped(_written(report)),
             *(wrapped(_further(report)) if report.further else []),
             "",
@@ -58,7 +59,8 @@ def bucketing_summary(report: BucketingReport) -> str:
     )
 
 
-def _heading(report: BucketingReport) -> str:
+def heading(report: BucketingReport) -> str:
+    """How many rollouts are in how many buckets, and by what."""
     manifest = report.manifest
     direction = "higher is easier" if manifest.metric.higher_is_easier else "higher is harder"
     return (
@@ -68,44 +70,51 @@ def _heading(report: BucketingReport) -> str:
     )
 
 
-def _table(report: BucketingReport) -> list[str]:
+def bucket_rows(report: BucketingReport, width: int) -> list[list[str]]:
+    """The buckets as a table: names of at most `width` columns, counts, and what they hold."""
     last = "mean value" if report.carried else "mean score"
     label = shorten(report.metric_label, LABEL_WIDTH)
     rows = [["bucket", "rollouts", "share", label, last]]
     for bucket, facts in zip(report.manifest.buckets, report.facts, strict=True):
         spread = "empty" if facts.count == 0 else _range(facts)
         part = share(facts.count, report.manifest.counts.bucketed)
-        row = [shorten(bucket.name), f"{facts.count:,}", part, spread, number(facts.mean_score)]
-        rows.append(row)
-    return table(rows, left=1)
+        name = shorten(bucket.name, width)
+        rows.append([name, f"{facts.count:,}", part, spread, number(facts.mean_score)])
+    return rows
 
 
-def _groups(report: BucketingReport) -> list[str]:
-    """How many rollouts of each group are in which bucket, if there are several groups."""
+def group_rows(report: BucketingReport, most: int, width: int) -> list[list[str]]:
+    """How many rollouts of each group are in which bucket, as a table: `most` groups by themselves,
+    with names of at most `width` columns. Empty if there are not several groups."""
     within = report.options.within
     if len(report.groups) < 2 and within is None:
         return []
     names = [shorten(bucket.name) for bucket in report.manifest.buckets]
     rows = [[within or DATA_SOURCE, *names, "all"]]
-    for group in report.groups[:GROUPS_SHOWN]:
-        name = "(none)" if group.name is None else shorten(group.name, GROUP_WIDTH)
+    for group in report.groups[:most]:
+        name = "(none)" if group.name is None else shorten(group.name, width)
         rows.append([name, *(f"{count:,}" for count in (*group.counts, sum(group.counts)))])
-    if others := report.groups[GROUPS_SHOWN:]:
+    if others := report.groups[most:]:
         sums = np.sum([group.counts for group in others], axis=0).tolist()
         name = f"{len(others):,} more"
         rows.append([name, *(f"{count:,}" for count in (*sums, sum(sums)))])
-    return [*table(rows, left=1), ""]
+    return rows
 
 
-def _dropped(report: BucketingReport) -> list[str]:
-    """What --keep left out."""
+def dropped_rows(report: BucketingReport) -> list[list[str]]:
+    """What --keep left out, as a table; empty without it."""
     if not report.manifest.kept:
         return []
     rows = [["flag", "rollouts", "left out", "left"]]
     for step in report.manifest.kept:
         numbers = (step.before, step.dropped, step.after)
         rows.append([shorten(step.rule, RULE_WIDTH), *(f"{count:,}" for count in numbers)])
-    return [*table(rows, left=1), ""]
+    return rows
+
+
+def _with_space(rows: list[list[str]]) -> list[str]:
+    """A table and a blank line; nothing for one without rows."""
+    return [*table(rows, left=1), ""] if rows else []
 
 
 def _written(report: BucketingReport) -> str:
@@ -133,12 +142,17 @@ def _further(report: BucketingReport) -> str:
 def _verdict(report: BucketingReport) -> list[str]:
     """Whether the buckets can be preprocessed as they are, or what to decide first."""
     open_questions = decisions(report)
-    if not open_questions:
-        if report.dry_run:
-            return ["Ready to bucket: run it again without --dry-run."]
-        then = PreprocessOptions(report.options.output_dir or ".", "./preprocessed")
-        return [f"Ready to preprocess: {one_line(command(then))}"]
-    return ["Decide first:", *bullets(open_questions)]
+    if open_questions:
+        return [f"{DECIDE_FIRST}:", *bullets(open_questions)]
+    return [ready(report)]
+
+
+def ready(report: BucketingReport) -> str:
+    """What to do if nothing is to be decided."""
+    if report.dry_run:
+        return "Ready to bucket: run it again without --dry-run."
+    then = PreprocessOptions(report.options.output_dir or ".", "./preprocessed")
+    return f"Ready to preprocess: {one_line(command(then))}"
 
 
 def _histogram(report: BucketingReport) -> list[str]:
@@ -150,9 +164,15 @@ def _histogram(report: BucketingReport) -> list[str]:
     title = f"{report.metric_label} in {report.dataset}, easiest first"
     lines = [*wrapped(f"{title} ({note})" if note else title), ""]
     lines += histogram_lines(names, [facts.bars for facts in report.facts], cuts, easier)
+    trust = trust_text(report)
+    return [*lines, "", *wrapped(trust)] if trust else lines
+
+
+def trust_text(report: BucketingReport) -> str:
+    """How far to trust the buckets; empty if that is not known."""
     if report.options.within is not None:
-        return [*lines, "", *wrapped(_NOT_ESTIMATED)]
-    return [*lines, "", *trust_lines(report.uncertainty)] if report.uncertainty else lines
+        return _NOT_ESTIMATED
+    return " ".join(trust_lines(report.uncertainty)) if report.uncertainty else ""
 
 
 _NOT_ESTIMATED = (
@@ -175,10 +195,14 @@ def _cut_words(report: BucketingReport, harder: int) -> str:
 
 def _comparison(report: BucketingReport) -> list[str]:
     """How far each pair of metrics agrees, if requested."""
-    if report.comparison is None:
+    if report.comparison is None or not report.options.compare_metrics:
         return []
-    labels = {PASS_AT_K: f"pass@{report.manifest.metric.k}"}
-    return comparison_lines(report.comparison, report.manifest.method.num_buckets, labels)
+    return comparison_lines(report.comparison, report.manifest.method.num_buckets, labels(report))
+
+
+def labels(report: BucketingReport) -> dict[str, str]:
+    """What metrics are called that are not called by their names."""
+    return {PASS_AT_K: f"pass@{report.manifest.metric.k}"}
 
 
 def picture(report: BucketingReport) -> Picture:
@@ -220,7 +244,7 @@ def _regions(report: BucketingReport) -> dict[int, tuple[float, float]]:
     return dict(zip(cuts.buckets.tolist(), zip(*ends.tolist(), strict=True), strict=True))
 
 
-def _read_lines(report: BucketingReport) -> list[str]:
+def read_lines(report: BucketingReport) -> list[str]:
     """What was read and, for a dump, how it was grouped into rollouts."""
     manifest, counts = report.manifest, report.manifest.counts
     if report.dump:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from textwrap import wrap
 
 from curriculum.display.histogram import shorten
@@ -61,28 +62,87 @@ def _round(count: float) -> int:
     return 5 * round(count / 5) if count >= 20 else math.ceil(count)
 
 
-def comparison_lines(
+@dataclass(frozen=True)
+class MetricMatrix:
+    """How far each pair of metrics agrees: the lines of the `heading` say what the `cells` hold,
+    which are found by the names of both, and `unknown` what - means, if it is there. With `counts`
+    pairs are compared on different numbers of rollouts. `notes` name the metrics without a row of
+    their own."""
+
+    heading: Sequence[str]
+    names: Sequence[str]
+    cells: Mapping[tuple[str, str], str]
+    counts: Mapping[tuple[str, str], str]
+    unknown: str
+    notes: Sequence[str]
+
+    def rows(self, cells: Mapping[tuple[str, str], str]) -> list[list[str]]:
+        """Cells as a table with a row and a column for each metric."""
+        names = [name for name in self.names if any(name in key for key in cells)]
+        rows = [[name, *[cells.get((name, other), "") for other in names]] for name in names]
+        return [["", *names], *rows]
+
+
+def metric_matrix(
     pairs: Sequence[MetricAgreement], parts: int, labels: Mapping[str, str]
-) -> list[str]:
-    """How far each pair of metrics agrees, as one matrix. Metrics with the values of another one,
-    and metrics without values, are named below it. `labels` has the names to show of metrics that
-    are not shown by their own."""
+) -> MetricMatrix:
+    """How far each pair of metrics agrees. Metrics with the values of another one, and metrics
+    without values, are left to the notes. `labels` has the names to show of metrics that are not
+    shown by their own."""
     names = list(dict.fromkeys(name for pair in pairs for name in (pair.one, pair.other)))
     shown = {name: shorten(labels.get(name, name), METRIC_WIDTH) for name in names}
     twin_of = _twins(pairs)
     undefined = [n for n in names if not any(p.rollouts for p in pairs if n in (p.one, p.other))]
     left = [name for name in names if name not in twin_of and name not in undefined]
-    kept = [pair for pair in pairs if pair.one in left and pair.other in left]
-    notes: list[str] = []
+    notes = []
     for name in left:
         twins = [shown[twin] for twin, of in twin_of.items() if of == name]
         if twins:
-            notes += _left_out(twins, f"the same value as {shown[name]} for every rollout")
+            notes.append(_left_out(twins, f"the same value as {shown[name]} for every rollout"))
     if undefined:
-        notes += _left_out([shown[name] for name in undefined], "no value for any rollout")
-    if notes:
-        notes.append("")
-    return [*_matrices(kept, parts, shown), *notes]
+        notes.append(_left_out([shown[name] for name in undefined], "no value for any rollout"))
+    cells, counts = {}, {}
+    for pair in pairs:
+        if pair.one in left and pair.other in left:
+            one, other = shown[pair.one], shown[pair.other]
+            same, found = pair.same_bucket, pair.correlation
+            cells[one, other] = "-" if found is None else f"{found:.3f}"
+            cells[other, one] = "-" if same is None else f"{100 * same:.1f}%"
+            counts[one, other] = pair.rollouts
+    different = sorted(set(counts.values()))
+    over = plural(different[0], "rollout") if len(different) == 1 else "the rollouts that have both"
+    return MetricMatrix(
+        (
+            f"Metrics compared on {over}. Above the diagonal: rank correlation. Below it:",
+            f"share of rollouts that both metrics put into the same of {parts:,} parts.",
+        )
+        if cells
+        else ("There are no two different metrics to compare.",),
+        list(shown.values()),
+        cells,
+        {key: f"{count:,}" for key, count in counts.items()} if len(different) > 1 else {},
+        "- : one of the two is the same for every rollout, or no rollout has both."
+        if "-" in cells.values()
+        else "",
+        notes,
+    )
+
+
+def comparison_lines(
+    pairs: Sequence[MetricAgreement], parts: int, labels: Mapping[str, str]
+) -> list[str]:
+    """The matrix of `metric_matrix` in lines of at most WIDTH columns."""
+    matrix = metric_matrix(pairs, parts, labels)
+    lines = [*matrix.heading, ""]
+    if matrix.cells:
+        lines += [*table(matrix.rows(matrix.cells), left=1), ""]
+    if matrix.unknown:
+        lines += [matrix.unknown, ""]
+    if matrix.counts:
+        lines += ["Number of rollouts that have both metrics:", ""]
+        lines += [*table(matrix.rows(matrix.counts), left=1), ""]
+    notes = [part for note in matrix.notes for part in wrap(note, WIDTH)]
+    return [*lines, *notes, ""] if notes else lines
 
 
 def _twins(pairs: Sequence[MetricAgreement]) -> dict[str, str]:
@@ -94,42 +154,9 @@ def _twins(pairs: Sequence[MetricAgreement]) -> dict[str, str]:
     return twins
 
 
-def _left_out(names: Sequence[str], why: str) -> list[str]:
+def _left_out(names: Sequence[str], why: str) -> str:
     """What to say of metrics that have no row, for one reason."""
     *most, last = names
     one = not most
     head = f"{last} is" if one else f"{', '.join(most)} and {last} are"
-    return wrap(f"{head} left out: {'it has' if one else 'they have'} {why}.", WIDTH)
-
-
-def _matrices(pairs: Sequence[MetricAgreement], parts: int, shown: Mapping[str, str]) -> list[str]:
-    """The matrix, and one more of how many rollouts each pair is compared on where they differ."""
-    if not pairs:
-        return ["There are no two different metrics to compare.", ""]
-    cells, both = {}, {}
-    for pair in pairs:
-        correlation, same = pair.correlation, pair.same_bucket
-        cells[pair.one, pair.other] = "-" if correlation is None else f"{correlation:.3f}"
-        cells[pair.other, pair.one] = "-" if same is None else f"{100 * same:.1f}%"
-        both[pair.one, pair.other] = f"{pair.rollouts:,}"
-    counts = sorted({pair.rollouts for pair in pairs})
-    over = plural(counts[0], "rollout") if len(counts) == 1 else "the rollouts that have both"
-    lines = [
-        f"Metrics compared on {over}. Above the diagonal: rank correlation. Below it:",
-        f"share of rollouts that both metrics put into the same of {parts:,} parts.",
-        "",
-        *_matrix(cells, shown),
-        "",
-    ]
-    if "-" in cells.values():
-        lines += ["- : one of the two is the same for every rollout, or no rollout has both.", ""]
-    if len(counts) > 1:
-        lines += ["Number of rollouts that have both metrics:", "", *_matrix(both, shown), ""]
-    return lines
-
-
-def _matrix(cells: Mapping[tuple[str, str], str], shown: Mapping[str, str]) -> list[str]:
-    """A table with a row and a column per metric; cells are found by the names of both."""
-    names = [name for name in shown if any(name in key for key in cells)]
-    rows = [[shown[name], *[cells.get((name, other), "") for other in names]] for name in names]
-    return table([["", *[shown[name] for name in names]], *rows], left=1)
+    return f"{head} left out: {'it has' if one else 'they have'} {why}."

@@ -267,8 +267,9 @@ def test_every_line_is_somewhere(tmp_path_factory, first, second) -> None:
     for name, found in (("a", first), ("b", second)):
         (directory / f"in/{name}.jsonl").write_bytes(b"\n".join([b" ", *found]))
     out, sets = directory / "out", directory / "sets"
-    flags = [*ASIDE, "--format", OWN, "--workers", "1", "--no-sync"]
-    code, err = call(BUCKET, ["-i", directory / "in", "-o", out, "-n", "1", *flags])
+    flags = [*ASIDE, "--workers", "1", "--no-sync"]
+    own = ["--format", OWN, "-n", "1"]
+    code, err = call(BUCKET, ["-i", directory / "in", "-o", out, *own, *flags])
     given_lines = [line + b"\n" for line in first + second if line.strip(b" \t\r")]
     if code:
         assert not out.exists(), err

@@ -1,0 +1,98 @@
+"""What a page says → HTML that can do nothing: no scripts, no requests, every text escaped.
+
+This is the only module that imports Jinja2 (extra `[report]`).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curriculum.pages.visible import Excerpt, pieces, plain
+from curriculum.storage.paths import AnyPath
+from curriculum.version import NAME, __version__
+
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_BYTES = 2_900_000  # a page is below 3 MB
+# Characters of a text, and of a ground truth. The next pair is tried if a page is too large.
+LINE = 160  # characters of a text that is shown in one line
+LIMITS = ((6_000, 2_000), (2_000, 800), (600, 300), (150, 100), (20, 20))
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page: its template, and what that is given."""
+
+    template: str
+    facts: Mapping[str, Any]
+
+
+def write_page(page: Page, path: AnyPath) -> None:
+    """Write a page of at most MOST_BYTES: texts are shortened as far as that needs."""
+    for limits in LIMITS:
+        text = render(page, *limits).encode("utf-8", "replace")
+        if len(text) <= MOST_BYTES:
+            break
+    path.write_bytes(text)
+
+
+def render(page: Page, most: int = LIMITS[0][0], most_of_truth: int = LIMITS[0][1]) -> str:
+    """The HTML of a page, with at most so many characters of each text and of each truth."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def finalize(value: Any) -> Any:
+        """Everything that is printed is shown as it is, whoever wrote it."""
+        return value if isinstance(value, Markup) else _seen(str(value), Markup)
+
+    def attribute(value: Any) -> Any:
+        return Markup.escape(plain(str(value)))
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["attribute"] = attribute
+    environment.filters["in_line"] = _in_line
+    environment.filters["score"] = _score
+    environment.filters["text"] = lambda given: _cut(given, most)
+    environment.filters["truth"] = lambda given: _cut(given, most_of_truth)
+    style = (TEMPLATES / "page.css").read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return environment.get_template(page.template).render(
+        page.facts, style=Markup(style), style_hash=digest, tool=NAME, version=__version__
+    )
+
+
+def _seen(text: str, markup: Callable[[str], Any]) -> Any:
+    """A text as HTML: hidden characters are marks that can be seen."""
+    found = markup("")
+    for piece in pieces(text):
+        if piece.name is None:
+            found += piece.text  # escaped by Markup
+        else:
+            mark = markup('<span class="hidden" title="{}">{}</span>')
+            found += mark.format(piece.name, piece.text)
+    return found
+
+
+def _in_line(given: str) -> str:
+    text = plain(given[: 2 * LINE])
+    return text if len(text) <= LINE else f"{text[: LINE - 1]}…"
+
+
+def _score(given: float | None) -> str:
+    return "-" if given is None or not math.isfinite(given) else f"{given:.4g}"
+
+
+def _cut(given: Excerpt | str, most: int) -> Excerpt:
+    return given.shorter(most) if isinstance(given, Excerpt) else Excerpt.of(given, most)

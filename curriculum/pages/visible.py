@@ -1,0 +1,89 @@
+"""A text from anywhere → pieces in which nothing is hidden, and long texts without their middle."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+# What is not seen, or moves what is: control and format characters (zero-width ones, and those that
+# turn the direction of writing), surrogates, characters that are private or not assigned, and
+# separators of lines.
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_PLAIN = {"\n", "\t"}
+_BLANK = dict.fromkeys("\u115f\u1160\u3164\uffa0\u2800")  # letters and signs without any ink
+
+
+class Piece(NamedTuple):
+    """Some text as it is, or a character's code such as U+202E, with its `name`."""
+
+    text: str
+    name: str | None = None
+
+
+def pieces(text: str) -> Iterator[Piece]:
+    """The text in pieces. A run of one hidden character is one piece, which says how many."""
+    text = text.replace("\r\n", "\n")
+    start = at = 0
+    while at < len(text):
+        if not is_hidden(text[at]):
+            at += 1
+            continue
+        if start < at:
+            yield Piece(text[start:at])
+        char, first = text[at], at
+        while at < len(text) and text[at] == char:
+            at += 1
+        times = f" ×{at - first:,}" if at - first > 1 else ""
+        yield Piece(f"U+{ord(char):04X}{times}", _name(char))
+        start = at
+    if start < len(text):
+        yield Piece(text[start:])
+
+
+def is_hidden(char: str) -> bool:
+    """Whether a character is not seen, or changes how others are seen."""
+    if char.isascii():
+        return not char.isprintable() and char not in _PLAIN
+    return unicodedata.category(char) in _HIDDEN or char in _BLANK
+
+
+def plain(text: str) -> str:
+    """The text in one line, each hidden character as its code."""
+    return " ".join("".join(piece.text for piece in pieces(text)).split())
+
+
+def _name(char: str) -> str:
+    names = {"\0": "NULL", "\x1b": "ESCAPE", "\x7f": "DELETE", "\r": "CARRIAGE RETURN"}
+    return names.get(char) or unicodedata.name(char, "a character without a name").lower()
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A text, or its beginning and its end with the number of characters between them."""
+
+    head: str
+    left_out: int = 0
+    tail: str = ""
+
+    @staticmethod
+    def of(text: str, most: int) -> Excerpt:
+        """At most `most` characters of a text, two thirds of them from its beginning."""
+        if len(text) <= most:
+            return Excerpt(text)
+        last = most // 3
+        return Excerpt(text[: most - last], len(text) - most, text[len(text) - last :])
+
+    def shorter(self, most: int) -> Excerpt:
+        """At most `most` characters of what there is."""
+        if not self.left_out:
+            return Excerpt.of(self.head, most)
+        last = most // 3
+        head, tail = self.head[: most - last], self.tail[max(len(self.tail) - last, 0) :]
+        return Excerpt(head, self.characters - len(head) - len(tail), tail)
+
+    @property
+    def characters(self) -> int:
+        """How many characters the whole text has."""
+        return len(self.head) + self.left_out + len(self.tail)
