@@ -102,6 +102,7 @@ def build_parser() -> Parser:
         "solved and unsolved, before the others are cut",
     )  # fmt: skip
     add_keep_flags(parser.add_argument_group("which rollouts"))
+    _add_earlier_flags(parser.add_argument_group("an earlier bucketing"))
     _add_look_flags(parser.add_argument_group("looking at the difficulty"))
     add_common_flags(parser)
     return parser
@@ -123,6 +124,24 @@ def _add_value_flags(value: argparse._ArgumentGroup) -> None:
     value.add_argument(
         "--value-counts", metavar="PASSES:TOTAL",
         help="two places instead: how many responses passed, and of how many",
+    )  # fmt: skip
+
+
+def _add_earlier_flags(earlier: argparse._ArgumentGroup) -> None:
+    """What a run takes over from an earlier one, or is compared with."""
+    earlier.add_argument(
+        "--cut-like", metavar="DIR",
+        help="the metric, the cut values and the names of the buckets in this directory, so that "
+        "hard means the same in every round",
+    )  # fmt: skip
+    earlier.add_argument(
+        "--compare-to", metavar="DIR",
+        help="say what changed since the buckets in this directory: which prompts went from which "
+        "bucket to which, whether the metric changed by more than chance, what got harder",
+    )  # fmt: skip
+    earlier.add_argument(
+        "--match-key", metavar="PLACE",
+        help="what a rollout there and here have in common, such as key (default: the prompt)",
     )  # fmt: skip
 
 

@@ -25,6 +25,8 @@ from curriculum.bucketing.passes import (
 from curriculum.bucketing.repeats import Repeats, find_repeats, find_truths, tell_truths
 from curriculum.bucketing.rollout_source import RolloutSource
 from curriculum.bucketing.scan import Scanned
+from curriculum.comparing.compare import Comparison, open_earlier
+from curriculum.comparing.cut_like import cut_like
 from curriculum.cutting.assign_buckets import (
     BucketAssignment,
     assign_buckets,
@@ -57,6 +59,7 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
     rollout, and for an output directory that cannot be used; and with the buckets written, where
     the score table or the picture cannot be put in its place after them.
     """
+    options, like = cut_like(options)
     with ExitStack() as stack:
         output = OutputDirectory(options.output, options.sync)
         scratch = None
@@ -66,11 +69,12 @@ def bucket_rollouts(options: BucketOptions, show_progress: bool = False) -> Buck
             scratch = stack.enter_context(output).scratch_directory
         found = find_rollouts(options, scratch)
         entered = nullcontext(output) if scratch else output
-        return _bucket(options, entered, found, show_progress)
+        return _bucket(options, like, entered, found, show_progress)
 
 
 def _bucket(
     options: BucketOptions,
+    like: BucketingManifest | None,
     entered: AbstractContextManager[OutputDirectory],
     found_input: Input,
     show_progress: bool,
@@ -98,13 +102,17 @@ def _bucket(
             old = previous.files() if previous else []
             _check_outputs(options, options.output, files, old)
         run = BucketingRun(options, output, workers, progress)
+        earlier = open_earlier(options)
+        progress.expect(earlier.bytes if earlier else 0)
         source = open_source(run, files, form.dump)
         scanned = scan_rollouts(run, source)
+        comparison = Comparison.prepare(earlier, run, scanned) if earlier else None
         write = measure_buckets if options.dry_run else copy_to_buckets
         with ThreadPoolExecutor(1) as aside:  # nothing that is written depends on these two
             found = aside.submit(find_repeats, source, scanned)
             assigned = assign_buckets(options, scanned)
             trust = aside.submit(estimate_trust, options, scanned, assigned)
+            change = comparison.run(run, scanned, assigned) if comparison else None
             bucket_files = write(run, source, assigned.buckets)
         repeats = found.result()
         progress.step("compare")
@@ -126,12 +134,17 @@ def _bucket(
 
             budget = int(options.more_responses[0])
             further = FurtherResponses.plan(scanned, assigned, budget)
+        compared = None
+        if comparison is not None and change is not None:
+            compared = comparison.told(change, source, manifest)
         report = replace(
             report,
             uncertainty=trust.result(),
             likely_prompt=form.likely_prompt,
             would_refuse=form.warnings,
             further=further,
+            compared=compared,
+            like=like,
         )
         _stage_report_files(run, source, scanned, assigned, report, report_files)
         with delay_signals():  # all of it, or none

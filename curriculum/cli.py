@@ -145,7 +145,7 @@ def run(action: Callable[[], tuple[str, Sequence[str]]], quiet: bool, debug: boo
         with interrupt_on_signals():
             summary, warnings = action()
             finished = True
-            from curriculum.reports.text import wrapped  # it needs packages, this module none
+            from curriculum.display.text import wrapped  # it needs packages, this module none
 
             if not quiet:
                 _print(summary, sys.stdout)

@@ -70,9 +70,9 @@ def check_finite(flag: str, value: float | None) -> None:
         )
 
 
-def check_path(flag: str, name: str, wanted: str) -> None:
+def check_path(flag: str, name: str | None, wanted: str) -> None:
     """Raise UsageError for an empty path."""
-    if not name:
+    if name == "":
         raise UsageError(
             "the path is empty",
             where=flag,

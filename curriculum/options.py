@@ -52,6 +52,7 @@ from curriculum.option_checks import (
 )
 from curriculum.storage.paths import AnyPath, to_path
 
+DEFAULT_METRIC = "mean_reward"
 DEFAULT_BUCKETS = 3
 SOLVED_NAME, UNSOLVED_NAME = "solved", "unsolved"  # buckets of --solved-unsolved
 ON_MALFORMED = ("stop", "set-aside")
@@ -86,8 +87,11 @@ class BucketOptions:
     prompts they would help most. With `dry_run` no bucket is written, and there need be no output
     directory.
 
-    None means the default: three buckets, or as many as there are names; k = 1; a pass from a score
-    of 0.5 on; a worker per usable core.
+    None means the default: mean_reward; three buckets, or as many as there are names; k = 1; a pass
+    from a score of 0.5 on; a worker per usable core.
+
+    `compare_to` is a directory of buckets to compare the prompts with, matched by what `match_key`
+    names (None: by the prompt), and `cut_like` one whose metric, cuts and names are used.
 
     Rollouts that do not meet all conditions of `keep` are in no bucket. `within` is a place:
     percentiles are cut among the rollouts that have the same value there.
@@ -98,7 +102,7 @@ class BucketOptions:
 
     inputs: Sequence[str]
     output_dir: str | None = None
-    metric: str | Metric = "mean_reward"
+    metric: str | Metric | None = None
     num_buckets: int | None = None
     bucket_names: Sequence[str] | None = None
     thresholds: Sequence[float] | None = None
@@ -117,6 +121,9 @@ class BucketOptions:
     more_responses: Sequence[str] | None = None
     plot: str | None = None
     report: str | None = None
+    compare_to: str | None = None
+    match_key: str | None = None
+    cut_like: str | None = None
     dry_run: bool = False
     on_malformed: str = "stop"
     format: str = AUTO
@@ -148,7 +155,7 @@ class BucketOptions:
             )
         for name in self.inputs:
             check_path("--input", name, "files or directories of rollouts, such as -i ./rollouts")
-        if not isinstance(self.metric, Metric):
+        if isinstance(self.metric, str):
             check_metric(self.metric)
         check_choice("--ties", self.ties, ("together", "split"))
         check_output(self.output_dir, self.dry_run, self.engine)
@@ -178,6 +185,7 @@ class BucketOptions:
             check_thresholds(self.thresholds, self.num_buckets, self.ties)
         _ = self.names
         self._check_choice()
+        self._check_earlier()
         if self.plot is not None:
             check_plot(self.plot)
         if self.report is not None:
@@ -200,6 +208,19 @@ class BucketOptions:
                 where="--within",
                 expected="percentiles, which are cut in each group",
                 fix="leave out --thresholds or --within",
+            )
+
+    def _check_earlier(self) -> None:
+        """Raise UsageError for flags about an earlier bucketing that do not fit."""
+        check_path("--compare-to", self.compare_to, "a directory of buckets")
+        check_path("--cut-like", self.cut_like, "a directory of buckets")
+        check_place("--match-key", self.match_key)
+        if self.match_key is not None and self.compare_to is None:
+            raise UsageError(
+                "there is nothing to match with",
+                where="--match-key",
+                expected="--compare-to DIR beside it",
+                fix="add it, or leave out --match-key",
             )
 
     @cached_property
@@ -276,7 +297,9 @@ class BucketOptions:
         """The metric itself: the number that --value-field names, if it does."""
         if self.value_field is not None:
             return given_value(self.value_field, self.value_direction == DIRECTIONS[0])
-        return self.metric if isinstance(self.metric, Metric) else METRICS[self.metric]
+        if isinstance(self.metric, Metric):
+            return self.metric
+        return METRICS[self.metric or DEFAULT_METRIC]
 
     @cached_property
     def input_paths(self) -> dict[str, AnyPath]:

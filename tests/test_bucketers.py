@@ -15,8 +15,8 @@ from curriculum.bucketers import (
     rank_cuts,
     split_at,
 )
+from curriculum.display.text import threshold
 from curriculum.flags import threshold as parse_threshold
-from curriculum.reports.text import threshold
 
 VALUES = st.lists(st.sampled_from([0.0, 0.125, 0.25, 0.5, 0.75, 0.875, 1.0, 2.0]), min_size=1)
 

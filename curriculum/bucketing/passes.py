@@ -138,7 +138,7 @@ def _scan_tasks(run: BucketingRun, source: RolloutSource, scanned: Scanned) -> I
             text=text,
             asked=asked,
             show_groups=source.dump is None,
-            count_passes=options.more_responses is not None,
+            count_passes=options.more_responses is not None or options.compare_to is not None,
         )
 
 

@@ -92,4 +92,5 @@ def _method_record(options: BucketOptions) -> MethodRecord:
         thresholds=None if options.thresholds is None else tuple(map(float, options.thresholds)),
         solved_unsolved=options.solved_unsolved,
         within=msgspec.UNSET if options.within is None else options.within,
+        cut_like=msgspec.UNSET if options.cut_like is None else options.cut_like,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from curriculum.bucketing.repeats import Repeats
 from curriculum.cutting.assign_buckets import BucketFacts, GroupCounts
+from curriculum.cutting.change import Change
 from curriculum.dumps.detect import Dump
 from curriculum.options import PASS_AT_K, BucketOptions
 from curriculum.output.manifests import BucketingManifest
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class ComparedTo:
+    """An earlier bucketing: its manifest, what changed since, where the prompts are that got
+    harder (`file:line` by number of the rollout), and whether it was cut at other values."""
+
+    manifest: BucketingManifest
+    change: Change
+    places: Mapping[int, str]
+    cut_elsewhere: bool
+
+
+@dataclass(frozen=True)
 class BucketingReport:
     """A bucketing run: its manifest and what else a person wants to know about it.
 
@@ -35,7 +47,8 @@ class BucketingReport:
     `missing_scores`, `unscored` and `malformed` map file paths to counts, without files that have
     none. `groups` says how many rollouts of each data_source, or of what --within names, lie in
     which bucket. `likely_prompt` is a field that may hold the prompt, where rollouts have none.
-    `would_refuse` says what preprocessing would refuse.
+    `would_refuse` says what preprocessing would refuse. `like` is the manifest of the bucketing
+    that gave the cuts.
     """
 
     options: BucketOptions
@@ -57,6 +70,8 @@ class BucketingReport:
     uncertainty: Uncertainty | None = None
     comparison: Sequence[MetricAgreement] | None = None
     further: FurtherResponses | None = None
+    compared: ComparedTo | None = None
+    like: BucketingManifest | None = None
     missing_scores: dict[str, int] = field(default_factory=dict)
     unscored: dict[str, int] = field(default_factory=dict)
     malformed: dict[str, int] = field(default_factory=dict)

@@ -29,6 +29,12 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
+    def expect(self, more: int) -> None:
+        """Add to the total."""
+        self._total += more
+        if self._bar is not None:
+            self._bar.total += more
+
     def step(self, name: str) -> None:
         """Name the pass that is running now."""
         if self._bar is not None:

@@ -48,7 +48,8 @@ class MetricRecord(msgspec.Struct, frozen=True):
 class MethodRecord(msgspec.Struct, frozen=True):
     """How the cuts were made: by `percentiles` or `thresholds`, into `num_buckets` buckets. With
     `solved_unsolved`, solved and unsolved rollouts are in two more buckets. With `within`, rollouts
-    that have the same value at this place were cut by themselves."""
+    that have the same value at this place were cut by themselves. With `cut_like` the cuts are
+    those of the bucketing in that directory."""
 
     name: str
     num_buckets: int
@@ -56,6 +57,7 @@ class MethodRecord(msgspec.Struct, frozen=True):
     thresholds: tuple[float, ...] | None = None
     solved_unsolved: bool = False
     within: str | msgspec.UnsetType = msgspec.UNSET
+    cut_like: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def inner(self) -> slice:

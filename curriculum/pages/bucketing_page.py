@@ -14,12 +14,14 @@ from curriculum.bucketing.scan import Scanned
 from curriculum.choosing.groups import Groups
 from curriculum.cutting.assign_buckets import BucketAssignment
 from curriculum.cutting.report import BucketingReport
+from curriculum.cutting.scored_lines import ScoredLines
 from curriculum.display.histogram import tell_apart
+from curriculum.display.text import number, share
 from curriculum.engines.workers import Workers
 from curriculum.errors import plural
 from curriculum.pages.charts import Spread, histogram, shade, spreads
 from curriculum.pages.pick import OF_ALL_BUCKETS, Odd, ScoredRollouts, all_numbers
-from curriculum.pages.read_again import Lines, Place, Texts
+from curriculum.pages.read_again import Texts, read_again
 from curriculum.pages.render import Page
 from curriculum.reading.ledger import TAKEN
 from curriculum.reports.bucketing_summary import (
@@ -35,7 +37,6 @@ from curriculum.reports.bucketing_summary import (
     trust_text,
 )
 from curriculum.reports.bucketing_warnings import bucketing_warnings, decisions
-from curriculum.reports.text import number, share
 from curriculum.reports.trust import metric_matrix
 from curriculum.statistics.sample import Sample
 
@@ -49,7 +50,7 @@ UNCERTAIN = "How many rollouts truly belong in another bucket is not known for t
 class Shown:
     """A rollout as it is shown: its bucket and value, its group, and why it is there."""
 
-    place: Place
+    place: str
     bucket: str
     value: str
     group: str | None
@@ -91,7 +92,7 @@ class BucketingPage:
         self._widest = [] if report.carried else rollouts.widest()
         self._odd = [] if report.carried else rollouts.odd()
         self._texts: dict[int, Texts] = {}
-        self._places: dict[int, Place] = {}
+        self._places: dict[int, str] = {}
         self._lengths = np.zeros((0, 2))
 
     def read(self, source: RolloutSource, workers: Workers) -> None:
@@ -100,10 +101,9 @@ class BucketingPage:
         odd = [one.number for one in self._odd]
         shown = all_numbers([*self._drawn, cuts, self._widest, odd])
         every = all_numbers([shown.tolist(), self._sample.positions.tolist()])
-        lines = Lines(source, workers)
-        self._texts, lengths = lines.read(every, np.isin(every, shown))
+        self._texts, lengths = read_again(source, workers, every, np.isin(every, shown))
         self._lengths = lengths[np.searchsorted(every, self._sample.positions)]
-        self._places = lines.places(shown.tolist())
+        self._places = ScoredLines(source).places(shown.tolist())
 
     def page(self) -> Page:
         """The page; `read` comes first."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +15,15 @@ import numpy as np
 
 from curriculum.arrays import BoolArray, FloatArray, IntArray
 from curriculum.bucketing.rollout_source import RolloutSource
+from curriculum.cutting.scored_lines import ScoredLines
 from curriculum.engines.workers import Workers
 from curriculum.pages.render import LIMITS
 from curriculum.pages.visible import Excerpt
 from curriculum.reading.blocks import ChosenLines
-from curriculum.reading.ledger import FIRST_RECORD, TAKEN
 from curriculum.reading.lines import Malformed, load_object
 from curriculum.reading.prompts import asked_messages, first_prompt
 from curriculum.reading.rollouts import Score, best_index, check_reward, key_text, response_texts
 from curriculum.reading.truths import truth_text
-from curriculum.storage.paths import printable
 
 MOST_TEXT, MOST_TRUTH = LIMITS[0]
 MOST_SCORES = 64  # of a rollout that are shown one by one
@@ -155,64 +154,16 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a rollout is: the file and the line; of a dump, those of its first response."""
-
-    file: str
-    line: int
-
-
-@dataclass(frozen=True)
-class Lines:
-    """The scored rollouts of a run by number: what is read again of them, and where they are."""
-
-    source: RolloutSource
-    workers: Workers
-
-    def read(self, numbers: IntArray, shown: BoolArray) -> tuple[dict[int, Texts], FloatArray]:
-        """The texts of the rollouts `shown`, by number, and the lengths of all. The numbers are
-        ascending."""
-        tasks, of = [], []
-        for first, after, shard in self._shards():
-            start, stop = np.searchsorted(numbers, (first, after))
-            if start == stop:
-                continue
-            lines, kinds = self._ledger_lines(shard)
-            chosen = np.flatnonzero(kinds >= TAKEN)[numbers[start:stop] - first]
-            again = lines.chosen(self.source.rollout_ledger.shards[shard], chosen)
-            tasks.append(ReadAgain(again, shown[start:stop], self.source.score_field))
-            of.append(start)
-        texts, lengths = dict[int, Texts](), [np.zeros((0, 2))]
-        for start, (_, read) in zip(of, self.workers.map(read_lines, tasks), strict=True):
-            texts |= {int(numbers[start + at]): found for at, found in read.texts.items()}
-            lengths.append(read.lengths)
-        return texts, np.concatenate(lengths)
-
-    def places(self, numbers: Sequence[int]) -> dict[int, Place]:
-        """Where some rollouts are, by number."""
-        wanted, found = np.unique(np.array(numbers, np.int64)), dict[int, Place]()
-        shards = zip(self._shards(), self.source.rollout_lines(), strict=True)
-        for (first, after, shard), (files, file, line) in shards:
-            start, stop = np.searchsorted(wanted, (first, after))
-            if start == stop:
-                continue
-            _, kinds = self._ledger_lines(shard)
-            scored = np.flatnonzero(kinds[kinds >= FIRST_RECORD] >= TAKEN)
-            for number in wanted[start:stop].tolist():
-                at = int(scored[number - first])
-                found[number] = Place(printable(files[int(file[at])]), int(line[at]))
-        return found
-
-    def _shards(self) -> Iterator[tuple[int, int, int]]:
-        """The number of the first scored rollout of each shard, of the first one after it, and of
-        the shard."""
-        first = 0
-        for shard, lines in enumerate(self.source.rollout_ledger.shard_lines):
-            after = first + lines.count(TAKEN)
-            yield first, after, shard
-            first = after
-
-    def _ledger_lines(self, shard: int) -> tuple[Any, Any]:
-        lines = self.source.rollout_ledger.shard_lines[shard]
-        return lines, lines.kinds
+def read_again(
+    source: RolloutSource, workers: Workers, numbers: IntArray, shown: BoolArray
+) -> tuple[dict[int, Texts], FloatArray]:
+    """The texts of the scored rollouts that are `shown`, by number, and the lengths of all of the
+    numbers, which are ascending."""
+    parts = ScoredLines(source).choose(numbers)
+    tasks = [ReadAgain(lines, shown[mine], source.score_field) for mine, lines in parts]
+    texts, lengths = dict[int, Texts](), [np.zeros((0, 2))]
+    for (mine, _), (_, read) in zip(parts, workers.map(read_lines, tasks), strict=True):
+        here = numbers[mine]
+        texts |= {int(here[at]): found for at, found in read.texts.items()}
+        lengths.append(read.lengths)
+    return texts, np.concatenate(lengths)

@@ -11,14 +11,7 @@ from curriculum.cutting.assign_buckets import BucketFacts
 from curriculum.cutting.report import BucketingReport
 from curriculum.display.histogram import NAME_WIDTH, histogram_lines, scale_note, shorten
 from curriculum.display.picture import Picture, PictureBucket
-from curriculum.dumps.detect import Dump
-from curriculum.dumps.formats import OWN, Holds
-from curriculum.errors import plural
-from curriculum.options import PASS_AT_K
-from curriculum.output.manifests import BucketingManifest, DumpRecord, part_pattern
-from curriculum.preprocess_options import PreprocessOptions
-from curriculum.reports.bucketing_warnings import decisions
-from curriculum.reports.text import (
+from curriculum.display.text import (
     bullets,
     number,
     share,
@@ -28,6 +21,14 @@ from curriculum.reports.text import (
     wrapped,
     written_line,
 )
+from curriculum.dumps.detect import Dump
+from curriculum.dumps.formats import OWN, Holds
+from curriculum.errors import plural
+from curriculum.options import PASS_AT_K
+from curriculum.output.manifests import BucketingManifest, DumpRecord, part_pattern
+from curriculum.preprocess_options import PreprocessOptions
+from curriculum.reports.bucketing_changes import change_lines, like_sentence
+from curriculum.reports.bucketing_warnings import decisions
 from curriculum.reports.trust import comparison_lines, misplaced_sentence, trust_lines
 
 LABEL_WIDTH = 30  # of a metric in a picture
@@ -49,10 +50,12 @@ def bucketing_summary(report: BucketingReport) -> str:
             *_with_space(dropped_rows(report)),
             *_histogram(report),
             "",
+            *change_lines(report),
             *_comparison(report),
             *(part for line in read_lines(report) for part in wrapped(line)),
             *wrapped(_written(report)),
             *(wrapped(_further(report)) if report.further else []),
+            *wrapped(like_sentence(report)),
             "",
             *_verdict(report),
         ]

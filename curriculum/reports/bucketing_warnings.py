@@ -7,12 +7,7 @@ from dataclasses import dataclass
 
 from curriculum.cutting.cut_values import LEAST_OF_GROUP
 from curriculum.cutting.report import BucketingReport
-from curriculum.dumps.formats import Holds
-from curriculum.errors import plural
-from curriculum.options import PASS_AT_K
-from curriculum.output.manifests import UNSCORED_FILE, BucketRecord
-from curriculum.reports.dump_warnings import dump_warnings, other_missing_scores
-from curriculum.reports.text import (
+from curriculum.display.text import (
     absent_warnings,
     are,
     few,
@@ -23,6 +18,12 @@ from curriculum.reports.text import (
     threshold,
     truths_warning,
 )
+from curriculum.dumps.formats import Holds
+from curriculum.errors import plural
+from curriculum.options import PASS_AT_K
+from curriculum.output.manifests import UNSCORED_FILE, BucketRecord
+from curriculum.reports.bucketing_changes import change_findings
+from curriculum.reports.dump_warnings import dump_warnings, other_missing_scores
 
 # A bucket is lopsided if its share differs from an equal part by more than this factor.
 LOPSIDED = 1.5
@@ -61,6 +62,7 @@ def _findings(report: BucketingReport) -> Iterator[Finding]:
     if not report.carried:
         yield from _pass_findings(report)
     yield from map(Finding, absent_warnings(report.absent))
+    yield from map(Finding, change_findings(report))
     yield from _size_findings(report)
     if report.options.within is not None:
         yield from _group_findings(report, report.options.within)

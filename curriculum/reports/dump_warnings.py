@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from enum import Enum
 
+from curriculum.display.text import PROMPT_WARNINGS, have
 from curriculum.dumps.detect import Dump
 from curriculum.dumps.formats import OWN, SAME_IDS, Format, Holds
 from curriculum.errors import plural
 from curriculum.grouping.groups import DumpNote
 from curriculum.output.manifests import BucketingManifest, DumpRecord
-from curriculum.reports.text import PROMPT_WARNINGS, have
 
 
 def dump_warnings(dump: Dump, manifest: BucketingManifest) -> list[str]:

@@ -7,13 +7,13 @@ from msgspec import UNSET
 from curriculum.choosing.schedule_facts import ScheduleFacts
 from curriculum.display.histogram import shorten
 from curriculum.display.schedule_picture import SchedulePicture
+from curriculum.display.text import bullets, few, share, size, table, wrapped, written_line
 from curriculum.errors import plural
 from curriculum.preprocess_options import PreprocessOptions
 from curriculum.preprocessing.parquet_sets import SetFacts
 from curriculum.preprocessing.passes import SourceFacts
 from curriculum.preprocessing.settings import DATA_SOURCE
 from curriculum.reports.preprocessing_report import PreprocessingReport
-from curriculum.reports.text import bullets, few, share, size, table, wrapped, written_line
 from curriculum.reports.verl_verdict import NOT_YET, READY, verl_verdict
 
 NAME_WIDTH = 26  # of a set

@@ -6,15 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from enum import Enum
 
-from curriculum.errors import plural
-from curriculum.options import SOLVED_NAME, UNSOLVED_NAME
-from curriculum.output.manifests import UNSCORED_FILE, ChoiceRecord, SetRecord, is_cumulative
-from curriculum.preprocess_options import UNSEEN
-from curriculum.preprocessing.parquet_sets import SetFacts
-from curriculum.preprocessing.passes import SourceFacts
-from curriculum.reading.prompts import PromptNote
-from curriculum.reports.preprocessing_report import PreprocessingReport
-from curriculum.reports.text import (
+from curriculum.display.text import (
     PROMPT_WARNINGS,
     absent_warnings,
     are,
@@ -23,6 +15,14 @@ from curriculum.reports.text import (
     set_aside_warning,
     truths_warning,
 )
+from curriculum.errors import plural
+from curriculum.options import SOLVED_NAME, UNSOLVED_NAME
+from curriculum.output.manifests import UNSCORED_FILE, ChoiceRecord, SetRecord, is_cumulative
+from curriculum.preprocess_options import UNSEEN
+from curriculum.preprocessing.parquet_sets import SetFacts
+from curriculum.preprocessing.passes import SourceFacts
+from curriculum.reading.prompts import PromptNote
+from curriculum.reports.preprocessing_report import PreprocessingReport
 from curriculum.verl.row_batch import Topic
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from textwrap import wrap
 
 from curriculum.display.histogram import shorten
+from curriculum.display.text import WIDTH, table
 from curriculum.errors import plural
-from curriculum.reports.text import WIDTH, table
 from curriculum.statistics.metric_agreement import MetricAgreement
 from curriculum.statistics.more_responses import MOST
 from curriculum.statistics.uncertainty import Uncertainty

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from curriculum.display.text import MOST_SHOWN, few, have
 from curriculum.errors import plural
 from curriculum.reports.preprocessing_report import PreprocessingReport
-from curriculum.reports.text import MOST_SHOWN, few, have
 from curriculum.verl.ground_truth import IDS
 from curriculum.verl.reward_sources import has_reward_function, wrong_ground_truth
 from curriculum.verl.row_batch import Topic

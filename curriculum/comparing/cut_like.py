@@ -1,0 +1,188 @@
+"""`--cut-like`: an earlier bucketing → the options that cut as it did, so that `hard` means the
+same in every round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+from curriculum.bucket_names import name_buckets
+from curriculum.comparing.earlier import load_earlier
+from curriculum.errors import InputError, UsageError
+from curriculum.metrics import METRICS, Metric, MetricParameters
+from curriculum.options import PASS_AT_K, BucketOptions
+from curriculum.output.journal import recover_to_read
+from curriculum.output.manifests import BucketingManifest, BucketRecord
+from curriculum.storage.paths import to_path
+
+FLAG = "--cut-like"
+
+
+def cut_like(options: BucketOptions) -> tuple[BucketOptions, BucketingManifest | None]:
+    """The options with the metric, its parameters, the cuts and the names of the bucketing that
+    --cut-like names, and its manifest; the options themselves and None without that flag.
+
+    Raises UsageError for flags that say otherwise, and InputError for a bucketing whose cuts are
+    not known.
+    """
+    if options.cut_like is None:
+        return options, None
+    directory = to_path(options.cut_like)
+    recover_to_read(directory)
+    old = load_earlier(FLAG, directory)
+    metric, default = old.metric, MetricParameters()
+    thresholds = thresholds_of(options.cut_like, old)
+    found: dict[str, Any] = {
+        "k": metric.k if metric.name == PASS_AT_K else None,
+        "pass_threshold": None
+        if metric.is_carried or metric.pass_threshold == default.pass_threshold
+        else metric.pass_threshold,
+        "thresholds": thresholds,
+        "num_buckets": len(thresholds) + 1,
+        "ties": "together",
+        "within": None,
+        "bucket_names": _names(old),
+        "solved_unsolved": old.method.solved_unsolved,
+    }
+    if not metric.is_carried:
+        found["metric"] = _metric(options, old)
+    _check_carried(options, old)
+    for name, value in found.items():
+        _check_given(options, name, value)
+    return replace(options, **found), old
+
+
+def thresholds_of(directory: str, old: BucketingManifest) -> tuple[float, ...]:
+    """The metric values at which a bucketing was cut, ascending. Percentiles cut halfway between
+    the values on either side. Raises InputError if they are not known."""
+    method = old.method
+    if method.thresholds is not None:
+        return method.thresholds
+    if method.within:
+        raise _not_known(directory, f"it was cut within each {method.within}, at other values each")
+    if method.ties == "split":
+        raise _not_known(directory, "it was cut with --ties split, between rollouts of one value")
+    inner = old.buckets[method.inner]
+    empty = [bucket.name for bucket in inner if not bucket.count]
+    if empty:
+        raise _not_known(directory, f"{empty[0]} is empty, so nothing says where it begins")
+    easier = old.metric.higher_is_easier
+    ascending = list(reversed(inner)) if easier else list(inner)
+    return tuple(_between(low, high) for low, high in pairwise(ascending))
+
+
+def cut_elsewhere(old: BucketingManifest, new: BucketingManifest) -> bool:
+    """Whether a rollout with the same scores may be in different buckets of the two."""
+    try:
+        places = [
+            (
+                manifest.metric.name,
+                manifest.metric.k,
+                manifest.metric.pass_threshold,
+                manifest.method.solved_unsolved,
+                thresholds_of("", manifest),
+                [bucket.name for bucket in manifest.buckets],
+            )
+            for manifest in (old, new)
+        ]
+    except InputError:  # there are no such values
+        return True
+    return places[0] != places[1]
+
+
+def _between(low: BucketRecord, high: BucketRecord) -> float:
+    """A value that belongs to the lower bucket, as far from both as can be."""
+    assert low.highest is not None
+    assert high.lowest is not None
+    middle = float(f"{low.highest / 2 + high.lowest / 2:.12g}")
+    return middle if low.highest <= middle < high.lowest else low.highest
+
+
+def _not_known(directory: str, why: str) -> InputError:
+    return InputError(
+        why,
+        where=f"{FLAG} {directory}",
+        expected="buckets that values of the metric separate",
+        fix="cut both rounds at values of your choice, with --thresholds",
+    )
+
+
+def _names(old: BucketingManifest) -> tuple[str, ...]:
+    """The names as --bucket-names takes them. Raises InputError if they are in no order."""
+    names = tuple(bucket.name for bucket in old.buckets[old.method.inner])
+    easier = old.metric.higher_is_easier
+    orders = (names, names[::-1])
+    for given in orders:
+        if _named(given, easier) == names:
+            return given
+    raise InputError(
+        f"its buckets are called {' '.join(names)}, which is not their order",
+        where=FLAG,
+        expected="names that run from easy to hard",
+        fix="bucket with --thresholds and names of your choice",
+    )
+
+
+def _named(given: tuple[str, ...], higher_is_easier: bool) -> tuple[str, ...] | None:
+    """What buckets of these names are called, easiest first; None if that is refused."""
+    try:
+        return name_buckets(len(given), given, higher_is_easier)
+    except UsageError:
+        return None
+
+
+def _metric(options: BucketOptions, old: BucketingManifest) -> str | Metric:
+    if isinstance(options.metric, Metric) and options.metric.name == old.metric.name:
+        return options.metric
+    if old.metric.name not in METRICS:
+        raise InputError(
+            f"it was bucketed by {old.metric.name}, which is no metric of the toolkit",
+            where=f"{FLAG} {options.cut_like}",
+            expected="one of " + ", ".join(METRICS),
+            fix="give BucketOptions that Metric",
+        )
+    return old.metric.name
+
+
+def _check_carried(options: BucketOptions, old: BucketingManifest) -> None:
+    """Raise UsageError unless both or neither bucket by the same number that lines carry."""
+    carried = old.metric.name if old.metric.is_carried else None
+    given = options.value_field
+    if given is None and options.value_counts is not None:
+        given = options.value_counts
+    if (carried is None) == (given is None) and carried in (None, options.value_field):
+        return
+    raise UsageError(
+        f"{options.cut_like} was bucketed by {'scores' if carried is None else carried}",
+        where="--value-field" if carried is None else FLAG,
+        expected="the same here",
+        fix="leave it out" if carried is None else f"add --value-field {carried} as there",
+    )
+
+
+def _check_given(options: BucketOptions, name: str, value: object) -> None:
+    """Raise UsageError for a flag that is given beside --cut-like and says otherwise."""
+    given = getattr(options, name)
+    if given in (None, False):
+        return
+    shown, said = _words(given), _words(value)
+    if shown == said:
+        return
+    raise UsageError(
+        f"it is {shown}, and {FLAG} {options.cut_like} says {said or 'nothing of it'}",
+        where=f"--{name.replace('_', '-')}",
+        expected="what the earlier bucketing has",
+        fix="leave out one of the two",
+    )
+
+
+def _words(value: object) -> str:
+    if isinstance(value, Metric):
+        return value.name
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " ".join(map(_words, value))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:.12g}"
+    return "" if value in (None, False) else str(value)

@@ -1,0 +1,149 @@
+"""What changed since an earlier bucketing → sentences and a table."""
+
+from __future__ import annotations
+
+from curriculum.cutting.change import RATE, Worse
+from curriculum.cutting.report import BucketingReport, ComparedTo
+from curriculum.display.histogram import shorten
+from curriculum.display.text import number, share, table, wrapped
+from curriculum.errors import plural
+
+WORSE_SHOWN = 5
+
+
+def change_lines(report: BucketingReport) -> list[str]:
+    """What changed, in lines of at most WIDTH columns; nothing without --compare-to."""
+    compared = report.compared
+    if compared is None:
+        return []
+    lines = [*wrapped(matched(report, compared)), ""]
+    lines += [*table(move_rows(report, compared), left=1), ""]
+    for sentence in change_sentences(report, compared):
+        lines += wrapped(sentence)
+    for worse in compared.change.worse[:WORSE_SHOWN]:
+        lines += wrapped(f"- {fall(report, worse)}: {compared.places[worse.new]}", indent=2)
+    return [*lines, ""]
+
+
+def matched(report: BucketingReport, compared: ComparedTo) -> str:
+    """How many prompts were compared, and how many were not."""
+    change, options = compared.change, report.options
+    by = options.match_key or "prompt"
+    several = (
+        f"; {change.several:,} that several rollouts have are not compared"
+        if change.several
+        else ""
+    )
+    return (
+        f"Compared with {options.compare_to} by {by}: {change.compared:,} in both, "
+        f"{change.only_old:,} only there, {change.only_new:,} only here{several}."
+    )
+
+
+def move_rows(report: BucketingReport, compared: ComparedTo) -> list[list[str]]:
+    """How many prompts went from which bucket to which, as a table."""
+    old = [shorten(bucket.name) for bucket in compared.manifest.buckets]
+    new = [shorten(bucket.name) for bucket in report.manifest.buckets]
+    moves = compared.change.moves
+    rows = [["then, and now", *new, "all"]]
+    for name, row in zip(old, moves, strict=True):
+        rows.append([name, *(f"{count:,}" for count in (*row, sum(row)))])
+    sums = [sum(column) for column in zip(*moves, strict=True)]
+    return [*rows, ["all", *(f"{count:,}" for count in (*sums, sum(sums)))]]
+
+
+def change_sentences(report: BucketingReport, compared: ComparedTo) -> list[str]:
+    """How the metric changed, whether that is more than chance, and how many prompts got worse."""
+    change, label = compared.change, report.metric_label
+    before, after = change.means
+    text = f"Mean {label} went from {number(before)} to {number(after)}"
+    if change.interval is not None:
+        low, high = change.interval
+        verdict = "within what chance gives" if low <= 0 <= high else "more than chance would give"
+        text += (
+            f", by {after - before:+.4g} (95% of paired bootstrap samples of the prompts: "
+            f"{low:+.4g} to {high:+.4g}), {verdict}"
+        )
+    return [f"{text}.", *filter(None, [_worse_sentence(report, compared)])]
+
+
+def _worse_sentence(report: BucketingReport, compared: ComparedTo) -> str:
+    change = compared.change
+    if not change.worse:
+        return "No prompt got harder."
+    if change.beyond_chance is None:
+        return "The prompts that got harder by most:"
+    if not change.beyond_chance:
+        return (
+            "No single prompt got harder by more than chance gives among so many. The largest "
+            "changes:"
+        )
+    part = share(change.beyond_chance, change.compared)
+    return (
+        f"{plural(change.beyond_chance, 'prompt')} ({part}) got harder by more than chance gives "
+        f"(Fisher's exact test, false discovery rate {100 * RATE:.0f}%). The worst:"
+    )
+
+
+def fall(report: BucketingReport, worse: Worse) -> str:
+    """How a prompt changed."""
+    before, after = worse.values
+    text = f"{report.metric_label} {number(before)} to {number(after)}"
+    if report.carried:
+        return text
+    passes = (f"{p} of {n}" for p, n in zip(worse.passes, worse.counts, strict=True))
+    return f"{text} ({' to '.join(passes)} pass)"
+
+
+def like_sentence(report: BucketingReport) -> str:
+    """How the shares of the buckets differ from those of the bucketing that was cut like."""
+    if report.like is None:
+        return ""
+    old, new = report.like, report.manifest
+    pairs = zip(old.buckets, new.buckets, strict=True)
+    shares = [
+        f"{now.name} was {share(then.count, old.counts.bucketed)}, is "
+        f"{share(now.count, new.counts.bucketed)}"
+        for then, now in pairs
+    ]
+    return f"Cut like {report.options.cut_like}: {'; '.join(shares)}."
+
+
+def change_findings(report: BucketingReport) -> list[str]:
+    """What differs between the two bucketings beside the rollouts."""
+    found = []
+    if report.like is not None:
+        found += _differences(report, str(report.options.cut_like), report.like.metric.score_field)
+    if report.compared is None:
+        return found
+    old, new = report.compared.manifest, report.manifest
+    there = str(report.options.compare_to)
+    if report.like is None or report.options.cut_like != report.options.compare_to:
+        found += _differences(report, there, old.metric.score_field)
+    if (old.metric.name, old.metric.k) != (new.metric.name, new.metric.k):
+        found.append(
+            f"{there} was bucketed by {old.metric.name}. Its values of {report.metric_label} are "
+            "computed from its scores; its buckets are as they were."
+        )
+    if report.compared.cut_elsewhere:
+        found.append(
+            f"{there} was cut at other values than this run, so a prompt may change its bucket and "
+            f"be as hard as before. To cut at the same values, add --cut-like {there}."
+        )
+    if report.compared.change.several:
+        found.append(
+            f"{plural(report.compared.change.several, 'prompt')} of several rollouts each were not "
+            f"compared with {there}. Merge these with --group-by prompt, or tell them apart with "
+            "--match-key."
+        )
+    return found
+
+
+def _differences(report: BucketingReport, there: str, score_field: str) -> list[str]:
+    here = report.manifest.metric.score_field
+    if score_field == here or report.carried:
+        return []
+    return [
+        f"the scores of {there} are from {score_field}, those of this run from {here}. If they are "
+        "not of the same kind, the two say nothing about each other."
+    ]
