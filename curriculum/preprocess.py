@@ -149,14 +149,7 @@ def _preprocess(
         for fact in facts
     }
     manifest = add_sets(options.output, previous, records, run.output.rejected)
-    if not options.dry_run:
-        own, cumulative = split_sets(manifest)
-        places = {CUMULATIVE: cumulative} if any(map(is_cumulative, records)) else {}
-        run.output.commit(own, replaced_files(previous, records), places)
-    report_files.put_in_place(
-        "no set was written" if options.dry_run else "the sets are new and in place"
-    )
-    return PreprocessingReport(
+    report = PreprocessingReport(
         options=options,
         manifest=manifest,
         sets=facts,
@@ -185,6 +178,20 @@ def _preprocess(
             *warnings,
         ],
     )
+    if "--report" in options.report_files:
+        from curriculum.pages.preprocessing_page import preprocessing_page  # few need it
+        from curriculum.pages.render import write_page
+
+        page = preprocessing_page(report, run.output)
+        write_page(page, report_files.stage(options.report_files["--report"]))
+    if not options.dry_run:
+        own, cumulative = split_sets(manifest)
+        places = {CUMULATIVE: cumulative} if any(map(is_cumulative, records)) else {}
+        run.output.commit(own, replaced_files(previous, records), places)
+    report_files.put_in_place(
+        "no set was written" if options.dry_run else "the sets are new and in place"
+    )
+    return report
 
 
 def _split(options: PreprocessOptions, hashes: Iterable[HashArray]) -> Split:

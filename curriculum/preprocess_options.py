@@ -32,6 +32,7 @@ from curriculum.option_checks import (
     check_path,
     check_place,
     check_plot,
+    check_report,
     check_score_field,
     check_text,
     check_workers,
@@ -78,6 +79,7 @@ class PreprocessOptions:
     `balance` a place and shares of what is there, and `max_rows` so many. `val_rows` rows of each
     bucket are val, in place of `val_ratio`. With `control` there is beside each set one of as many
     random rows. A `schedule` orders the train rows batch by batch; `plot` is a file to draw it in.
+    `report` is a page to write.
 
     None means the default: all buckets, the manifest's score field and pass threshold, `combined`
     for the set's name, a worker per usable core.
@@ -107,6 +109,7 @@ class PreprocessOptions:
     start: float | None = None
     end: float | None = None
     plot: str | None = None
+    report: str | None = None
     pass_threshold: float | None = None
     score_field: str | None = None
     prompt_field: str | None = None
@@ -251,6 +254,8 @@ class PreprocessOptions:
             )
         if self.plot is not None:
             check_plot(self.plot)
+        if self.report is not None:
+            check_report(self.report)
 
     def _check_schedule(self) -> None:
         if not self.combine:
@@ -302,8 +307,8 @@ class PreprocessOptions:
 
     @cached_property
     def report_files(self) -> dict[str, AnyPath]:
-        """The files that --annotate and --plot name, by flag."""
-        given = {"--annotate": self.annotate, "--plot": self.plot}
+        """The files that --annotate, --plot and --report name, by flag."""
+        given = {"--annotate": self.annotate, "--plot": self.plot, "--report": self.report}
         return {flag: to_path(name) for flag, name in given.items() if name is not None}
 
     @cached_property

@@ -214,6 +214,10 @@ class OutputDirectory:
         self._staged[name] = None
         return path
 
+    def staged(self, name: str) -> AnyPath:
+        """Where a file is that was staged, until the commit."""
+        return self._staging_directory() / name
+
     @property
     def in_store(self) -> bool:
         """Whether the directory is in a store, where files are written from beginning to end."""

@@ -19,11 +19,19 @@ from curriculum.display.histogram import tell_apart
 from curriculum.display.text import number, share
 from curriculum.engines.workers import Workers
 from curriculum.errors import plural
-from curriculum.pages.charts import Spread, histogram, shade, spreads
+from curriculum.pages.charts import Spread, flows, histogram, shade, spreads
 from curriculum.pages.pick import OF_ALL_BUCKETS, Odd, ScoredRollouts, all_numbers
 from curriculum.pages.read_again import Texts, read_again
 from curriculum.pages.render import Page
 from curriculum.reading.ledger import TAKEN
+from curriculum.reports.bucketing_changes import (
+    fall,
+    harder_sentence,
+    like_sentence,
+    matched,
+    mean_sentence,
+    move_rows,
+)
 from curriculum.reports.bucketing_summary import (
     DECIDE_FIRST,
     bucket_rows,
@@ -99,7 +107,9 @@ class BucketingPage:
         """Read the texts that are shown, and the lengths of those in the sample."""
         cuts = [number for pair in self._cuts for number in (pair.easier, pair.harder)]
         odd = [one.number for one in self._odd]
-        shown = all_numbers([*self._drawn, cuts, self._widest, odd])
+        compared = self._report.compared
+        worse = [one.new for one in compared.change.worse] if compared else []
+        shown = all_numbers([*self._drawn, cuts, self._widest, odd, worse])
         every = all_numbers([shown.tolist(), self._sample.positions.tolist()])
         self._texts, lengths = read_again(source, workers, every, np.isin(every, shown))
         self._lengths = lengths[np.searchsorted(every, self._sample.positions)]
@@ -118,6 +128,7 @@ class BucketingPage:
             "dry_run": report.dry_run,
             "heading": heading(report).rstrip(":") + ".",
             "read": read_lines(report),
+            "like": like_sentence(report),
             "ready": ready(report),
             "decide_first": DECIDE_FIRST,
             "questions": decisions(report),
@@ -126,7 +137,7 @@ class BucketingPage:
             "buckets": bucket_rows(report, NAME_WIDTH),
             "dropped": dropped_rows(report),
             "groups": group_rows(report, MOST_GROUPS, NAME_WIDTH),
-            "change": None,
+            "change": self._change(),
             **self._length_facts(),
             "metrics": matrix,
             "trust": trust_text(report) or UNCERTAIN,
@@ -199,6 +210,22 @@ class BucketingPage:
                 "the harder)."
             )
         return text
+
+    def _change(self) -> dict[str, Any] | None:
+        """What changed since the bucketing that --compare-to names."""
+        report, compared = self._report, self._report.compared
+        if compared is None:
+            return None
+        old = [bucket.name for bucket in compared.manifest.buckets]
+        return {
+            "matched": matched(report, compared),
+            "mean": mean_sentence(report, compared),
+            "harder": harder_sentence(report, compared),
+            "rows": move_rows(report, compared),
+            "flows": flows(compared.change.moves, old, self._names),
+            "legend": [Key(shade(i, len(self._names)), n) for i, n in enumerate(self._names)],
+            "worse": [self._show(one.new, fall(report, one)) for one in compared.change.worse],
+        }
 
     def _at_cuts(self) -> list[Shown]:
         return [

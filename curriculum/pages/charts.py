@@ -128,6 +128,39 @@ def _with_room(ticks: Sequence[Tick]) -> list[Tick]:
     return kept
 
 
+def line(values: Sequence[float]) -> str:
+    """The points of a line over all of WIDTH, for values from 0 (below) to 1."""
+    last, floor = max(len(values) - 1, 1), HEIGHT - BOTTOM
+    places = (LEFT + i / last * (WIDTH - LEFT) for i in range(len(values)))
+    heights = (floor - value * (floor - TOP) for value in values)
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(places, heights, strict=True))
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Where the prompts of an earlier bucket are now, as parts of a line from 0 to 100."""
+
+    name: str
+    count: int
+    boxes: Sequence[Box]
+
+
+def flows(moves: Sequence[Sequence[int]], old: Sequence[str], new: Sequence[str]) -> list[Flow]:
+    """A line for each earlier bucket, with a part for each bucket of now, easiest first."""
+    found = []
+    for name, row in zip(old, moves, strict=True):
+        total, boxes, at = sum(row), list[Box](), 0.0
+        for number, count in enumerate(row):
+            width = 100 * count / total if total else 0.0
+            if count:
+                title = f"from {name} to {new[number]}: {count:,} of {total:,}"
+                fill = shade(number, len(new))
+                boxes.append(Box(round(at, 2), 0, round(width, 2), 10, fill, title))
+            at += width
+        found.append(Flow(name, total, boxes))
+    return found
+
+
 @dataclass(frozen=True)
 class Spread:
     """Lengths, as a line on a scale from 0 to 100: from the 10th to the 90th percentile, with the

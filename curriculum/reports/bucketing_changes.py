@@ -18,8 +18,8 @@ def change_lines(report: BucketingReport) -> list[str]:
         return []
     lines = [*wrapped(matched(report, compared)), ""]
     lines += [*table(move_rows(report, compared), left=1), ""]
-    for sentence in change_sentences(report, compared):
-        lines += wrapped(sentence)
+    lines += wrapped(mean_sentence(report, compared))
+    lines += wrapped(harder_sentence(report, compared))
     for worse in compared.change.worse[:WORSE_SHOWN]:
         lines += wrapped(f"- {fall(report, worse)}: {compared.places[worse.new]}", indent=2)
     return [*lines, ""]
@@ -52,8 +52,8 @@ def move_rows(report: BucketingReport, compared: ComparedTo) -> list[list[str]]:
     return [*rows, ["all", *(f"{count:,}" for count in (*sums, sum(sums)))]]
 
 
-def change_sentences(report: BucketingReport, compared: ComparedTo) -> list[str]:
-    """How the metric changed, whether that is more than chance, and how many prompts got worse."""
+def mean_sentence(report: BucketingReport, compared: ComparedTo) -> str:
+    """How the metric changed, and whether that is more than chance."""
     change, label = compared.change, report.metric_label
     before, after = change.means
     text = f"Mean {label} went from {number(before)} to {number(after)}"
@@ -64,10 +64,11 @@ def change_sentences(report: BucketingReport, compared: ComparedTo) -> list[str]
             f", by {after - before:+.4g} (95% of paired bootstrap samples of the prompts: "
             f"{low:+.4g} to {high:+.4g}), {verdict}"
         )
-    return [f"{text}.", *filter(None, [_worse_sentence(report, compared)])]
+    return f"{text}."
 
 
-def _worse_sentence(report: BucketingReport, compared: ComparedTo) -> str:
+def harder_sentence(report: BucketingReport, compared: ComparedTo) -> str:
+    """How many prompts got harder by more than chance, and what is listed of them."""
     change = compared.change
     if not change.worse:
         return "No prompt got harder."

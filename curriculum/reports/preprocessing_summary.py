@@ -26,15 +26,15 @@ def preprocessing_summary(report: PreprocessingReport, verbose: bool = False) ->
     return "\n".join(
         [
             *_dry_run(report),
-            *wrapped(_heading(report)),
-            *(wrapped(_matched(report.source)) if report.source else []),
+            *wrapped(heading(report)),
+            *(wrapped(matched(report.source)) if report.source else []),
             "",
-            *_table(report),
+            *table(set_rows(report, NAME_WIDTH), left=1),
             "",
             *_choices(report),
-            *(wrapped(_scheduled(report, report.schedule)) if report.schedule else []),
-            *(_details(report) if verbose else []),
-            *(wrapped(_LENGTHS) if any(f.prompt_lengths.longest for f in report.sets) else []),
+            *(wrapped(scheduled(report, report.schedule)) if report.schedule else []),
+            *([*table(detail_rows(report, NAME_WIDTH), left=1), ""] if verbose else []),
+            *(wrapped(LENGTHS) if any(f.prompt_lengths.longest for f in report.sets) else []),
             *wrapped(_written(report)),
             *(wrapped(_annotated(report)) if report.options.annotate else []),
             *([] if report.source else ["", *_verdict(report)]),
@@ -42,7 +42,8 @@ def preprocessing_summary(report: PreprocessingReport, verbose: bool = False) ->
     )
 
 
-def _heading(report: PreprocessingReport) -> str:
+def heading(report: PreprocessingReport) -> str:
+    """Which sets there are, of what, and how they are split."""
     record = report.record
     filtered = "" if record.filter == "all" else f", filter {record.filter}"
     val = f"{record.val_rows} val rows of each bucket"
@@ -55,7 +56,7 @@ def _heading(report: PreprocessingReport) -> str:
     return f"{plural(len(report.sets), 'set')} {rows}from {record.input_dir}{filtered}, {split}:"
 
 
-def _matched(source: SourceFacts) -> str:
+def matched(source: SourceFacts) -> str:
     """How rows and rollouts were matched, and what had no counterpart."""
     return (
         f"{source.matched:,} of {plural(source.rows, 'row')} of the data set and "
@@ -64,17 +65,18 @@ def _matched(source: SourceFacts) -> str:
     )
 
 
-def _table(report: PreprocessingReport) -> list[str]:
+def set_rows(report: PreprocessingReport, width: int) -> list[list[str]]:
+    """The sets as a table, with names of at most `width` columns."""
     rows = [["set", "train", "val", "dropped", "size", "median prompt", "longest prompt"]]
-    rows.extend(_set_row(facts) for facts in report.sets)
+    rows.extend(_set_row(facts, width) for facts in report.sets)
     if not any(sum(facts.dropped.values()) for facts in report.sets):
         rows = [row[:3] + row[4:] for row in rows]
-    return table(rows, left=1)
+    return rows
 
 
-def _set_row(facts: SetFacts) -> list[str]:
+def _set_row(facts: SetFacts, width: int) -> list[str]:
     return [
-        shorten(facts.name, NAME_WIDTH),
+        shorten(facts.name, width),
         f"{facts.rows['train']:,}",
         f"{facts.rows['val']:,}",
         f"{sum(facts.dropped.values()):,}",
@@ -88,8 +90,9 @@ def _characters(length: int | None) -> str:
     return "-" if length is None else f"{length:,}"
 
 
-def _details(report: PreprocessingReport) -> list[str]:
-    """How many prompts each set has, how long nearly all of them are, and its largest column."""
+def detail_rows(report: PreprocessingReport, width: int) -> list[list[str]]:
+    """How many prompts each set has, how long nearly all of them are, and its largest column, as a
+    table."""
     rows = [["set", "prompts", "90% up to", "99% up to", "largest column"]]
     for facts in report.sets:
         (column, largest), *_ = facts.columns.most_common(1) or [("-", 0)]
@@ -97,18 +100,19 @@ def _details(report: PreprocessingReport) -> list[str]:
         lengths = facts.prompt_lengths
         rows.append(
             [
-                shorten(facts.name, NAME_WIDTH),
+                shorten(facts.name, width),
                 f"{facts.prompts.distinct:,}",
                 _characters(lengths.most),
                 _characters(lengths.nearly_all),
                 f"{column} {weight}" if facts.columns else "-",
             ]
         )
-    return [*table(rows, left=1), ""]
+    return rows
 
 
-def _choices(report: PreprocessingReport) -> list[str]:
-    """What each flag that chooses rows left out of each set; nothing without such a flag."""
+def choice_rows(report: PreprocessingReport) -> list[list[str]]:
+    """What each flag that chooses rows left out of each set, as a table; only its head without such
+    a flag."""
     rows = [["set", "flag", "side", "rows", "left out", "left"]]
     for facts in report.sets if report.record.choice is not UNSET else ():
         name = shorten(facts.name, NAME_WIDTH)
@@ -117,17 +121,27 @@ def _choices(report: PreprocessingReport) -> list[str]:
             numbers = [f"{count:,}" for count in (step.before, step.dropped, step.after)]
             rows.append([name, shorten(step.rule, RULE_WIDTH), side or "both", *numbers])
             name = ""
+    return rows
+
+
+def _choices(report: PreprocessingReport) -> list[str]:
+    rows = choice_rows(report)
     lines = [*table(rows, left=3), ""] if len(rows) > 1 else []
+    return [*lines, *wrapped(controls_sentence(report))]
+
+
+def controls_sentence(report: PreprocessingReport) -> str:
+    """What the sets of random rows are for; empty if there are none."""
     controls = [facts.name for facts in report.sets if facts.control_of]
-    if controls:
-        lines += wrapped(
-            f"{few(controls)}: as many random train rows of all buckets, without these choices, to "
-            "train on for comparison. Measure both on the same val rows, of all buckets."
-        )
-    return lines
+    if not controls:
+        return ""
+    return (
+        f"{few(controls)}: as many random train rows of all buckets, without these choices, to "
+        "train on for comparison. Measure both on the same val rows, of all buckets."
+    )
 
 
-def _scheduled(report: PreprocessingReport, facts: ScheduleFacts) -> str:
+def scheduled(report: PreprocessingReport, facts: ScheduleFacts) -> str:
     """How the rows follow the schedule, and how to train on them."""
     schedule, means = facts.schedule, facts.epoch
     first, middle, last = (means[at] for at in (0, len(means) // 2, -1))
@@ -175,7 +189,7 @@ def _written(report: PreprocessingReport) -> str:
     return written_line(names, report.options.output_dir, report.dry_run)
 
 
-_LENGTHS = (
+LENGTHS = (
     "Prompt lengths are in characters; data.max_prompt_length, in tokens, must hold the longest."
 )
 
