@@ -87,6 +87,11 @@ def build_parser() -> Parser:
         help="seed that decides which prompts are held out and which rows are chosen (default: 42)",
     )  # fmt: skip
     sets.add_argument(
+        "--split-like", metavar="DIR",
+        help="the split of the sets in this directory, of an earlier round: their seed and ratio, "
+        "and the prompts that were moved stay moved, so that val stays val",
+    )  # fmt: skip
+    sets.add_argument(
         "--dry-run", action="store_true",
         help="write no set, and show what the sets would hold; -o may be left out",
     )  # fmt: skip

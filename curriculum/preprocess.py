@@ -12,6 +12,7 @@ from itertools import chain
 
 from curriculum.arrays import HashArray
 from curriculum.choosing.flags import check_of_scores, names_of
+from curriculum.comparing.split_like import split_like
 from curriculum.display.schedule_picture import draw_schedule
 from curriculum.engines.progress import Progress
 from curriculum.engines.workers import Workers
@@ -70,6 +71,7 @@ def preprocess_buckets(
     Raises InputError, with nothing written, for malformed lines, ground truths of no one type,
     a run that would write no row, and an output directory that cannot be used.
     """
+    options, split = split_like(options)
     recover_to_read(options.input)
     directory = open_bucket_directory(options)
     settings = read_settings(options, directory.manifest)
@@ -109,7 +111,7 @@ def preprocess_buckets(
             previous = load_sets(options.output)
             _check_outputs(options, options.output, sets, previous)
         run = PreprocessingRun(
-            options, directory, settings, sets, controls, output, workers, progress
+            options, directory, settings, sets, controls, output, workers, progress, split
         )
         return _preprocess(run, previous, report_files)
 
@@ -122,7 +124,7 @@ def _preprocess(
     staged = stage_source(run) if options.source else stage_rollouts(run)
     run, directory, converted = staged.run, staged.run.directory, staged.converted
     hashes = (converted.hashes(bucket) for bucket in range(len(directory.names)))
-    split = staged.split or _split(options, hashes)
+    split = staged.split or run.split or _split(options, hashes)
     plan = RowPlan(converted, split, run.sets, _row_rules(run))
     check_places(run, plan)
     check_any_row(options, plan)

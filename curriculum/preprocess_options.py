@@ -42,6 +42,7 @@ from curriculum.storage.paths import AnyPath, to_path
 
 ORDERS = ("input", "easy-to-hard")
 TRUTH_FORMATS = ("auto", "string", "typed")
+DEFAULT_VAL_RATIO = 0.05
 DEFAULT_DATA_SOURCE = "bucketed_curriculum"
 UNMATCHED = ("drop", "keep", "stop")
 UNSEEN = "unseen"  # the set of the rows of a data set that match no rollout
@@ -77,9 +78,10 @@ class PreprocessOptions:
     `keep` are conditions that every row meets. Of the train rows of a set, `replay` takes a share
     of the prompts of its easier buckets, `top` the number of rows and a metric, the highest first,
     `balance` a place and shares of what is there, and `max_rows` so many. `val_rows` rows of each
-    bucket are val, in place of `val_ratio`. With `control` there is beside each set one of as many
-    random rows. A `schedule` orders the train rows batch by batch; `plot` is a file to draw it in.
-    `report` is a page to write.
+    bucket are val, in place of `val_ratio`; `split_like` is a directory of earlier sets whose seed,
+    ratio and moved prompts give the split. With `control` there is beside each set one of as many
+    random rows. A `schedule` orders the train rows batch by batch; `plot` is a file to draw it in,
+    and `report` a page to write.
 
     None means the default: all buckets, the manifest's score field and pass threshold, `combined`
     for the set's name, a worker per usable core.
@@ -117,8 +119,9 @@ class PreprocessOptions:
     data_source: str = DEFAULT_DATA_SOURCE
     keep_data_source: bool = False
     ability: str = "instruction_following"
-    val_ratio: float = 0.05
+    val_ratio: float = DEFAULT_VAL_RATIO
     seed: int = DEFAULT_SEED
+    split_like: str | None = None
     ground_truth_format: str = "auto"
     best_response: bool = True
     source: Sequence[str] = ()
@@ -165,6 +168,7 @@ class PreprocessOptions:
             )
         self._check_source()
         self._check_choice()
+        self._check_split_like()
         if self.cumulative and self.combine:
             raise UsageError(
                 "--combine makes one set of all buckets, --cumulative one of each bucket and more",
@@ -181,6 +185,20 @@ class PreprocessOptions:
                     fix="add --combine, or leave out --output-name",
                 )
             check_names("--output-name", [self.output_name])
+
+    def _check_split_like(self) -> None:
+        """Raise UsageError for another rule of what is val beside --split-like."""
+        check_path("--split-like", self.split_like, "a directory of sets")
+        if self.split_like is None:
+            return
+        for flag, given in (("--val-rows", self.val_rows), ("--source-val", self.source_val)):
+            if given:
+                raise UsageError(
+                    "--split-like says which prompts are val",
+                    where=flag,
+                    expected="one of the two",
+                    fix="leave out one of them",
+                )
 
     def _check_source(self) -> None:
         """Raise UsageError for flags that do not go together with or without --source."""
@@ -200,7 +218,7 @@ class PreprocessOptions:
                 expected="one of the two",
                 fix="leave out one of them",
             )
-        if self.source_val and self.val_ratio != 0.05:
+        if self.source_val and self.val_ratio != DEFAULT_VAL_RATIO:
             raise UsageError(
                 "--source-val says which rows are val, and --val-ratio which share of them is",
                 where="--val-ratio",
@@ -228,7 +246,7 @@ class PreprocessOptions:
         check_group_size(self.group_size, names, "--keep or --top with useful_group")
         for flag, count in (("--max-rows", self.max_rows), ("--val-rows", self.val_rows)):
             check_at_least_one(flag, count, f"give the number of rows, such as {flag} 500")
-        if self.val_rows is not None and (self.val_ratio != 0.05 or self.source_val):
+        if self.val_rows is not None and (self.val_ratio != DEFAULT_VAL_RATIO or self.source_val):
             other = "--source-val" if self.source_val else "--val-ratio"
             raise UsageError(
                 f"{other} says already which rows are val",

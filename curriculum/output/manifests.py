@@ -184,8 +184,12 @@ class BucketingManifest(msgspec.Struct, frozen=True, omit_defaults=True):
         return [*files, *self.rejected]
 
 
+NO_INDEX = -1  # of a prompt without rows here
+
+
 class MovedPrompt(msgspec.Struct, frozen=True):
-    """A prompt that the floor moved: its hash, the lowest index of its rows, and its new split."""
+    """A prompt that the floor moved: its hash, the lowest index of its rows (NO_INDEX: it was moved
+    in earlier sets and has none here), and its new split."""
 
     prompt_hash: str
     index: int
@@ -248,6 +252,7 @@ class SetRecord(msgspec.Struct, frozen=True):
     """One parquet set: where its rows come from, how it was made, and what it holds.
 
     `bucketing` identifies the state of the bucket directory. Sets with the same state go together.
+    With `split_like` the split is that of the sets in that directory.
     """
 
     buckets: tuple[str, ...]
@@ -270,6 +275,7 @@ class SetRecord(msgspec.Struct, frozen=True):
     order: str = "input"
     source: SourceRecord | msgspec.UnsetType = msgspec.UNSET
     val_rows: int | msgspec.UnsetType = msgspec.UNSET
+    split_like: str | msgspec.UnsetType = msgspec.UNSET
     choice: ChoiceRecord | msgspec.UnsetType = msgspec.UNSET
 
     def written(self) -> list[str]:

@@ -8,6 +8,7 @@ from shlex import quote
 from typing import TypeAlias
 
 from curriculum.advice.other_files import find_rollouts
+from curriculum.comparing.cut_like import cut_like
 from curriculum.dumps.detect import find_dump, first_lines
 from curriculum.dumps.flags import AUTO, DumpFlags
 from curriculum.dumps.formats import OWN
@@ -22,8 +23,8 @@ from curriculum.version import __version__
 # Preprocessing takes these from bucketing.json.
 IN_MANIFEST = ("score_field", "pass_threshold")
 # A dry run leaves nothing to preprocess; what is not kept is in no bucket; the stages have no
-# schedule to draw.
-FIRST_ONLY = (*IN_MANIFEST, "dry_run", "keep", "plot")
+# schedule to draw; there is one page, of the rollouts.
+FIRST_ONLY = (*IN_MANIFEST, "dry_run", "keep", "plot", "report")
 
 HandedOn: TypeAlias = Sequence[tuple[str, Sequence[str]]]  # flags by `dest`, each its words
 Variables: TypeAlias = dict[str, str | Sequence[str]]
@@ -56,7 +57,7 @@ def plan(flags: argparse.Namespace, scripts: Sequence[Script]) -> Variables:
     to_bucketing, to_preprocessing = share(flags.handed_on, scripts, inputs)
     named = _name_buckets(flags.stages, asked)
     bucketing = ["-i", *inputs, "-o", bucketed, *named, *to_bucketing]
-    options = _bucket_options(scripts[0], bucketing, flags.stages)
+    options, _ = cut_like(_bucket_options(scripts[0], bucketing, flags.stages))
     preprocessing = ["-i", bucketed, "-o", preprocessed, "--cumulative", *to_preprocessing]
     chosen = scripts[1].options(PreprocessOptions, preprocessing)
     _refuse_lines(chosen.source)

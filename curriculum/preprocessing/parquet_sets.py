@@ -112,6 +112,7 @@ def record_set(
         order=options.order,
         source=source,
         val_rows=UNSET if options.val_rows is None else options.val_rows,
+        split_like=UNSET if options.split_like is None else options.split_like,
         choice=_record_choice(options, facts),
     )
 

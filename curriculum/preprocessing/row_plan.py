@@ -36,7 +36,7 @@ from curriculum.choosing.judge import Asked
 from curriculum.choosing.schedule import Schedule, order_rows
 from curriculum.choosing.schedule_facts import ScheduleFacts
 from curriculum.messages.hashes import distinct_prompts, hash_of_text, repeated_prompts
-from curriculum.output.manifests import MovedPrompt, is_cumulative
+from curriculum.output.manifests import NO_INDEX, MovedPrompt, is_cumulative
 from curriculum.preprocessing.convert import ConvertedBuckets, ConvertedShard
 from curriculum.preprocessing.split import SPLITS, TRAIN, VAL, Split
 from curriculum.reading.ledger import BLANK, TAKEN
@@ -362,7 +362,8 @@ class RowPlan:
         return repeated_prompts(np.concatenate([np.zeros(0, np.uint64), *parts]))
 
     def moved_prompts(self) -> tuple[MovedPrompt, ...]:
-        """The prompts that the floor moved, each with its lowest row index, sorted by index."""
+        """The prompts that the floor moved, each with its lowest row index, sorted by index. With
+        --split-like, NO_INDEX is that of prompts which are not here."""
         left, moved = dict(self.split.moved), []
         for part, first in zip(self.converted.shards, self.first_indexes, strict=True):
             for prompt in list(left):
@@ -370,7 +371,8 @@ class RowPlan:
                 if len(at):
                     index = first + int(_ordinals(part)[at[0]])
                     moved.append(MovedPrompt(f"{prompt:016x}", index, SPLITS[left.pop(prompt)]))
-        return tuple(sorted(moved, key=lambda prompt: prompt.index))
+        moved += [MovedPrompt(f"{p:016x}", NO_INDEX, SPLITS[side]) for p, side in left.items()]
+        return tuple(sorted(moved, key=lambda prompt: (prompt.index, prompt.prompt_hash)))
 
 
 def _ordinals(part: ConvertedShard) -> IntArray:

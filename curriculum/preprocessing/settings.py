@@ -20,6 +20,7 @@ from curriculum.output.manifests import BucketingManifest
 from curriculum.output.output_directory import OutputDirectory
 from curriculum.preprocess_options import PreprocessOptions
 from curriculum.preprocessing.bucket_directory import BucketDirectory
+from curriculum.preprocessing.split import Split
 from curriculum.verl.read_line import Places, ReadOptions
 from curriculum.verl.rows import Stage
 
@@ -111,7 +112,8 @@ def read_settings(options: PreprocessOptions, manifest: BucketingManifest | None
 @dataclass(frozen=True)
 class PreprocessingRun:
     """What the steps of a run share; `sets` maps names to the numbers of their buckets, `controls`
-    the names of those that hold random rows to that of the set beside each."""
+    the names of those that hold random rows to that of the set beside each. `split` is that of
+    earlier sets, if --split-like names any."""
 
     options: PreprocessOptions
     directory: BucketDirectory
@@ -121,3 +123,4 @@ class PreprocessingRun:
     output: OutputDirectory
     workers: Workers
     progress: Progress
+    split: Split | None = None

@@ -41,6 +41,11 @@ class Split:
         return val
 
 
+def cut_of(val_ratio: float) -> int:
+    """The hash below which a prompt is val."""
+    return max(1, int(val_ratio * 2**64)) if val_ratio else 0
+
+
 def split_prompts(buckets: Iterable[HashArray], val_ratio: float) -> Split:
     """Decide the split for one bucket directory: the cut by hash, and the floor.
 
@@ -52,7 +57,7 @@ def split_prompts(buckets: Iterable[HashArray], val_ratio: float) -> Split:
     """
     if val_ratio == 0:
         return Split(0)
-    cut = max(1, int(val_ratio * 2**64))
+    cut = cut_of(val_ratio)
     distinct = [distinct_prompts(hashes.copy()) for hashes in buckets]
     moved = {int(prompts[0]): False for prompts in distinct if len(prompts) == 1}
     while True:

@@ -233,7 +233,13 @@ def _empty_warnings(report: PreprocessingReport) -> list[str]:
         f"leave {'it' if len(names) == 1 else 'them'} out."
         for reason, names in files.items()
     ]
-    if report.moved:
+    if report.moved and report.options.split_like:
+        warnings.append(
+            f"{plural(report.moved, 'prompt')} {have(report.moved)} the side that "
+            f"{report.options.split_like} moved {'it' if report.moved == 1 else 'them'} to, not "
+            "that of the hash; no other prompt was moved."
+        )
+    elif report.moved:
         warnings.append(
             f"{plural(report.moved, 'prompt')} moved to the other side of the split, to give a "
             "bucket rows on a side that had none; preprocessing.json "

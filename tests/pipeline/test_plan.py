@@ -52,7 +52,7 @@ FLAGS = {
     for string in action.option_strings
     if action.dest not in OWN
 }
-FIRST_ONLY = {"dry_run", "score_field", "pass_threshold", "keep", "plot"}
+FIRST_ONLY = {"dry_run", "score_field", "pass_threshold", "keep", "plot", "report"}
 FIELDS = {"prompt_field", "ground_truth_field"}  # whose they are, the input says
 
 
