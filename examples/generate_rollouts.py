@@ -28,6 +28,7 @@ Kwargs: TypeAlias = dict[str, Any]
 EPILOG = """examples:
   python examples/generate_rollouts.py
   python examples/generate_rollouts.py -o ./rollouts --prompts 1000 --responses 16
+  python examples/generate_rollouts.py -o ./rollouts_2 --round 1
 """
 KEY = "template-writers"  # how each key starts, by which a file of this script is known
 WRITERS = {  # name and skill, 0 to 1; the responses to a prompt come from each in turn
@@ -36,6 +37,7 @@ WRITERS = {  # name and skill, 0 to 1; the responses to a prompt come from each 
     "template-writer-3": 0.65,
     "template-writer-4": 0.85,
 }
+BETTER = 0.1  # by how much each writer is more skilled from round to round
 BONUS = 0.25  # added to the score of a text in which every constraint holds
 FORMS = (
     "a short note", "a letter to a friend", "a newspaper column", "a page for beginners",
@@ -315,14 +317,26 @@ def grade(task: Task, text: str) -> dict[str, Any]:
     return {"score": score, "V_i": share, "follow_instruction_list": holds}
 
 
-def make_rollout(num: int, responses: int, seed: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Sampling:
+    """How a prompt is sampled: how many responses, and by writers after how many rounds of
+    training, 0 for none."""
+
+    responses: int
+    seed: int
+    round: int = 0
+
+
+def make_rollout(num: int, sampling: Sampling) -> dict[str, Any]:
     """A prompt with its responses and rewards; it depends on no other prompt."""
+    responses, seed, round = sampling.responses, sampling.seed, sampling.round
     task = make_task(Random(f"task {seed} {num}"))
     content = f"Write {task.form} about {task.topic}. {task.demands()}"
     prompt = [{"role": "user", "content": content}]
     writers = [list(WRITERS)[i % len(WRITERS)] for i in range(responses)]
+    draw = f"text {seed} {num}" + (f" round {round}" if round else "")
     texts = [
-        write(task, WRITERS[writer], Random(f"text {seed} {num} {i}"))
+        write(task, WRITERS[writer] + BETTER * round, Random(f"{draw} {i}"))
         for i, writer in enumerate(writers)
     ]
     choices = [
@@ -335,7 +349,11 @@ def make_rollout(num: int, responses: int, seed: int) -> dict[str, Any]:
         "prompt": prompt,
         "response": {"choices": choices},
         "reward": [grade(task, text) for text in texts],
-        "parameters": {"responses": responses, "seed": seed},
+        "parameters": {
+            "responses": responses,
+            "seed": seed,
+            **({"round": round} if round else {}),
+        },
         "key": f"{KEY}-{seed}-{num}",
         "messages": prompt,
         "ground_truth": repr([{"instruction_id": list(task.constraints), "kwargs": kwargs}]),
@@ -354,7 +372,7 @@ def is_foreign(path: Path) -> bool:
     return bool(line) and f'"key": "{KEY}-'.encode() not in line
 
 
-def write_rollouts(folder: Path, prompts: int, responses: int, files: int, seed: int) -> list[Path]:
+def write_rollouts(folder: Path, prompts: int, files: int, sampling: Sampling) -> list[Path]:
     """Write the rollouts in `files` contiguous parts; raises FileExistsError, nothing written."""
     paths = [folder / f"rollouts-{part:03d}.jsonl" for part in range(files)]
     for path in filter(is_foreign, paths):
@@ -363,7 +381,7 @@ def write_rollouts(folder: Path, prompts: int, responses: int, files: int, seed:
     for part, path in enumerate(paths):
         nums = range(part * prompts // files, (part + 1) * prompts // files)
         with path.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(json.dumps(make_rollout(n, responses, seed)) + "\n" for n in nums)
+            file.writelines(json.dumps(make_rollout(n, sampling)) + "\n" for n in nums)
     return paths
 
 
@@ -396,6 +414,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="another seed, other rollouts (default: 0)"
     )
+    parser.add_argument(
+        "--round", type=int, default=0, metavar="N",
+        help="responses to the same prompts by writers after N rounds of training, which are "
+        "better (default: 0)",
+    )  # fmt: skip
     return parser
 
 
@@ -404,7 +427,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = build_parser().parse_args(argv)
     folder, files = flags.output_dir, min(flags.files, flags.prompts)
     try:
-        paths = write_rollouts(folder, flags.prompts, flags.responses, files, flags.seed)
+        sampling = Sampling(flags.responses, flags.seed, flags.round)
+        paths = write_rollouts(folder, flags.prompts, files, sampling)
     except OSError as error:
         fix = "choose another --output-dir, or make room in this one"
         print(f"error: {error.filename or folder}: {error.strerror};\n{fix}", file=sys.stderr)

@@ -390,3 +390,14 @@ def test_nonsense_numbers_are_refused(tmp_path, capsys, flag, value):
         f"argument {flag}: expected a whole number of at least 1, not {value!r}\n"
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_later_round_has_the_same_prompts_and_better_writers(rollouts, tmp_path):
+    means = []
+    for number, some in enumerate((rollouts, records(generate(tmp_path, "--round", "1")))):
+        assert [one["prompt"] for one in some] == [one["prompt"] for one in rollouts]
+        assert {one["parameters"].get("round", 0) for one in some} == {number}
+        scores = [entry["V_i"] for one in some for entry in one["reward"]]
+        means.append(sum(scores) / len(scores))
+        assert (list(map(texts_of, some)) == list(map(texts_of, rollouts))) == (number == 0)
+    assert means[0] + 0.03 < means[1] < 1
