@@ -103,7 +103,9 @@ def _bucket(
             _check_outputs(options, options.output, files, old)
         run = BucketingRun(options, output, workers, progress)
         earlier = open_earlier(options)
-        progress.expect(earlier.bytes if earlier else 0)
+        if earlier is not None:
+            progress.expect(earlier.bytes)
+            output.warnings += earlier.edited
         source = open_source(run, files, form.dump)
         scanned = scan_rollouts(run, source)
         comparison = Comparison.prepare(earlier, run, scanned) if earlier else None
@@ -112,7 +114,7 @@ def _bucket(
             found = aside.submit(find_repeats, source, scanned)
             assigned = assign_buckets(options, scanned)
             trust = aside.submit(estimate_trust, options, scanned, assigned)
-            change = comparison.run(run, scanned, assigned) if comparison else None
+            change = comparison.run(run, assigned) if comparison else None
             bucket_files = write(run, source, assigned.buckets)
         repeats = found.result()
         progress.step("compare")

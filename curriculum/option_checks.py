@@ -225,6 +225,7 @@ def check_plot(name: str) -> None:
 
 def check_report(name: str) -> None:
     """Raise UsageError unless such a page can be written here."""
+    check_path("--report", name, "a file, such as --report page.html")
     if PurePosixPath(name).suffix != ".html":
         raise UsageError(
             f"the file is {name!r}",

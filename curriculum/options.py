@@ -222,6 +222,14 @@ class BucketOptions:
                 expected="--compare-to DIR beside it",
                 fix="add it, or leave out --match-key",
             )
+        if self.compare_to is not None and names_of(self.asked.keep):
+            raise UsageError(
+                "it leaves out rollouts by their scores, so those that are left look better, or "
+                "worse, than they became",
+                where="--keep",
+                expected="no such condition beside --compare-to",
+                fix="compare without it, such as with --dry-run, and bucket with it",
+            )
 
     @cached_property
     def asked(self) -> Asked:
@@ -233,7 +241,12 @@ class BucketOptions:
         """Raise UsageError for a --k that would change nothing."""
         shows_all = self.measures_all or self.scores is not None
         shows_all |= PASS_AT_K in names_of(self.asked.keep)
-        if self.k is None or shows_all or self.metric in (PASS_AT_K, METRICS[PASS_AT_K]):
+        if (
+            self.k is None
+            or shows_all
+            or self.cut_like is not None
+            or self.metric in (PASS_AT_K, METRICS[PASS_AT_K])
+        ):
             return
         if isinstance(self.metric, Metric) and self.metric.name not in METRICS:
             return  # one's own, which may use k

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from curriculum.bucketers import cut_thresholds, inner_buckets
 from curriculum.cli import run
-from curriculum.comparing.cut_like import cut_elsewhere, thresholds_of
+from curriculum.comparing.cut_like import thresholds_of, why_elsewhere
 from curriculum.comparing.earlier import load_earlier
 from curriculum.display.figures import save_figure
 from curriculum.display.histogram import shorten
@@ -141,7 +141,10 @@ def track(
     were named. Raises InputError if they cannot be counted so."""
     first = manifests[0]
     there = asked or all(Path(file).is_file() for file in tables)
-    elsewhere = [name for name, m in zip(names, manifests, strict=True) if cut_elsewhere(first, m)]
+    pairs = list(zip(names, manifests, strict=True))
+    elsewhere = [
+        name for name, m in pairs if why_elsewhere("", first, m) or named(m) != named(first)
+    ]
     if elsewhere and not there:
         raise InputError(
             f"{', '.join(elsewhere)}: cut at other values than {names[0]}, so their buckets are "
@@ -163,6 +166,11 @@ def track(
         for name, scores in zip(names, every, strict=True)
     ]
     return rounds, warn(names, [scores.prompts for scores in every])
+
+
+def named(manifest: BucketingManifest) -> list[str]:
+    """The names of the buckets."""
+    return [bucket.name for bucket in manifest.buckets]
 
 
 def warn(names: Sequence[str], held: Sequence[object]) -> list[str]:

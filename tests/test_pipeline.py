@@ -143,7 +143,8 @@ def test_commands_of_our_pages_run_and_print_what_is_shown(
         out, err = run(scratch, "bash", "-euo", "pipefail", "-c", block)
         printed += out + err
     shown = re.findall(r"^```text\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    assert len(shown) == {"README.md": 2, "DIFFICULTY.md": 4, "DUMPS.md": 1, "ROUNDS.md": 3}.get(page.name, 0)
+    counts = {"README.md": 2, "DIFFICULTY.md": 4, "DUMPS.md": 1, "ROUNDS.md": 3}
+    assert len(shown) == counts.get(page.name, 0)
     for text in shown:
         assert without_sizes(text) in without_sizes(printed)
 

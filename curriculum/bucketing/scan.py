@@ -95,20 +95,21 @@ class Scan:
     """What the scan of a shard found.
 
     `values`, `means`, `prompts` (hashes of the prompts) and `hashes` (of the lines) have one entry
-    per scored rollout; `means` is `values` itself if the metric is the mean. `other_parts` are the
-    numbers of the scored rollouts whose prompt holds parts that are not text. `sample` is a sample
-    of the scored rollouts. `metrics` maps names to one value per rollout, scored or not. `hashes`
-    and `metrics` are empty unless requested. `lowest` and `highest` are scores; NaN without any.
-    `groups`, `counts` (of responses with a score) and `passes` are those of the scored rollouts,
-    empty if not asked for; `dropped` counts by rule the
-    rollouts that were not kept, which are not scored, and `there` those that hold something at each
-    place that is looked at.
+    per scored rollout, `other_prompts` has one for each that is not scored; `means` is `values`
+    itself if the metric is the mean. `other_parts` are the numbers of the scored rollouts whose
+    prompt holds parts that are not text. `sample` is a sample of the scored rollouts. `metrics`
+    maps names to one value per rollout, scored or not. `hashes` and `metrics` are empty unless
+    requested. `lowest` and `highest` are scores; NaN without any. `groups`, `counts` (of responses
+    with a score) and `passes` are those of the scored rollouts, empty if not asked for; `dropped`
+    counts by rule the rollouts that were not kept, which are not scored, and `there` those that
+    hold something at each place that is looked at.
     """
 
     lines: ShardLines
     values: FloatArray
     means: FloatArray
     prompts: HashArray
+    other_prompts: HashArray
     other_parts: IntArray
     hashes: HashArray
     sample: Sample
@@ -322,7 +323,7 @@ class _Scanner:
 
     def result(self) -> Scan:
         self._measure()
-        kinds = np.concatenate(self._kinds)
+        kinds, prompts = np.concatenate(self._kinds), np.concatenate(self._prompts)
         values = np.concatenate([np.zeros(0), *self._values])
         hashes = np.array(self._hashes, dtype=np.uint64)
         if len(hashes):
@@ -333,7 +334,8 @@ class _Scanner:
             lines=self._recorder.result(kinds),
             values=values,
             means=np.concatenate(self._means) if self._means else values,
-            prompts=np.concatenate(self._prompts)[kinds >= TAKEN],
+            prompts=prompts[kinds >= TAKEN],
+            other_prompts=prompts[kinds < TAKEN],
             other_parts=np.flatnonzero(odd[kinds >= TAKEN]),
             hashes=hashes,
             sample=self._sample,

@@ -28,8 +28,11 @@ class ScheduleFacts:
 
     @property
     def epoch(self) -> FloatArray:
-        """The mean difficulties of the batches of the first epoch."""
-        return self.means[: -(-self.rows // self.schedule.batch_size)]
+        """The mean difficulties of the batches of the first epoch; of several epochs, without the
+        batch that has rows of the second one, too."""
+        whole, rest = divmod(self.rows, self.schedule.batch_size)
+        mixed = rest and self.schedule.epochs > 1
+        return self.means[: max(whole + bool(rest and not mixed), 1)]
 
     @staticmethod
     def of(

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from curriculum.arrays import HashArray
 from curriculum.bucketing.passes import BucketingRun
 from curriculum.bucketing.rollout_source import RolloutSource
-from curriculum.bucketing.scan import Scanned
-from curriculum.comparing.cut_like import cut_elsewhere
-from curriculum.comparing.earlier import Earlier, read_keys
+from curriculum.bucketing.scan import Scan, Scanned
+from curriculum.comparing.cut_like import why_elsewhere, why_unknown
+from curriculum.comparing.earlier import Earlier, Keys, side_of
 from curriculum.cutting.assign_buckets import BucketAssignment
-from curriculum.cutting.change import Change, Side, compare_sides
+from curriculum.cutting.change import Change, Direction, compare_sides
 from curriculum.cutting.report import ComparedTo
 from curriculum.cutting.scored_lines import ScoredLines
+from curriculum.dumps.flags import DIRECTIONS
 from curriculum.errors import InputError, plural
+from curriculum.metrics import Metric
 from curriculum.options import BucketOptions
 from curriculum.output.manifests import BucketingManifest
 from curriculum.storage.paths import to_path
@@ -30,56 +32,53 @@ def open_earlier(options: BucketOptions) -> Earlier | None:
     if options.compare_to is None:
         return None
     earlier = Earlier.open(FLAG, to_path(options.compare_to), options.output)
-    carried = earlier.manifest.metric.is_carried
-    if carried != (options.value_field is not None):
-        raise InputError(
-            "its rollouts carry a number in place of scores"
-            if carried
-            else "its rollouts have scores, and those of this run carry a number",
-            where=f"{FLAG} {options.compare_to}",
-            expected="the same in both",
-            fix="compare with a bucketing of the same kind",
+    metric, own = earlier.manifest.metric, options.chosen_metric
+    here = own.name if options.value_field is not None else None
+    there = metric.name if metric.is_carried else None
+    if (here, here and own.higher_is_easier) == (there, there and metric.higher_is_easier):
+        return earlier
+    words = ("scores" if name is None else f"the number {name}" for name in (there, here))
+    found = f"it was bucketed by {next(words)}, and this run by {next(words)}"
+    if here == there:
+        ways = (
+            DIRECTIONS[not easier] for easier in (metric.higher_is_easier, own.higher_is_easier)
         )
-    return earlier
+        found = f"a higher {here} was {next(ways)} there, and is {next(ways)} here"
+    raise InputError(
+        found,
+        where=f"{FLAG} {options.compare_to}",
+        expected="the same in both",
+        fix="compare with a bucketing of the same kind",
+    )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison that is prepared: the earlier bucketing, and the keys of this run's rollouts,
-    kept before the prompts of the run are forgotten."""
+    """A comparison that is prepared: the earlier bucketing, and what the rollouts of this run are
+    matched by, kept before the prompts of the run are forgotten."""
 
     earlier: Earlier
-    keys: HashArray
+    keys: Keys
+    scans: Sequence[Scan]
 
     @staticmethod
     def prepare(earlier: Earlier, run: BucketingRun, scanned: Scanned) -> Comparison:
-        """Take the keys of this run's rollouts: their prompts, or what --match-key names."""
-        if run.options.match_key is None:
-            keys = [scan.prompts for scan in scanned.scans]
-        else:
-            ledger = scanned.ledger
-            pairs = list(zip(ledger.shards, ledger.shard_lines, strict=True))
-            keys = read_keys(run.workers, pairs, run.options.match_key)
-        return Comparison(earlier, np.concatenate([np.zeros(0, np.uint64), *keys]))
+        """Take what the rollouts of this run are matched by."""
+        keys = Keys.read(run.workers, scanned.ledger, scanned.scans, run.options.match_key)
+        return Comparison(earlier, keys, list(scanned.scans))
 
-    def run(self, run: BucketingRun, scanned: Scanned, assigned: BucketAssignment) -> Change:
+    def run(self, run: BucketingRun, assigned: BucketAssignment) -> Change:
         """What changed. Raises InputError if no prompt is in both."""
         options = run.options
         run.progress.step("compare")
         old = self.earlier.read(run.workers, options, options.match_key)
         run.progress.add(self.earlier.bytes)
-        new = Side(
-            keys=self.keys,
-            values=np.concatenate([scan.values for scan in scanned.scans]),
-            buckets=np.concatenate(list(assigned.buckets)).astype(np.int64),
-            counts=np.concatenate([scan.counts for scan in scanned.scans]),
-            passes=np.concatenate([scan.passes for scan in scanned.scans]),
-        )
+        new = side_of(self.keys, self.scans, np.concatenate(list(assigned.buckets)))
         change = compare_sides(
             old,
             new,
             (len(self.earlier.manifest.buckets), len(options.names)),
-            options.chosen_metric.higher_is_easier,
+            _harder(options.chosen_metric),
             by_passes=options.value_field is None,
         )
         if not change.compared:
@@ -92,22 +91,31 @@ class Comparison:
         """What a report says of it; `manifest` is that of this run."""
         old = self.earlier.manifest
         places = ScoredLines(source).places([worse.new for worse in change.worse])
-        return ComparedTo(old, change, places, cut_elsewhere(old, manifest))
+        why = why_elsewhere(str(self.earlier.directory), old, manifest)
+        return ComparedTo(old, change, places, why, not why_unknown(old))
+
+
+def _harder(metric: Metric) -> Direction:
+    """Which values of a metric are harder."""
+    if metric.name == "variance":
+        return Direction.NONE
+    return Direction.LOWER if metric.higher_is_easier else Direction.HIGHER
 
 
 def _nothing_in_both(options: BucketOptions, change: Change) -> InputError:
     by = options.match_key or "prompt"
-    if change.several:
+    found = change.matched
+    if found.several:
         return InputError(
-            f"{plural(change.several, 'prompt')} of both, but of each there are several rollouts",
+            f"{plural(found.several, 'prompt')} of both, but of each there are several rollouts",
             where=f"{FLAG} {options.compare_to}",
             expected=f"one rollout of each {by}",
             fix="merge them with --group-by prompt, in both rounds, or name a field that tells "
             "them apart with --match-key; nothing was written",
         )
     return InputError(
-        f"no {by} of it is among the rollouts of this run ({change.only_old:,} there, "
-        f"{change.only_new:,} here)",
+        f"no {by} of it is among the rollouts of this run ({found.only_old:,} there, "
+        f"{found.only_new:,} here)",
         where=f"{FLAG} {options.compare_to}",
         expected="rollouts of the same prompts",
         fix="name a field that is the same in both with --match-key, such as key, or another "

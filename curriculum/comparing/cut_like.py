@@ -10,6 +10,7 @@ from typing import Any
 
 from curriculum.bucket_names import name_buckets
 from curriculum.comparing.earlier import load_earlier
+from curriculum.dumps.flags import DIRECTIONS
 from curriculum.errors import InputError, UsageError
 from curriculum.metrics import METRICS, Metric, MetricParameters
 from curriculum.options import PASS_AT_K, BucketOptions
@@ -48,8 +49,11 @@ def cut_like(options: BucketOptions) -> tuple[BucketOptions, BucketingManifest |
     }
     if not metric.is_carried:
         found["metric"] = _metric(options, old)
+    else:
+        found["value_direction"] = DIRECTIONS[not metric.higher_is_easier]
     _check_carried(options, old)
-    for name, value in found.items():
+    there = {"k": metric.k, "pass_threshold": metric.pass_threshold}
+    for name, value in (found | there).items():
         _check_given(options, name, value)
     return replace(options, **found), old
 
@@ -57,39 +61,55 @@ def cut_like(options: BucketOptions) -> tuple[BucketOptions, BucketingManifest |
 def thresholds_of(directory: str, old: BucketingManifest) -> tuple[float, ...]:
     """The metric values at which a bucketing was cut, ascending. Percentiles cut halfway between
     the values on either side. Raises InputError if they are not known."""
-    method = old.method
-    if method.thresholds is not None:
-        return method.thresholds
-    if method.within:
-        raise _not_known(directory, f"it was cut within each {method.within}, at other values each")
-    if method.ties == "split":
-        raise _not_known(directory, "it was cut with --ties split, between rollouts of one value")
-    inner = old.buckets[method.inner]
-    empty = [bucket.name for bucket in inner if not bucket.count]
-    if empty:
-        raise _not_known(directory, f"{empty[0]} is empty, so nothing says where it begins")
-    easier = old.metric.higher_is_easier
-    ascending = list(reversed(inner)) if easier else list(inner)
+    if why := why_unknown(old):
+        raise InputError(
+            why,
+            where=f"{FLAG} {directory}",
+            expected="buckets that values of the metric separate",
+            fix="cut both rounds at values of your choice, with --thresholds",
+        )
+    if old.method.thresholds is not None:
+        return old.method.thresholds
+    inner = old.buckets[old.method.inner]
+    ascending = list(reversed(inner)) if old.metric.higher_is_easier else list(inner)
     return tuple(_between(low, high) for low, high in pairwise(ascending))
 
 
-def cut_elsewhere(old: BucketingManifest, new: BucketingManifest) -> bool:
-    """Whether a rollout with the same scores may be in different buckets of the two."""
-    try:
-        places = [
-            (
-                manifest.metric.name,
-                manifest.metric.k,
-                manifest.metric.pass_threshold,
-                manifest.method.solved_unsolved,
-                thresholds_of("", manifest),
-                [bucket.name for bucket in manifest.buckets],
-            )
-            for manifest in (old, new)
-        ]
-    except InputError:  # there are no such values
-        return True
-    return places[0] != places[1]
+def why_unknown(old: BucketingManifest) -> str:
+    """Why it is not known at which values a bucketing was cut; empty if it is."""
+    method = old.method
+    if method.thresholds is not None:
+        return ""
+    if method.within:
+        return f"it was cut within each {method.within}, at other values each"
+    if method.ties == "split":
+        return "it was cut with --ties split, between rollouts of one value"
+    empty = [bucket.name for bucket in old.buckets[method.inner] if not bucket.count]
+    return f"{empty[0]} is empty, so nothing says where it begins" if empty else ""
+
+
+def why_elsewhere(directory: str, old: BucketingManifest, new: BucketingManifest) -> str:
+    """Why a rollout with the same scores may be in different buckets of the two, whatever these are
+    called; empty if it may not."""
+    if _rule(old) != _rule(new):
+        return f"{directory} was cut by another rule than this run"
+    if [_held(bucket) for bucket in old.buckets] == [_held(bucket) for bucket in new.buckets]:
+        return ""
+    if why := why_unknown(old) or why_unknown(new):
+        return f"the values at which both were cut are not known ({why})"
+    same = thresholds_of("", old) == thresholds_of("", new)
+    return "" if same else f"{directory} was cut at other values than this run"
+
+
+def _rule(manifest: BucketingManifest) -> tuple[object, ...]:
+    metric, method = manifest.metric, manifest.method
+    rates = metric.name in ("success_rate", PASS_AT_K) or method.solved_unsolved
+    passing = metric.pass_threshold if rates else None
+    return metric.name, metric.k, metric.higher_is_easier, passing, method.solved_unsolved
+
+
+def _held(bucket: BucketRecord) -> tuple[object, ...]:
+    return bucket.count, bucket.lowest, bucket.highest
 
 
 def _between(low: BucketRecord, high: BucketRecord) -> float:
@@ -98,15 +118,6 @@ def _between(low: BucketRecord, high: BucketRecord) -> float:
     assert high.lowest is not None
     middle = float(f"{low.highest / 2 + high.lowest / 2:.12g}")
     return middle if low.highest <= middle < high.lowest else low.highest
-
-
-def _not_known(directory: str, why: str) -> InputError:
-    return InputError(
-        why,
-        where=f"{FLAG} {directory}",
-        expected="buckets that values of the metric separate",
-        fix="cut both rounds at values of your choice, with --thresholds",
-    )
 
 
 def _names(old: BucketingManifest) -> tuple[str, ...]:
@@ -185,4 +196,6 @@ def _words(value: object) -> str:
         return " ".join(map(_words, value))
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:.12g}"
+    if value is True:
+        return "asked for"
     return "" if value in (None, False) else str(value)

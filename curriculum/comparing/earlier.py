@@ -18,10 +18,12 @@ from curriculum.output.manifests import BucketingManifest, load_manifest
 from curriculum.reading.blocks import ChosenLines
 from curriculum.reading.find_files import find_each
 from curriculum.reading.input_files import InputFile, Shard, cut_shards
-from curriculum.reading.ledger import TAKEN, ShardLines
+from curriculum.reading.ledger import FIRST_RECORD, TAKEN, Ledger
 from curriculum.reading.lines import PlaceReader
 from curriculum.source.keys import hash_keys
 from curriculum.storage.paths import AnyPath
+
+HIGHEST_KIND = 256  # beyond every kind of a line
 
 
 def load_earlier(flag: str, directory: AnyPath) -> BucketingManifest:
@@ -75,22 +77,31 @@ class Earlier:
         """The rollouts that have a value of the metric of `options`, by prompt or by the field
         `key`. Raises InputError for malformed lines."""
         shards = [(i, shard) for i, files in enumerate(self.files) for shard in cut_shards(files)]
+        ledger = Ledger.of(shard for _, shard in shards)
         scans = [scan for _, scan in workers.map(scan_shard, self._tasks(options, shards))]
-        for (_, shard), scan in zip(shards, scans, strict=True):
-            _check(shard, scan)
-        if key is None:
-            keys = [scan.prompts for scan in scans]
-        else:
-            ledger = [(shard, s.lines) for (_, shard), s in zip(shards, scans, strict=True)]
-            keys = read_keys(workers, ledger, key)
-        counts = [len(scan.values) for scan in scans]
-        return Side(
-            keys=np.concatenate([np.zeros(0, np.uint64), *keys]),
-            values=np.concatenate([np.zeros(0), *(scan.values for scan in scans)]),
-            buckets=np.repeat([bucket for bucket, _ in shards], counts),
-            counts=_joined([scan.counts for scan in scans]),
-            passes=_joined([scan.passes for scan in scans]),
+        for scan in scans:
+            ledger.add(scan.lines)
+        ledger.stop_if_malformed(
+            f"restore {self.directory}, or bucket those rollouts again",
+            "the earlier bucketing as it was written",
         )
+        counts = [len(scan.values) for scan in scans]
+        return side_of(
+            Keys.read(workers, ledger, scans, key),
+            scans,
+            np.repeat([bucket for bucket, _ in shards], counts),
+        )
+
+    @property
+    def edited(self) -> list[str]:
+        """A warning for each bucket whose files are not as large as its manifest says."""
+        return [
+            f"{self.directory / record.file} was edited since bucketing: it has "
+            f"{sum(file.size for file in files):,} bytes, the manifest says {record.bytes:,}. The "
+            "comparison is with what it holds now."
+            for record, files in zip(self.manifest.buckets, self.files, strict=True)
+            if sum(file.size for file in files) != record.bytes
+        ]
 
     def _tasks(
         self, options: BucketOptions, shards: Sequence[tuple[int, Shard]]
@@ -109,16 +120,40 @@ class Earlier:
             )
 
 
-def _check(shard: Shard, scan: Scan) -> None:
-    """Raise InputError if lines of the earlier bucketing are malformed."""
-    if scan.lines.problems.first:
-        line, reason = scan.lines.problems.first[0]
-        raise InputError(
-            f"a line of the earlier bucketing is malformed: {reason}",
-            where=f"{shard.file.name}, line {line + 1} of its part",
-            expected="the buckets as they were written",
-            fix="bucket those rollouts again",
-        )
+@dataclass(frozen=True)
+class Keys:
+    """What rollouts are matched by: the hashes of the scored ones, and of the others."""
+
+    scored: HashArray
+    others: HashArray
+
+    @staticmethod
+    def read(workers: Workers, ledger: Ledger, scans: Sequence[Scan], place: str | None) -> Keys:
+        """The prompts of all rollouts, or what they hold at a place."""
+        if place is None:
+            scored, others = (
+                [getattr(scan, name) for scan in scans] for name in ("prompts", "other_prompts")
+            )
+        else:
+            scored, others = (
+                _read_keys(workers, ledger, kinds, place)
+                for kinds in ((TAKEN, HIGHEST_KIND), (FIRST_RECORD, TAKEN))
+            )
+        nothing = np.zeros(0, np.uint64)
+        return Keys(np.concatenate([nothing, *scored]), np.concatenate([nothing, *others]))
+
+
+def side_of(keys: Keys, scans: Sequence[Scan], buckets: IntArray) -> Side:
+    """The scored rollouts of some scans, given what they are matched by and their buckets."""
+    return Side(
+        keys=keys.scored,
+        prompts=np.concatenate([np.zeros(0, np.uint64), *(scan.prompts for scan in scans)]),
+        values=np.concatenate([np.zeros(0), *(scan.values for scan in scans)]),
+        buckets=buckets.astype(np.int64),
+        counts=_joined([scan.counts for scan in scans]),
+        passes=_joined([scan.passes for scan in scans]),
+        others=keys.others,
+    )
 
 
 def _joined(parts: Sequence[IntArray]) -> IntArray:
@@ -139,12 +174,15 @@ def hash_lines(task: KeyTask) -> HashArray:
     return hash_keys(reader.read_lines(task.lines.texts())[task.place])
 
 
-def read_keys(
-    workers: Workers, ledger: Sequence[tuple[Shard, ShardLines]], place: str
+def _read_keys(
+    workers: Workers, ledger: Ledger, kinds: tuple[int, int], place: str
 ) -> list[HashArray]:
-    """The hashes of the keys of the scored rollouts, shard by shard."""
-    tasks = [
-        KeyTask(lines.chosen(shard, np.flatnonzero(lines.kinds >= TAKEN)), place)
-        for shard, lines in ledger
-    ]
+    """The hashes of the keys of the lines of some kinds, from the first (inclusive) to the last
+    (exclusive)."""
+    low, high = kinds
+    tasks = []
+    for shard, lines in zip(ledger.shards, ledger.shard_lines, strict=True):
+        some = np.flatnonzero((lines.kinds >= low) & (lines.kinds < high))
+        if len(some):
+            tasks.append(KeyTask(lines.chosen(shard, some), place))
     return [found for _, found in workers.map(hash_lines, tasks)]

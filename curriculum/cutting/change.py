@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from math import lgamma
 
 import numpy as np
@@ -17,8 +18,8 @@ from curriculum.arrays import BoolArray, FloatArray, HashArray, IntArray
 from curriculum.bucketers import difficulty
 from curriculum.messages.hashes import NO_PROMPT
 
-DRAWS = 2_000
-STEPS = 4_096  # differences are counted in so many steps, each of which keeps its mean
+DRAWS, AT_ONCE = 10_000, 500
+STEPS = 1_024  # differences are counted in so many steps, each of which keeps its mean
 SEED = 0
 RATE = 0.05
 MOST_WORSE = 10
@@ -26,44 +27,60 @@ MOST_WORSE = 10
 
 @dataclass(frozen=True)
 class Side:
-    """The scored rollouts of a bucketing: the hash of what each is matched by (NO_PROMPT: nothing),
-    its metric value, its bucket, and its responses with a score and with a pass."""
+    """The scored rollouts of a bucketing: the hash of what each is matched by (NO_PROMPT: nothing)
+    and of its prompt, its metric value, its bucket, and its responses with a score and with a pass.
+    `others` has the hashes of what rollouts without a value are matched by."""
 
     keys: HashArray
+    prompts: HashArray
     values: FloatArray
     buckets: IntArray
     counts: IntArray
     passes: IntArray
+    others: HashArray
 
     def at(self, positions: IntArray) -> Side:
         """Some of the rollouts."""
         return Side(
             self.keys[positions],
+            self.prompts[positions],
             self.values[positions],
             self.buckets[positions],
             self.counts[positions],
             self.passes[positions],
+            self.others[:0],
         )
+
+    @property
+    def rates(self) -> FloatArray:
+        """The share of responses that pass."""
+        return np.asarray(self.passes / np.maximum(self.counts, 1))
 
 
 @dataclass(frozen=True)
 class Matched:
     """The positions of the rollouts of each side whose key one rollout of either side has, in the
-    order of the later side; how many keys only one side has; and how many keys of both several
-    rollouts of a side have, which are not compared."""
+    order of the later side. Not compared are: keys that only one side has, keys that both have but
+    of which a side has no value (`unscored`) or several rollouts (`several`), and rollouts without
+    a key (`without`)."""
 
     old: IntArray
     new: IntArray
     only_old: int
     only_new: int
+    unscored: int
     several: int
+    without: int
 
 
-def match(old: HashArray, new: HashArray) -> Matched:
-    """Match rollouts by their keys. Those without a key are not matched."""
+def match(old: Side, new: Side) -> Matched:
+    """Match rollouts by their keys."""
     (old_keys, first, count), (new_keys, at, times) = (
-        np.unique(side, return_index=True, return_counts=True) for side in (old, new)
+        np.unique(side.keys, return_index=True, return_counts=True) for side in (old, new)
     )
+    every_old = _known(old.keys, old.others)
+    every_new = _known(new.keys, new.others)
+    shared = len(np.intersect1d(every_old, every_new, assume_unique=True))
     both, in_old, in_new = np.intersect1d(
         old_keys, new_keys, assume_unique=True, return_indices=True
     )
@@ -74,10 +91,18 @@ def match(old: HashArray, new: HashArray) -> Matched:
     return Matched(
         old=first[in_old[single]][order],
         new=positions[order],
-        only_old=int((old_keys != NO_PROMPT).sum() - there.sum()),
-        only_new=int((new_keys != NO_PROMPT).sum() - there.sum()),
+        only_old=len(every_old) - shared,
+        only_new=len(every_new) - shared,
+        unscored=shared - int(there.sum()),
         several=int((there & ~single).sum()),
+        without=sum(int((keys == NO_PROMPT).sum()) for keys in (old.keys, new.keys)),
     )
+
+
+def _known(keys: HashArray, others: HashArray) -> HashArray:
+    """All keys of a side, each once."""
+    every: HashArray = np.unique(np.concatenate([keys, others]))
+    return np.asarray(every[every != NO_PROMPT])
 
 
 @dataclass(frozen=True)
@@ -100,12 +125,13 @@ class Change:
     of the two in 95% of bootstrap samples; None for less than two prompts. `worse` lists the
     prompts that got harder, those first for which chance is the least likely reason, and
     `beyond_chance` counts those that got harder by more than chance does; None without responses.
+    `matched` says what was compared and what was not, `reworded` how many of the prompts compared
+    have another text on either side.
     """
 
     compared: int
-    only_old: int
-    only_new: int
-    several: int
+    matched: Matched
+    reworded: int
     moves: tuple[tuple[int, ...], ...]
     means: tuple[float, float]
     interval: tuple[float, float] | None
@@ -113,17 +139,30 @@ class Change:
     beyond_chance: int | None
 
 
+class Direction(Enum):
+    """Which values of a metric are harder; NONE for a metric that is no order of difficulty."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+    NONE = "none"
+
+
 def compare_sides(
-    old: Side, new: Side, buckets: tuple[int, int], higher_is_easier: bool, by_passes: bool = True
+    old: Side, new: Side, buckets: tuple[int, int], harder_is: Direction, by_passes: bool = True
 ) -> Change:
     """What changed; `buckets` is how many there are on either side. Set `by_passes` to False where
-    rollouts carry a number in place of scores."""
-    found = match(old.keys, new.keys)
+    rollouts carry a number in place of scores. Of a metric that is no order of difficulty, prompts
+    with fewer passes got harder."""
+    found = match(old, new)
     before, after = old.at(found.old), new.at(found.new)
     moves = np.zeros(buckets, np.int64)
     np.add.at(moves, (before.buckets, after.buckets), 1)
     differences = after.values - before.values
-    harder = difficulty(differences, higher_is_easier)
+    harder = difficulty(differences, harder_is is Direction.LOWER)
+    if harder_is is Direction.NONE:
+        harder = before.rates - after.rates
+    texts = before.prompts, after.prompts
+    asked = (texts[0] != NO_PROMPT) & (texts[1] != NO_PROMPT)
     chances = np.ones(len(harder))
     if by_passes:
         chances = chance_of_fall(before.counts, before.passes, after.counts, after.passes)
@@ -132,9 +171,8 @@ def compare_sides(
     count = len(differences)
     return Change(
         compared=count,
-        only_old=found.only_old,
-        only_new=found.only_new,
-        several=found.several,
+        matched=found,
+        reworded=int((asked & (texts[0] != texts[1])).sum()),
         moves=tuple(map(tuple, moves.tolist())),
         means=(_mean(before.values), _mean(after.values)),
         interval=bootstrap(differences) if count > 1 else None,
@@ -169,7 +207,12 @@ def bootstrap(differences: FloatArray) -> tuple[float, float]:
     counts, values = counts[filled], sums[filled] / counts[filled]
     total = len(differences)
     rng = np.random.Generator(np.random.PCG64(SEED))
-    means = rng.multinomial(total, counts / total, DRAWS) @ values / total
+    means = np.concatenate(
+        [
+            rng.multinomial(total, counts / total, AT_ONCE) @ values / total
+            for _ in range(DRAWS // AT_ONCE)
+        ]
+    )
     low, high = np.percentile(means, (2.5, 97.5)).tolist()
     return low, high
 

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class ComparedTo:
     """An earlier bucketing: its manifest, what changed since, where the prompts are that got
-    harder (`file:line` by number of the rollout), and whether it was cut at other values."""
+    harder (`file:line` by number of the rollout), why a prompt may be in another bucket and be as
+    hard as before (empty if it may not), and whether --cut-like of it is possible."""
 
     manifest: BucketingManifest
     change: Change
     places: Mapping[int, str]
-    cut_elsewhere: bool
+    cut_elsewhere: str
+    can_cut_like: bool
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ def render(page: Page, most: int = LIMITS[0][0], most_of_truth: int = LIMITS[0][
         lstrip_blocks=True,
     )
     environment.filters["attribute"] = attribute
-    environment.filters["in_line"] = _in_line
+    environment.filters["in_line"] = lambda given: _seen(_in_line(given), Markup)
     environment.filters["score"] = _score
     environment.filters["text"] = lambda given: _cut(given, most)
     environment.filters["truth"] = lambda given: _cut(given, most_of_truth)
@@ -86,8 +87,9 @@ def _seen(text: str, markup: Callable[[str], Any]) -> Any:
 
 
 def _in_line(given: str) -> str:
-    text = plain(given[: 2 * LINE])
-    return text if len(text) <= LINE else f"{text[: LINE - 1]}…"
+    """The beginning of a text in one line."""
+    text = re.sub("[ \n\t]+", " ", given[: 2 * LINE]).strip(" ")
+    return (text if len(text) <= LINE else f"{text[: LINE - 1]}…") or "(blank)"
 
 
 def _score(given: float | None) -> str:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 # separators of lines.
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _PLAIN = {"\n", "\t"}
+MOST_MARKS = 4  # drawn over one letter; more would run over other lines
 _BLANK = dict.fromkeys("\u115f\u1160\u3164\uffa0\u2800")  # letters and signs without any ink
 
 
@@ -23,11 +24,13 @@ class Piece(NamedTuple):
 
 
 def pieces(text: str) -> Iterator[Piece]:
-    """The text in pieces. A run of one hidden character is one piece, which says how many."""
+    """The text in pieces. A run of one hidden character is one piece, which says how many. Marks
+    that are drawn over a letter are hidden where there are more than MOST_MARKS."""
     text = text.replace("\r\n", "\n")
-    start = at = 0
+    start = at = marks = 0
     while at < len(text):
-        if not is_hidden(text[at]):
+        marks = marks + 1 if unicodedata.combining(text[at]) else 0
+        if marks <= MOST_MARKS and not is_hidden(text[at]):
             at += 1
             continue
         if start < at:

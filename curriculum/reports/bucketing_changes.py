@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from curriculum.cutting.change import RATE, Worse
+from shlex import quote
+
+from curriculum.cutting.change import RATE, Change, Worse
 from curriculum.cutting.report import BucketingReport, ComparedTo
 from curriculum.display.histogram import shorten
-from curriculum.display.text import number, share, table, wrapped
+from curriculum.display.text import have, number, share, table, wrapped
 from curriculum.errors import plural
+from curriculum.output.manifests import BucketingManifest
 
 WORSE_SHOWN = 5
 
@@ -27,16 +30,19 @@ def change_lines(report: BucketingReport) -> list[str]:
 
 def matched(report: BucketingReport, compared: ComparedTo) -> str:
     """How many prompts were compared, and how many were not."""
-    change, options = compared.change, report.options
+    change, found, options = compared.change, compared.change.matched, report.options
     by = options.match_key or "prompt"
-    several = (
-        f"; {change.several:,} that several rollouts have are not compared"
-        if change.several
-        else ""
-    )
+    rest = {
+        "only there": found.only_old,
+        "only here": found.only_new,
+        "in both, but without a value there or here": found.unscored,
+        "in both, but in several rollouts there or here": found.several,
+        f"rollouts without {'a prompt' if options.match_key is None else by}": found.without,
+    }
+    parts = [f"{n:,} {what}" for what, n in rest.items() if n or what.startswith("only")]
     return (
-        f"Compared with {options.compare_to} by {by}: {change.compared:,} in both, "
-        f"{change.only_old:,} only there, {change.only_new:,} only here{several}."
+        f"Compared with {options.compare_to} by {by}: {change.compared:,} in both. Not compared: "
+        f"{'; '.join(parts)}."
     )
 
 
@@ -61,8 +67,8 @@ def mean_sentence(report: BucketingReport, compared: ComparedTo) -> str:
         low, high = change.interval
         verdict = "within what chance gives" if low <= 0 <= high else "more than chance would give"
         text += (
-            f", by {after - before:+.4g} (95% of paired bootstrap samples of the prompts: "
-            f"{low:+.4g} to {high:+.4g}), {verdict}"
+            f", by {after - before:+.3g} (95% of paired bootstrap samples of the prompts: "
+            f"{low:+.2g} to {high:+.2g}), {verdict}"
         )
     return f"{text}."
 
@@ -114,37 +120,64 @@ def change_findings(report: BucketingReport) -> list[str]:
     """What differs between the two bucketings beside the rollouts."""
     found = []
     if report.like is not None:
-        found += _differences(report, str(report.options.cut_like), report.like.metric.score_field)
+        found += _differences(report, str(report.options.cut_like), report.like)
     if report.compared is None:
         return found
     old, new = report.compared.manifest, report.manifest
     there = str(report.options.compare_to)
     if report.like is None or report.options.cut_like != report.options.compare_to:
-        found += _differences(report, there, old.metric.score_field)
+        found += _differences(report, there, old)
+    if not report.carried and old.metric.pass_threshold != new.metric.pass_threshold:
+        found.append(
+            f"in {there} a response passed from a score of {old.metric.pass_threshold:g} on, and "
+            f"here from {new.metric.pass_threshold:g} on. What is said of passes goes by the "
+            "latter for both."
+        )
     if (old.metric.name, old.metric.k) != (new.metric.name, new.metric.k):
         found.append(
             f"{there} was bucketed by {old.metric.name}. Its values of {report.metric_label} are "
             "computed from its scores; its buckets are as they were."
         )
-    if report.compared.cut_elsewhere:
+    if why := report.compared.cut_elsewhere:
+        how = f"To cut at the same values, add --cut-like {quote(there)}."
+        if not report.compared.can_cut_like:
+            how = "To compare buckets, cut both rounds at values of your choice (--thresholds)."
+        found.append(f"{why}, so a prompt may change its bucket and be as hard as before. {how}")
+    return found + _not_alike(report, report.compared.change, there)
+
+
+def _not_alike(report: BucketingReport, change: Change, there: str) -> list[str]:
+    """Prompts that are not compared, or that may not be the same ones."""
+    found, key = [], report.options.match_key
+    if change.matched.several:
         found.append(
-            f"{there} was cut at other values than this run, so a prompt may change its bucket and "
-            f"be as hard as before. To cut at the same values, add --cut-like {there}."
-        )
-    if report.compared.change.several:
-        found.append(
-            f"{plural(report.compared.change.several, 'prompt')} of several rollouts each were not "
+            f"{plural(change.matched.several, 'prompt')} of several rollouts each were not "
             f"compared with {there}. Merge these with --group-by prompt, or tell them apart with "
             "--match-key."
+        )
+    if change.reworded:
+        found.append(
+            f"{change.reworded:,} of {plural(change.compared, 'prompt')} matched by {key} "
+            f"{have(change.reworded)} another text in {there} than here. If these are other "
+            "tasks, name another field with --match-key, or leave it out."
         )
     return found
 
 
-def _differences(report: BucketingReport, there: str, score_field: str) -> list[str]:
-    here = report.manifest.metric.score_field
-    if score_field == here or report.carried:
-        return []
-    return [
-        f"the scores of {there} are from {score_field}, those of this run from {here}. If they are "
-        "not of the same kind, the two say nothing about each other."
-    ]
+def _differences(report: BucketingReport, there: str, old: BucketingManifest) -> list[str]:
+    """Other scores, and other rollouts that were left out."""
+    found, here = [], report.manifest.metric.score_field
+    if old.metric.score_field != here and not report.carried:
+        found.append(
+            f"the scores of {there} are from {old.metric.score_field}, those of this run from "
+            f"{here}. If they are not of the same kind, the two say nothing about each other."
+        )
+    rules = [[step.rule for step in manifest.kept] for manifest in (old, report.manifest)]
+    if rules[0] != rules[1]:
+        then, now = (" and ".join(some) or "no --keep" for some in rules)
+        found.append(
+            f"{there} was made with {then}, this run with {now}: shares and means are of other "
+            "prompts. Those that were chosen by their scores score nearer to the mean the next "
+            "time, without any training."
+        )
+    return found

@@ -146,13 +146,13 @@ def scheduled(report: PreprocessingReport, facts: ScheduleFacts) -> str:
     schedule, means = facts.schedule, facts.epoch
     first, middle, last = (means[at] for at in (0, len(means) // 2, -1))
     batches = f"{len(facts.means):,} batch{'' if len(facts.means) == 1 else 'es'}"
-    epochs, where = "", "in"
+    epochs, of = "", ""
     if schedule.epochs > 1:
-        epochs, where = f", each row {schedule.epochs} times", "in the first epoch, in"
+        epochs, of = f", each row {schedule.epochs} times", " of the first epoch"
     text = (
         f"Schedule {schedule.kind}: {batches} of {schedule.batch_size:,} rows{epochs}. Mean "
-        f"difficulty (0 the easiest row, 1 the hardest, by rank) is {first:.2f} {where} the first, "
-        f"{middle:.2f} in the middle one and {last:.2f} in the last. Train with "
+        f"difficulty (0 the easiest row, 1 the hardest, by rank) is {first:.2f} in the first batch"
+        f"{of}, {middle:.2f} in the middle one and {last:.2f} in the last. Train with "
         f"data.shuffle=False, data.train_batch_size={schedule.batch_size} and "
         "trainer.total_epochs=1."
     )

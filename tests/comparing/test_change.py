@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from curriculum.cutting import change
 from curriculum.cutting.change import (
+    Direction,
     Side,
     bootstrap,
     chance_of_fall,
@@ -24,24 +26,35 @@ from curriculum.cutting.change import (
 KEYS = st.lists(st.integers(0, 12), max_size=20)
 
 
-@given(KEYS, KEYS)
-def test_prompts_that_each_side_has_once_are_matched(old: list[int], new: list[int]) -> None:
-    found = match(np.array(old, np.uint64), np.array(new, np.uint64))
+@given(KEYS, KEYS, KEYS, KEYS)
+def test_prompts_that_each_side_has_once_are_matched(
+    old: list[int], new: list[int], old_others: list[int], new_others: list[int]
+) -> None:
+    sides = (
+        side(some, [1] * len(some), [2] * len(some), others=others)
+        for some, others in ((old, old_others), (new, new_others))
+    )
+    found = match(*sides)
     before, after = Counter(old), Counter(new)
     both = (before.keys() & after.keys()) - {0}
     single = [key for key in new if key in both and before[key] == after[key] == 1]
     assert [new[i] for i in found.new.tolist()] == single
     assert [old[i] for i in found.old.tolist()] == single
     assert found.several == len(both) - len(single)
-    assert found.only_old == len(before.keys() - after.keys() - {0})
-    assert found.only_new == len(after.keys() - before.keys() - {0})
+    there, here = {*old, *old_others} - {0}, {*new, *new_others} - {0}
+    assert (found.only_old, found.only_new) == (len(there - here), len(here - there))
+    assert found.unscored == len(there & here) - len(both)
+    assert found.without == old.count(0) + new.count(0)
+    compared = len(found.old) + found.several + found.unscored
+    assert compared + found.only_old + found.only_new == len(there | here)
 
 
-def side(keys: list[int], passes: list[int], counts: list[int], cut: float = 0.5) -> Side:
-    values = np.array(passes) / np.array(counts)
+def side(keys: list[int], passes: list[int], counts: list[int], others: Sequence[int] = ()) -> Side:
+    values = np.array(passes, np.float64) / np.array(counts, np.float64)
     return Side(
-        np.array(keys, np.uint64), values, (values < cut).astype(np.int64),
-        np.array(counts), np.array(passes),
+        np.array(keys, np.uint64), np.array(keys, np.uint64), values,
+        (values < 0.5).astype(np.int64), np.array(counts, np.int64), np.array(passes, np.int64),
+        np.array(others, np.uint64),
     )  # fmt: skip
 
 
@@ -53,8 +66,8 @@ ROLLOUTS = st.lists(
 @given(ROLLOUTS, ROLLOUTS)
 def test_moves_and_means_are_those_of_the_prompts_in_both(first: list, second: list) -> None:
     old, new = (side(*map(list, zip(*some, strict=True))) for some in (first, second))
-    found = compare_sides(old, new, (2, 2), higher_is_easier=True)
-    pairs = match(old.keys, new.keys)
+    found = compare_sides(old, new, (2, 2), Direction.LOWER)
+    pairs = match(old, new)
     counted = Counter(
         (int(old.buckets[i]), int(new.buckets[j]))
         for i, j in zip(pairs.old, pairs.new, strict=True)
@@ -68,10 +81,12 @@ def test_moves_and_means_are_those_of_the_prompts_in_both(first: list, second: l
     assert not fallen
 
 
-@pytest.mark.parametrize(("easier", "who"), [(True, 2), (False, 1)])
-def test_which_way_is_harder_is_the_metrics(easier: bool, who: int) -> None:
+@pytest.mark.parametrize(
+    ("harder_is", "who"), [(Direction.LOWER, 2), (Direction.HIGHER, 1), (Direction.NONE, 2)]
+)
+def test_which_way_is_harder_is_the_metrics(harder_is: Direction, who: int) -> None:
     old, new = side([1, 2, 3], [2, 2, 2], [4] * 3), side([1, 2, 3], [2, 4, 0], [4] * 3)
-    found = compare_sides(old, new, (2, 2), higher_is_easier=easier)
+    found = compare_sides(old, new, (2, 2), harder_is)
     assert [worse.new for worse in found.worse] == [who]
 
 

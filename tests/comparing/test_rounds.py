@@ -72,12 +72,15 @@ def test_every_prompt_in_both_is_in_the_matrix_once(
     expected = Counter((old[key][0], new[key][0]) for key in both)
     assert {move: count for move, count in moves(out).items() if count} == dict(expected)
     named = "key" if by else "prompt"
-    assert f"Compared with one by {named}: 110 in both, 10 only there, 10 only here." in out
+    assert (
+        f"Compared with one by {named}: 110 in both. Not compared: 10 only there; 10 only here."
+        in words(out)
+    )
     means = [sum(sum(side[key][1]) / 8 for key in both) / len(both) for side in (old, new)]
     found = re.search(r"Mean mean_reward went from (\S+) to (\S+), by (\S+) \(", words(out))
     assert found is not None
     assert [f"{mean:.4g}" for mean in means] == [found[1], found[2]]
-    assert found[3] == f"{means[1] - means[0]:+.4g}"
+    assert found[3] == f"{means[1] - means[0]:+.3g}"
     assert "more than chance would give" in out
 
 
@@ -143,21 +146,24 @@ def test_numbers_that_lines_carry_are_compared_with_such(rounds: Path, bucket: S
     like = ("--cut-like", "r1", "--compare-to", "r1")
     code, out, err = bucket("-i", "rate2.jsonl", "-o", "r2", *flags, *like)
     assert (code, err) == (0, "") or "empty" in err
-    assert "Mean rate went from 0.4958 to 0.2479, by -0.2479" in words(out)
+    assert "Mean rate went from 0.4958 to 0.2479, by -0.248 (" in words(out)
     assert "The prompts that got harder by most: - rate 0.9917 to 0.4958: rate2.jsonl:120" in words(
         out
     )
     code, _, err = bucket("-i", "two.jsonl", "-o", "two", "--compare-to", "r1")
-    assert (code, "its rollouts carry a number in place of scores" in err) == (1, True)
+    assert (code, "it was bucketed by the number rate, and this run by scores" in err) == (1, True)
     code, _, err = bucket("-i", "rate1.jsonl", "-o", "r3", *flags, "--compare-to", "one")
-    assert (code, "its rollouts have scores" in err) == (1, True)
+    assert (code, "it was bucketed by scores, and this run by the number rate" in err) == (1, True)
 
 
 def test_repeated_prompts_are_not_compared_and_told(rounds: Path, bucket: Script) -> None:
     write_jsonl(rounds / "more.jsonl", a_round([*range(120), 5, 6, 6], 0.1))
     code, out, err = bucket("-i", "more.jsonl", "-o", "more", "--compare-to", "one")
     assert code == 0
-    assert "118 in both, 0 only there, 0 only here; 2 that several rollouts have" in words(out)
+    assert (
+        "118 in both. Not compared: 0 only there; 0 only here; 2 in both, but in several"
+        in words(out)
+    )
     assert "2 prompts of several rollouts each were not compared" in words(err)
     assert "--group-by prompt" in err
 
@@ -167,7 +173,7 @@ def test_another_metric_is_computed_for_both(rounds: Path, bucket: Script) -> No
     code, out, err = bucket("-i", "two.jsonl", "-o", "two", *flags)
     assert (code, "Mean variance went from" in out) == (0, True)
     assert "one was bucketed by mean_reward. Its values of variance are computed" in err
-    assert "one was cut at other values than this run" in err
+    assert "one was cut by another rule than this run" in err
 
 
 @pytest.mark.parametrize(
@@ -186,7 +192,7 @@ def test_another_metric_is_computed_for_both(rounds: Path, bucket: Script) -> No
         (("--cut-like", "one", "--bucket-names", "a", "b", "c"), "--bucket-names: it is a b c"),
         (("--cut-like", "one", "--ties", "split"), "--ties: it is split"),
         (("--cut-like", "one", "--within", "data_source"), "--within: it is data_source"),
-        (("--cut-like", "one", "--solved-unsolved"), "--solved-unsolved: it is True"),
+        (("--cut-like", "one", "--solved-unsolved"), "--solved-unsolved: it is asked for"),
         (("--cut-like", "one", "--pass-threshold", 1), "--pass-threshold: it is 1"),
         (("--cut-like", "one", "--value-field", "rate", "--value-direction", "easier"),
          "--value-field: one was bucketed by scores"),
@@ -349,3 +355,140 @@ def test_ratio_and_seed_are_those_of_the_earlier_sets(rounds: Path, preprocess: 
     code, out, _ = preprocess("-i", "one", "-o", "again", "--split-like", "sets")
     assert (code, "val ratio 0.3, seed 5" in out) == (0, True)
     assert val_prompts(rounds / "sets") == val_prompts(rounds / "again")
+
+
+def test_rates_that_run_the_other_way_are_refused(rounds: Path, bucket: Script) -> None:
+    lines = [{"prompt": f"question {i}", "rate": i / 120, "other": i} for i in range(120)]
+    write_jsonl(rounds / "rate.jsonl", lines)
+    flags = ("-i", "rate.jsonl", "--value-field", "rate")
+    assert bucket(*flags, "-o", "r1", "--value-direction", "easier")[0] == 0
+    other = (*flags, "-o", "r2", "--value-direction", "harder")
+    code, _, err = bucket(*other, "--cut-like", "r1")
+    told = "--value-direction: it is harder, and --cut-like r1 says easier"
+    assert (code, told in err) == (2, True), err
+    code, _, err = bucket(*other, "--compare-to", "r1")
+    told = "a higher rate was easier there, and is harder here"
+    assert (code, told in words(err)) == (1, True), err
+    flags = ("--value-field", "other", "--value-direction", "easier", "--compare-to", "r1")
+    code, _, err = bucket("-i", "rate.jsonl", "-o", "r2", *flags)
+    told = "it was bucketed by the number rate, and this run by the number other"
+    assert (code, told in words(err)) == (1, True), err
+
+
+def test_what_keep_leaves_out_by_its_scores_is_not_left_out_of_a_comparison(
+    rounds: Path, bucket: Script
+) -> None:
+    run = ("-i", "two.jsonl", "-o", "two", "--compare-to", "one")
+    code, _, err = bucket(*run, "--keep", "success_rate > 0")
+    assert (code, "--keep: it leaves out rollouts by their scores" in err) == (2, True)
+    code, out, err = bucket(*run, "--keep", "key != k50")
+    assert code == 0, err
+    assert "109 in both. Not compared: 10 only there; 10 only here; 1 in both, but without" in (
+        words(out)
+    )
+    assert "one was made with no --keep, this run with --keep" in err
+
+
+@pytest.mark.parametrize("by", [(), ("--match-key", "key")])
+def test_every_prompt_that_is_not_compared_is_counted(
+    rounds: Path, bucket: Script, by: tuple
+) -> None:
+    lines = a_round([*range(10, 130)], 0.3)
+    for i in range(20):
+        lines[i] = rollout(None, prompt=f"question {i + 10}", key=f"k{i + 10}")
+    lines += [{"reward": [1, 0]}, {"reward": [0, 0]}]
+    write_jsonl(rounds / "two.jsonl", lines)
+    code, out, err = bucket("-i", "two.jsonl", "-o", "two", "--compare-to", "one", *by)
+    assert code == 0, err
+    absent = "key" if by else "a prompt"
+    assert (
+        "90 in both. Not compared: 10 only there; 10 only here; 20 in both, but without a value "
+        f"there or here; 2 rollouts without {absent}."
+    ) in words(out)
+
+
+def test_an_earlier_bucket_that_was_edited_is_told(rounds: Path, bucket: Script) -> None:
+    file = rounds / "one/easy.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-3]))
+    code, _, err = bucket("-i", "two.jsonl", "-o", "two", "--compare-to", "one")
+    assert (code, "one/easy.jsonl was edited since bucketing" in err) == (0, True)
+    file.write_text(file.read_text() + "{\n")
+    code, _, err = bucket("-i", "two.jsonl", "-o", "three", "--compare-to", "one")
+    assert (code, f"{file.relative_to(rounds)}:" in err) == (1, True), err
+
+
+def test_where_the_metric_is_no_order_passes_say_what_got_harder(
+    rounds: Path, bucket: Script
+) -> None:
+    for number, scores in ((1, [1] * 8), (2, [0] * 8)):
+        lines = [rollout(*scores, prompt="p0"), rollout(1, 0, prompt="p1"), rollout(0, prompt="p2")]
+        write_jsonl(rounds / f"v{number}.jsonl", lines)
+    assert bucket("-i", "v1.jsonl", "-o", "v1", "-n", 2, "-m", "variance")[0] == 0
+    flags = ("-n", 2, "-m", "variance", "--compare-to", "v1")
+    code, out, _ = bucket("-i", "v2.jsonl", "-o", "v2", *flags)
+    assert (code, "variance 0 to 0 (8 of 8 to 0 of 8 pass): v2.jsonl:1" in words(out)) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        (("--ties", "split"), ("--ties", "split"), "are not known (it was cut with --ties split"),
+        ((), ("-n", 4), "one_ was cut at other values than this run"),
+        ((), ("--thresholds", 0.2, 0.5), "To cut at the same values, add --cut-like one_."),
+        (("--thresholds", 0.3, 0.7), ("--thresholds", 0.3, 0.7, "--bucket-names", "a", "b", "c"),
+         None),
+        ((), ("--pass-threshold", 0.7), "in one_ a response passed from a score of 0.5 on, and"),
+        (("--pass-threshold", 0.7), ("--cut-like", "one_"), None),
+        (("--keep", "success_rate < 0.9"), ("--cut-like", "one_"),
+         "one_ was made with --keep 'success_rate < 0.9', this run with no --keep"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_differs_is_said(
+    rounds: Path, bucket: Script, first: tuple, second: tuple, told: str | None
+) -> None:
+    assert bucket("-i", "one.jsonl", "-o", "one_", *first)[0] == 0
+    code, _, err = bucket("-i", "two.jsonl", "-o", "two", "--compare-to", "one_", *second)
+    assert code == 0, err
+    assert "one_" not in err if told is None else told in words(err)
+
+
+def test_the_same_input_and_flags_are_no_other_cuts(rounds: Path, bucket: Script) -> None:
+    flags = ("-i", "one.jsonl", "--ties", "split")
+    assert bucket(*flags, "-o", "split")[0] == 0
+    assert bucket(*flags, "-o", "again", "--compare-to", "split")[::2] == (0, "")
+
+
+def test_other_prompts_behind_a_key_are_told(rounds: Path, bucket: Script) -> None:
+    lines = [{**line, "prompt": f"another {i}"} for i, line in enumerate(a_round([*range(120)], 0))]
+    write_jsonl(rounds / "other.jsonl", lines)
+    flags = ("--compare-to", "one", "--match-key", "key")
+    code, _, err = bucket("-i", "other.jsonl", "-o", "two", *flags)
+    assert (code, "120 of 120 prompts matched by key have another text in one" in err) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        ((), ("--pass-threshold", 0.5)),
+        ((), ("-m", "mean_reward", "-n", 3, "--bucket-names", "easy", "medium", "hard")),
+        (("-m", "pass_at_k", "--k", 4), ("--k", 4)),
+        (("-m", "pass_at_k", "--k", 4), ("-m", "pass_at_k")),
+    ],
+    ids=str,
+)
+def test_flags_that_say_the_same_are_no_contradiction(
+    rounds: Path, bucket: Script, first: tuple, again: tuple
+) -> None:
+    assert bucket("-i", "one.jsonl", "-o", "first", *first)[0] == 0
+    code, _, err = bucket("-i", "two.jsonl", "-o", "two", "--cut-like", "first", *again)
+    assert code == 0, err
+    metrics = [json.loads((rounds / f"{name}/bucketing.json").read_text())["metric"]
+               for name in ("first", "two")]  # fmt: skip
+    assert metrics[0] == metrics[1]
+
+
+def test_a_page_says_that_nothing_got_harder(rounds: Path, bucket: Script) -> None:
+    flags = ("--compare-to", "one", "--report", "p.html")
+    assert bucket("-i", "one.jsonl", "-o", "two", *flags)[0] == 0
+    assert "No prompt got harder." in Page(rounds / "p.html").text

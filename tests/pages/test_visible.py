@@ -39,6 +39,11 @@ def test_every_character_is_shown_once(text: str) -> None:
         ("\0\0\0", [Piece("U+0000 ×3", "NULL")]),
         ("a\r\nb", [Piece("a\nb")]),
         ("שלום مرحبا 日本", [Piece("שלום مرحبا 日本")]),
+        ("e\u0301", [Piece("e\u0301")]),
+        (
+            "e" + 9 * "\u0301" + "f",
+            [Piece("e" + 4 * "\u0301"), Piece("U+0301 ×5", "combining acute accent"), Piece("f")],
+        ),
     ],
 )
 def test_pieces(text: str, expected: list[Piece]) -> None:
