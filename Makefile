@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 60
 SPREAD ?= -n auto --maxprocesses 8 --dist worksteal
 ALL_TESTS = $(BIN)/python -m pytest -q $(SPREAD)
 
-.PHONY: help demo quick test engines test-verl verl-environments check torture fuzz bench format golden clean
+.PHONY: help demo quick test engines test-verl verl-environments test-browser check torture fuzz bench format golden clean
 
 help:
 	@echo "make demo    the main job on sample rollouts, in ./demo"
@@ -20,6 +20,7 @@ help:
 	@echo "make test    all tests"
 	@echo "make engines  what the tests of Ray and of object stores need; make test has them then"
 	@echo "make test-verl  what the scripts write, read by the real verl (2 GB of packages)"
+	@echo "make test-browser  the pages in a real browser (needs Chromium and its chromedriver)"
 	@echo "make check   format, lint, types, imports, the shell scripts, then all tests"
 	@echo "make torture  both scripts killed, out of disk and fed broken lines, many times"
 	@echo "make fuzz    the scanner fed what libFuzzer makes up, for a minute (FUZZ_SECONDS=60)"
@@ -41,6 +42,10 @@ $(VENV)/.test: $(BUILD) | $(VENV)/bin/python
 
 $(VENV)/.engines: $(BUILD) | $(VENV)/bin/python
 	$(PIP) install --editable '.[engines]'
+	@touch $@
+
+$(VENV)/.browser: $(BUILD) | $(VENV)/bin/python
+	$(PIP) install --editable '.[browser]'
 	@touch $@
 
 $(VENV)/.dev: $(BUILD) | $(VENV)/bin/python
@@ -81,6 +86,9 @@ test-verl: verl-environments
 	$(CURDIR)/$(VENV)-verl/bin/python -W ignore -c 'import verl'
 	OLD_DATASETS_PYTHON=$(CURDIR)/$(VENV)-datasets/bin/python \
 		$(CURDIR)/$(VENV)-verl/bin/python -m pytest -q -W ignore tests/real_verl
+
+test-browser: $(VENV)/.browser
+	$(BIN)/python -m pytest -q tests/pages/test_browser.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
