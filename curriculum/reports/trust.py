@@ -51,7 +51,9 @@ def _how_to_halve(trust: Uncertainty) -> str:
     if low == high:
         many = f"{max(_round(trust.factor * low), low + 1):,}"
     else:
-        many = f"{max(trust.factor, 1.1):.{1 + (trust.factor < 2)}g} times as many"
+        factor = max(trust.factor, 1.1)
+        times = f"{factor:.{1 + (factor < 2)}g}" if factor < 10 else f"{_round(factor):,}"
+        many = f"{times} times as many"
     return f" About {many} responses per prompt would halve that."
 
 

@@ -108,7 +108,7 @@ def _sample(pages: Pages) -> None:
 
 def _sample_change(pages: Pages) -> None:
     pages.url("sample")
-    flags = ("-m", "success_rate", "-n", 6, "--solved-unsolved", "--keep", "success_rate < 0.9")
+    flags = ("-m", "success_rate", "-n", 6, "--solved-unsolved", "--keep", "num != 3")
     pages.bucket("sample-change", "-i", "rollouts", *flags, "--compare-to", "b-sample")
 
 
