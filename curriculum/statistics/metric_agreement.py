@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
-from curriculum.arrays import FloatArray, IntArray
+from curriculum.arrays import BoolArray, FloatArray, IntArray
 from curriculum.bucketers import cut_at, difficulty, percentile_edges
 
 
@@ -40,37 +41,50 @@ def compare(
     `easier` says whether higher is easier. Each metric cuts its rollouts into `parts` buckets, as
     equal as ties allow.
     """
-    difficulties = {name: difficulty(values, easier[name]) for name, values in metrics.items()}
-    buckets = {name: _cut(values, parts) for name, values in difficulties.items()}
-    pairs = combinations(metrics, 2)
-    return [
-        _compare(
-            (one, other), (difficulties[one], difficulties[other]), (buckets[one], buckets[other])
-        )
-        for one, other in pairs
-    ]
+    ranked = {
+        name: _Ranked.of(difficulty(values, easier[name]), parts)
+        for name, values in metrics.items()
+    }
+    return [_compare(pair, ranked[pair[0]], ranked[pair[1]]) for pair in combinations(metrics, 2)]
 
 
-def _cut(values: FloatArray, parts: int) -> IntArray:
-    """The bucket of each value; it is meaningless for NaN."""
-    ascending = np.sort(values[~np.isnan(values)])
-    return cut_at(values, percentile_edges(ascending, parts))
+@dataclass(frozen=True)
+class _Ranked:
+    """The difficulties of all rollouts by a metric, NaN where undefined; where they are defined;
+    the ranks of those, with mean ranks for ties; and the bucket of each, meaningless for NaN."""
+
+    values: FloatArray
+    there: BoolArray
+    ranks: Any
+    buckets: IntArray
+
+    @staticmethod
+    def of(values: FloatArray, parts: int) -> _Ranked:
+        there = ~np.isnan(values)
+        buckets = cut_at(values, percentile_edges(np.sort(values[there]), parts))
+        return _Ranked(values, there, _rank(values[there]), buckets)
+
+    def among(self, both: BoolArray) -> Any:
+        """The ranks among some of the rollouts that are defined."""
+        if both.sum() == len(self.ranks):  # nearly always
+            return self.ranks
+        return _rank(self.values[both])
 
 
-def _compare(
-    names: tuple[str, str],
-    values: tuple[FloatArray, FloatArray],
-    buckets: tuple[IntArray, IntArray],
-) -> MetricAgreement:
+def _rank(values: FloatArray) -> Any:
     import pandas as pd
 
-    both = ~(np.isnan(values[0]) | np.isnan(values[1]))
+    return pd.Series(values).rank()
+
+
+def _compare(names: tuple[str, str], one: _Ranked, other: _Ranked) -> MetricAgreement:
+    both = one.there & other.there
     count = int(both.sum())
     if not count:
         return MetricAgreement(*names, 0, None, None)
-    identical = np.array_equal(*values, equal_nan=True)
-    one, other = (pd.Series(some[both]).rank() for some in values)
-    differ = one.nunique() > 1 and other.nunique() > 1
-    correlation = float(one.corr(other)) if differ else None
-    same = float((buckets[0][both] == buckets[1][both]).mean())
+    identical = np.array_equal(one.values, other.values, equal_nan=True)
+    ranks = one.among(both), other.among(both)
+    differ = all(some.min() < some.max() for some in ranks)
+    correlation = float(ranks[0].corr(ranks[1])) if differ else None
+    same = float((one.buckets[both] == other.buckets[both]).mean())
     return MetricAgreement(*names, count, correlation, same, identical)

@@ -50,8 +50,8 @@ EXPECT = "With 8 responses each, expect 21% of rollouts to truly belong in anoth
          "With 2 to 8 responses, expect 50% of rollouts to truly belong in another bucket. About "
          "1.4 times as many responses per prompt would halve that."),
         (Uncertainty(0.5, "", (2, 8), None, 21.7),
-         "With 2 to 8 responses, expect 50% of rollouts to truly belong in another bucket. About 20 "
-         "times as many responses per prompt would halve that."),
+         "With 2 to 8 responses, expect 50% of rollouts to truly belong in another bucket. About "
+         "20 times as many responses per prompt would halve that."),
         (Uncertainty(0.5, "", (2, 8), None, math.inf),
          "With 2 to 8 responses, expect 50% of rollouts to truly belong in another bucket. Even 64 "
          "times as many responses per prompt would not halve that; another metric would do more."),
