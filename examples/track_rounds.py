@@ -1,72 +1,59 @@
 #!/usr/bin/env python3
-"""Show how many prompts each bucket held, round after round, from manifests and score tables alone.
+"""Show how the share of each bucket moved over rounds of training on one prompt set.
 
-Buckets that are cut in parts are about as large in every round, whatever the model learned, so
-rounds are counted at the cut values of the first one. They are if each was bucketed with
-`--cut-like` of it. If not, their score tables are cut at these values: `scores.parquet` in each
-directory, as `bucket_rollouts_by_difficulty.py --scores DIR/scores.parquet` writes it, or --scores.
+A round is the directory that bucket_rollouts_by_difficulty.py wrote for a checkpoint. Rounds that
+were cut at the same values (--cut-like) are compared by their manifests. Otherwise all of them are
+cut again at the values of the first round, from a score table of each (--scores): shares of buckets
+that every round cut for itself by percentiles are about equal, whatever the model has learned.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
-
-import numpy as np
+from typing import Any
 
 # From a checkout the package is not installed; it lies one directory up.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from curriculum.bucketers import cut_thresholds, inner_buckets
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curriculum.bucketers import cut_thresholds
 from curriculum.cli import run
-from curriculum.comparing.cut_like import thresholds_of, why_elsewhere
+from curriculum.comparing.cut_like import thresholds_of, why_elsewhere, why_unknown
 from curriculum.comparing.earlier import load_earlier
 from curriculum.display.figures import save_figure
 from curriculum.display.histogram import shorten
-from curriculum.display.text import number, share, table
-from curriculum.errors import InputError, UsageError
+from curriculum.display.picture import EASIEST, HARDEST
+from curriculum.display.text import number, share, table, threshold
+from curriculum.errors import InputError, UsageError, plural
 from curriculum.option_checks import check_plot
 from curriculum.output.manifests import BucketingManifest
 
 EPILOG = """examples:
-  python examples/track_rounds.py round1 round2 round3
-  python examples/track_rounds.py round1 round2 --plot rounds.png
+  python examples/track_rounds.py round1/bucketed round2/bucketed --plot rounds.png
+  python examples/track_rounds.py r1 r2 --scores r1.parquet r2.parquet
 """
+SCORES = "scores.parquet"  # a score table in a bucket directory is taken by itself
+PARAMETERS = ("name", "is_carried", "higher_is_easier", "score_field", "k", "pass_threshold")
+SCRIPT = "bucket_rollouts_by_difficulty.py"
 
 
 @dataclass(frozen=True)
 class Round:
-    """A round: its name, how many prompts each bucket holds, and the mean of the metric (None: it
-    is not known)."""
+    """A checkpoint's buckets: their directory, their manifest, and a row of `scores` for each
+    rollout that --keep did not drop (None without a score table)."""
 
-    name: str
-    counts: Sequence[int]
-    mean: float | None = None
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What is taken of a score table: the metric, responses and passes of each rollout, NaN where
-    the metric is undefined, and the hashes of the prompts."""
-
-    values: np.ndarray[Any, Any]
-    responses: np.ndarray[Any, Any]
-    passes: np.ndarray[Any, Any]
-    prompts: frozenset[str | None]
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that raises UsageError where flags are wrong."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise UsageError."""
-        raise UsageError(
-            message.removeprefix("argument "), fix=f"{self.prog} --help lists the flags"
-        )
+    directory: Path
+    manifest: BucketingManifest
+    scores: pd.DataFrame | None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,169 +62,229 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(lambda: show(argv), quiet=False, debug=debug)
 
 
-def build_parser() -> Parser:
+def show(argv: Sequence[str] | None) -> tuple[str, list[str]]:
+    """What to print for these flags, and warnings. Raises InputError and UsageError."""
+    flags = build_parser().parse_args(argv)
+    if flags.plot is not None:
+        check_plot(flags.plot)
+    rounds = read_rounds(flags.dirs, flags.scores)
+    counts, told = count_buckets(rounds)
+    if flags.plot is not None:
+        save_figure(Path(flags.plot), partial(fill, rounds=rounds, counts=counts))
+    return "\n".join([told, "", *table(list(rows(rounds, counts)), 1)]), list(differences(rounds))
+
+
+def build_parser() -> argparse.ArgumentParser:
     """The flags."""
-    parser = Parser(
+    parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )  # fmt: skip
-    parser.add_argument("rounds", nargs="+", metavar="DIR", help="directories of buckets, in order")
     parser.add_argument(
-        "--scores", nargs="+", metavar="FILE",
-        help="the score table of each round (default: scores.parquet in its directory)",
+        "dirs", nargs="+", type=Path, metavar="DIR", help="bucket directories, the earliest first"
+    )
+    parser.add_argument(
+        "--scores", nargs="+", type=Path, metavar="FILE", help="the score table of each DIR, in "
+        f"their order (default: {SCORES} in it, if there is one)",
     )  # fmt: skip
-    parser.add_argument("--plot", metavar="FILE", help="draw the shares, into a .png, .svg or .pdf")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw the shares, into a .png, .svg or .pdf (needs "
+        "matplotlib)",
+    )  # fmt: skip
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
     return parser
 
 
-def show(argv: Sequence[str] | None) -> tuple[str, list[str]]:
-    """What to print for these flags, and warnings. Raises InputError and UsageError."""
-    flags = build_parser().parse_args(argv)
-    if flags.scores and len(flags.scores) != len(flags.rounds):
+def read_rounds(directories: Sequence[Path], tables: Sequence[Path] | None) -> list[Round]:
+    """The rounds, with their score tables. Raises InputError and UsageError."""
+    if tables is not None and len(tables) != len(directories):
         raise UsageError(
-            f"{len(flags.scores)} files for {len(flags.rounds)} rounds",
-            where="--scores",
-            expected="one for each round, in their order",
-            fix="name as many",
-        )
-    if flags.plot:
-        check_plot(flags.plot)
-    manifests = [load_earlier("round", Path(name)) for name in flags.rounds]
-    tables = flags.scores or [str(Path(name) / "scores.parquet") for name in flags.rounds]
-    names = [bucket.name for bucket in manifests[0].buckets]
-    rounds, warnings = track(flags.rounds, manifests, tables, bool(flags.scores))
-    if flags.plot:
-        draw(rounds, names, Path(flags.plot))
-    metric = manifests[0].metric.name
-    head = [
-        "round",
-        *map(shorten, names),
-        "prompts",
-        *([f"mean {metric}"] if rounds[0].mean is not None else []),
-    ]
-    return "\n".join(table([head, *map(row_of, rounds)], left=1)), warnings
-
-
-def row_of(round: Round) -> list[str]:
-    """A round as a row of the table."""
-    total = sum(round.counts)
-    cells = [f"{share(count, total)} ({count:,})" for count in round.counts]
+            f"{plural(len(tables), 'table')} for {plural(len(directories), 'round')}",
+            where="--scores", expected="one for each DIR, in their order", fix="name as many",
+        )  # fmt: skip
+    manifests = [load_earlier("DIR", directory) for directory in directories]
+    check_metrics(directories, manifests)
+    own = [path if path.is_file() else None for path in (d / SCORES for d in directories)]
+    paths: Sequence[Path | None] = own if tables is None else tables
     return [
-        round.name,
-        *cells,
-        f"{total:,}",
-        *([number(round.mean)] if round.mean is not None else []),
+        Round(directory, manifest, None if path is None else read_scores(path, manifest))
+        for directory, manifest, path in zip(directories, manifests, paths, strict=True)
     ]
 
 
-def track(
-    names: Sequence[str],
-    manifests: Sequence[BucketingManifest],
-    tables: Sequence[str],
-    asked: bool = False,
-) -> tuple[list[Round], list[str]]:
-    """The rounds, all at the cut values of the first, and warnings; `asked` says that the tables
-    were named. Raises InputError if they cannot be counted so."""
-    first = manifests[0]
-    there = asked or all(Path(file).is_file() for file in tables)
-    pairs = list(zip(names, manifests, strict=True))
-    elsewhere = [
-        name for name, m in pairs if why_elsewhere("", first, m) or named(m) != named(first)
-    ]
-    if elsewhere and not there:
-        raise InputError(
-            f"{', '.join(elsewhere)}: cut at other values than {names[0]}, so their buckets are "
-            "not the same ones",
-            where=names[0],
-            expected=f"rounds that were bucketed with --cut-like {names[0]}, or score tables",
-            fix="bucket them so, or write their tables with --scores DIR/scores.parquet",
-        )
-    if not there:
-        rounds = [
-            Round(name, [bucket.count for bucket in manifest.buckets])
-            for name, manifest in zip(names, manifests, strict=True)
-        ]
-        return rounds, warn(names, [sum(round.counts) for round in rounds])
-    every = [read_scores(file, first) for file in tables]
-    cuts = thresholds_of(names[0], first)
-    rounds = [
-        Round(name, count(scores, first, cuts), float(np.nanmean(scores.values)))
-        for name, scores in zip(names, every, strict=True)
-    ]
-    return rounds, warn(names, [scores.prompts for scores in every])
-
-
-def named(manifest: BucketingManifest) -> list[str]:
-    """The names of the buckets."""
-    return [bucket.name for bucket in manifest.buckets]
-
-
-def warn(names: Sequence[str], held: Sequence[object]) -> list[str]:
-    """That rounds have other prompts than the first, by what they hold."""
-    others = [name for name, some in zip(names, held, strict=True) if some != held[0]]
-    if not others:
-        return []
-    return [f"{', '.join(others)}: not the prompts of {names[0]}, so shares may differ by these."]
-
-
-def read_scores(file: str, manifest: BucketingManifest) -> Scores:
-    """A score table. Raises InputError if it is none, or lacks the metric."""
-    import pandas as pd
-
-    columns = [manifest.metric.name, "num_responses", "num_passes", "prompt_hash"]
-    try:
-        found = pd.read_parquet(file, columns=columns)
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        raise InputError(
-            f"this cannot be read as a score table ({str(error).splitlines()[0]})",
-            where=file,
-            expected=f"a file of --scores, with {manifest.metric.name}",
-            fix="write it again with bucket_rollouts_by_difficulty.py --scores",
-        ) from error
-    values, responses, passes, prompts = (found[column] for column in columns)
-    return Scores(
-        values.to_numpy(np.float64),
-        responses.to_numpy(np.int64),
-        passes.to_numpy(np.int64),
-        frozenset(prompts),
-    )
-
-
-def count(scores: Scores, manifest: BucketingManifest, cuts: Sequence[float]) -> list[int]:
-    """How many rollouts each bucket of the first round would hold."""
-    there = ~np.isnan(scores.values)
-    values, passes = scores.values[there], scores.passes[there]
-    numbers = cut_thresholds(values, cuts, manifest.metric.higher_is_easier)
-    apart = manifest.method.solved_unsolved
-    numbers = numbers + (inner_buckets(apart).start or 0)
-    if apart:
-        numbers = np.where(passes == scores.responses[there], 0, numbers)
-        numbers = np.where(passes == 0, len(manifest.buckets) - 1, numbers)
-    return list(map(int, np.bincount(numbers, minlength=len(manifest.buckets))))
-
-
-def draw(rounds: Sequence[Round], names: Sequence[str], path: Path) -> None:
-    """Draw the share of each bucket over the rounds: easy at the bottom, harder is darker."""
-
-    def fill(figure: Any, colours: Any) -> None:
-        axes, below = figure.add_subplot(), np.zeros(len(rounds))
-        shades = np.linspace(0.08, 0.95, len(names))
-        totals = np.array([max(sum(round.counts), 1) for round in rounds])
-        for i, name in enumerate(names):
-            part = 100 * np.array([round.counts[i] for round in rounds]) / totals
-            axes.bar(
-                range(len(rounds)), part, bottom=below, width=0.7, label=shorten(name),
-                color=colours(shades[i]), edgecolor="black", linewidth=0.6,
+def check_metrics(directories: Sequence[Path], manifests: Sequence[BucketingManifest]) -> None:
+    """Raise InputError unless all rounds have the metric and the parameters of the first."""
+    first = manifests[0].metric
+    field = f" --score-field {first.score_field}" if first.score_field != "score" else ""
+    for directory, manifest in zip(directories, manifests, strict=True):
+        both = [(name, getattr(manifest.metric, name), getattr(first, name)) for name in PARAMETERS]
+        other = [f"{name} is {here}, not {there}" for name, here, there in both if here != there]
+        if other:
+            raise InputError(
+                f"its metric is not that of {directories[0]}: {', '.join(other)}",
+                where=directory, expected="the same metric and parameters in all rounds",
+                fix=f"bucket it again with --cut-like {directories[0]}{field}",
             )  # fmt: skip
-            below += part
-        axes.set_xticks(range(len(rounds)), [shorten(Path(round.name).name) for round in rounds])
-        axes.set_ylabel("share of the prompts, %")
-        axes.spines[["top", "right"]].set_visible(False)
-        handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles[::-1], labels[::-1], loc="outside right upper", frameon=False)
 
-    save_figure(path, fill)
+
+def read_scores(path: Path, manifest: BucketingManifest) -> pd.DataFrame:
+    """The rollouts in the score table of a round that were not dropped. Raises InputError if it is
+    no score table, or not that of the round."""
+    metric, counts = manifest.metric.name, manifest.counts
+    types = {metric: pa.float64(), "bucket": pa.string(), "prompt_hash": pa.string()}
+    types |= {"num_responses": pa.int64(), "num_passes": pa.int64()}
+    try:
+        with pq.ParquetFile(path) as file:
+            if absent := [name for name in types if name not in file.schema_arrow.names]:
+                raise no_table(path, f"it has no column {', '.join(absent)}")
+            found = file.read(columns=list(types)).select(list(types)).cast(pa.schema(types))
+    except (pa.ArrowException, OSError) as error:
+        raise no_table(path, f"it cannot be read ({str(error).strip('. ')})") from error
+    scores = found.to_pandas()
+    scores = scores[scores["bucket"].notna() | scores[metric].isna()]  # the others were dropped
+    held = [int((scores["bucket"] == bucket.name).sum()) for bucket in manifest.buckets]
+    if [*held, len(scores)] != [*counts_of(manifest), counts.bucketed + counts.unscored]:
+        raise no_table(path, "its rollouts are not those that the manifest counts")
+    return scores
+
+
+def no_table(path: Path, found: str) -> InputError:
+    """The error for what is not the score table of a round."""
+    return InputError(
+        found, where=path, expected="the score table of this round",
+        fix=f"write it with {SCRIPT} --scores, and name tables in the order of the directories",
+    )  # fmt: skip
+
+
+def counts_of(manifest: BucketingManifest) -> list[int]:
+    """How many rollouts each bucket has."""
+    return [bucket.count for bucket in manifest.buckets]
+
+
+# Shares
+
+
+def count_buckets(rounds: Sequence[Round]) -> tuple[list[list[int]], str]:
+    """How many rollouts of each round are in each bucket of the first, all cut at the same values,
+    and a sentence on it. Raises InputError if that is not known."""
+    first = rounds[0]
+    cuts = first_cuts(first)
+    metric, values = first.manifest.metric.name, " and ".join(map(threshold, cuts)) or "no value"
+    names = [bucket.name for bucket in first.manifest.buckets]
+    other = [
+        one for one in rounds
+        if [bucket.name for bucket in one.manifest.buckets] != names
+        or why_elsewhere("", first.manifest, one.manifest)
+    ]  # fmt: skip
+    if not other:
+        told = f"Buckets by {metric}, cut at {values} in every round."
+        return [counts_of(one.manifest) for one in rounds], told
+    lacking = next((one.directory for one in rounds if one.scores is None), None)
+    if lacking is not None:
+        raise InputError(
+            f"its buckets were cut at other values than those of {first.directory}, or have other "
+            f"names, and there is no score table of {lacking}",
+            where=other[0].directory, expected="rounds that were cut alike, or a table of each",
+            fix=f"bucket the later rounds again with --cut-like {first.directory}, or all rounds "
+            f"with --scores DIR/{SCORES}",
+        )  # fmt: skip
+    tables = [one.scores for one in rounds if one.scores is not None]
+    told = (
+        f"Buckets by {metric}, every round cut again at the values of {first.directory}: {values}."
+    )
+    return [cut_again(scores, first.manifest, cuts) for scores in tables], told
+
+
+def first_cuts(first: Round) -> tuple[float, ...]:
+    """The metric values at which the first round was cut, ascending. Raises InputError if there are
+    no such values."""
+    if why := why_unknown(first.manifest):
+        raise InputError(
+            why, where=first.directory, expected="buckets that values of the metric separate",
+            fix="bucket it again with --thresholds, and the later rounds with --cut-like "
+            f"{first.directory}",
+        )  # fmt: skip
+    return thresholds_of(str(first.directory), first.manifest)
+
+
+def cut_again(scores: pd.DataFrame, first: BucketingManifest, cuts: Sequence[float]) -> list[int]:
+    """How many rollouts are in each bucket of the first round, cut at its values. A value equal to
+    a cut belongs below it; an unscored rollout is in no bucket."""
+    scores = scores[scores["bucket"].notna()]
+    values = scores[first.metric.name].to_numpy()
+    found = cut_thresholds(values, cuts, first.metric.higher_is_easier)
+    if first.method.solved_unsolved:
+        passes, last = scores["num_passes"].to_numpy(), len(first.buckets) - 1
+        solved = passes == scores["num_responses"].to_numpy()
+        found = np.where(passes == 0, last, np.where(solved, 0, found + 1))
+    counts: list[int] = np.bincount(found, minlength=len(first.buckets)).tolist()
+    return counts
+
+
+# Texts and the picture
+
+
+def rows(rounds: Sequence[Round], counts: Sequence[Sequence[int]]) -> Iterator[list[str]]:
+    """The table: a round per row, its buckets across, and the mean of the metric where known."""
+    metric, names = rounds[0].manifest.metric.name, [b.name for b in rounds[0].manifest.buckets]
+    unscored = any(one.manifest.counts.unscored for one in rounds)
+    means = any(one.scores is not None for one in rounds)
+    yield ["round", *names, "rollouts", *["unscored"] * unscored, *[f"mean {metric}"] * means]
+    for one, held in zip(rounds, counts, strict=True):
+        cells = [f"{share(count, sum(held))} ({count:,})" for count in held]
+        cells += [f"{sum(held):,}", *[f"{one.manifest.counts.unscored:,}"] * unscored]
+        mean = None if one.scores is None else one.scores[metric].mean()
+        yield [str(one.directory), *cells, *[number(mean)] * means]
+
+
+def differences(rounds: Sequence[Round]) -> Iterator[str]:
+    """Warnings about rounds that have other prompts than the first."""
+    reason = "Shares of different prompts differ without any learning."
+    sizes = [one.manifest.counts.bucketed + one.manifest.counts.unscored for one in rounds]
+    if len(set(sizes)) > 1:
+        counts = ", ".join(f"{size:,}" for size in sizes)
+        yield f"The rounds have different numbers of rollouts: {counts}. {reason}"
+    found = [
+        (r.directory, {*r.scores["prompt_hash"].dropna()}) for r in rounds if r.scores is not None
+    ]
+    for directory, prompts in found[1:]:
+        first, before = found[0]
+        if prompts != before:
+            new, gone = plural(len(prompts - before), "prompt"), len(before - prompts)
+            yield f"{directory} has {new} that {first} lacks, and lacks {gone:,} of its. {reason}"
+
+
+def fill(figure: Any, colours: Any, rounds: Sequence[Round], counts: Sequence[list[int]]) -> None:
+    """Draw a bar for each round, with easy at the bottom; darker is harder."""
+    axes, places = figure.add_subplot(), range(len(rounds))
+    shares = np.array([np.array(held) / max(sum(held), 1) for held in counts])
+    bottoms = shares.cumsum(axis=1) - shares
+    buckets, shades = rounds[0].manifest.buckets, np.linspace(EASIEST, HARDEST, shares.shape[1])
+    for i, shade in enumerate(shades.tolist()):
+        bars = axes.bar(places, shares[:, i], bottom=bottoms[:, i], color=colours(shade),
+                        edgecolor="black", linewidth=0.6)  # fmt: skip
+        texts = [f"{part:.0%}" if part >= 0.05 else "" for part in shares[:, i]]
+        ink = "white" if shade > 0.5 else "black"
+        axes.bar_label(bars, texts, label_type="center", color=ink, fontsize="small")
+    axes.set_xticks(places, tell_apart([one.directory for one in rounds]))
+    axes.tick_params(axis="x", labelrotation=45 if len(rounds) > 4 else 0)
+    axes.set_yticks((0, 0.5, 1), ("0%", "50%", "100%"))
+    axes.set_ylabel("share of rollouts")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(f"Buckets by {rounds[0].manifest.metric.name}, cut at the same values")
+    # Matplotlib leaves out labels that begin with _.
+    names = [f" {shorten(bucket.name)}" for bucket in buckets]
+    figure.legend(axes.containers, names, loc="outside lower center", ncols=4, frameon=False)
+
+
+def tell_apart(paths: Sequence[Path]) -> list[str]:
+    """Short names of paths: without what all of them begin and end with."""
+    parts = [list(path.parts) or ["."] for path in paths]
+    for end in (0, -1):
+        while min(map(len, parts)) > 1 and len({names[end] for names in parts}) == 1:
+            for names in parts:
+                del names[end]
+    return [shorten("/".join(names), 20) for names in parts]
 
 
 if __name__ == "__main__":
