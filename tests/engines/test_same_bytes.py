@@ -110,7 +110,7 @@ def whole(files: Files) -> Files:
             table = pd.read_parquet(io.BytesIO(found[name]))
             table["file"] = table["file"].str.replace(".*/", "", regex=True)
             found[name] = table.to_json(orient="records", lines=True).encode()
-        if name.endswith((".json", "reasons.jsonl", "more.jsonl")):
+        if name.endswith((".html", ".json", "reasons.jsonl", "more.jsonl")):
             text = re.sub(rb',\s*"parts": \d+|"(input_dir|bucketing)": "[^"]*"', b"", found[name])
             text = re.sub(rb'[^\s"]*/', b"", text)
             found[name] = re.sub(rb'"rejected": \[[^\]]*\]', b"", text)
@@ -203,6 +203,57 @@ def test_engine_and_storage_change_no_byte(
         assert list(again[name]) == list(expected_files)
         for file, data in expected_files.items():
             assert again[name][file] == data, file
+
+
+def next_round(
+    bucket: Script, preprocess: Script, where: Callable[[str], str], source: str, flags: tuple
+) -> list[str]:
+    """A round and the one after it, with pages; what is printed, without paths."""
+    flags = ("--on-malformed", "set-aside", *flags)
+    like = ("--cut-like", where("first"), "--compare-to", where("first"))
+    printed = [
+        bucket("-i", source, "-o", where("first"), "-m", "success_rate", *flags),
+        preprocess("-i", where("first"), "-o", where("sets"), *flags),
+        bucket("-i", source, "-o", where("next"), *like, "--report", where("p/n.html"), *flags),
+        preprocess(
+            "-i", where("next"), "-o", where("more"), "--split-like", where("sets"),
+            "--report", where("p/m.html"), *flags,
+        ),
+    ]  # fmt: skip
+    assert [code for code, _, _ in printed] == [0] * 4, printed
+    texts = [re.sub(r"-\*-of-\d+", "", "\n".join(text)) for _, *text in printed]
+    return [" ".join(re.sub(r"\S*/\S+|-+", "", text).split()) for text in texts]
+
+
+@pytest.mark.parametrize("storage", ["disk", "store"])
+def test_engine_and_storage_change_no_page_and_no_comparison(
+    tmp_path: Path,
+    bucket: Script,
+    preprocess: Script,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    engine: tuple[Any, ...],
+    storage: str,
+) -> None:
+    hostile(tmp_path / "in")
+    scripts, one = (bucket, preprocess), ("--workers", 1)
+    expected = next_round(*scripts, lambda n: str(tmp_path / n), str(tmp_path / "in"), one)
+    files = {name: whole(tree(tmp_path / name)) for name in ("next", "more", "p")}
+    monkeypatch.setattr("curriculum.reading.input_files.SHARD_BYTES", 3_000)
+    monkeypatch.setattr("curriculum.reading.input_files.STORE_SHARD_BYTES", 12_000)
+    monkeypatch.setattr("curriculum.output.copy_lines.PART_BYTES", 30_000)
+    there = tmp_path / "there"
+    if storage == "disk":
+        found = next_round(*scripts, lambda n: str(there / n), str(tmp_path / "in"), engine)
+        again = {name: whole(tree(there / name)) for name in files}
+    else:
+        store: Store = request.getfixturevalue("store")
+        for path in sorted((tmp_path / "in").iterdir()):
+            store.put(f"in/{path.name}", path.read_bytes())
+        found = next_round(*scripts, lambda n: store / n, store / "in", engine)
+        again = {name: whole(store_tree(store / name)) for name in files}
+    assert found == expected
+    assert again == files
 
 
 def test_writers_on_several_machines_lock_what_they_write(
