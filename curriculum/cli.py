@@ -18,6 +18,7 @@ from curriculum.engines.signals import interrupt_on_signals
 from curriculum.errors import CurriculumError, FinishedInterrupt
 from curriculum.flags import Parser, number, whole_number
 from curriculum.packages import REQUIRED, how_to_install, missing_packages
+from curriculum.pages.visible import is_hidden
 from curriculum.scanner.compiled import which_reader
 from curriculum.version import __version__
 
@@ -174,9 +175,11 @@ def _open_streams() -> None:
 
 
 def _print(text: str, stream: TextIO) -> None:
-    """Print; a reader that has gone (`| head`) or a full disk undoes nothing that was done."""
+    """Print; a reader that has gone (`| head`) or a full disk undoes nothing that was done. What a
+    terminal would obey or not show, such as in names from the data, is written out."""
+    shown = (c.encode("unicode_escape").decode() if is_hidden(c) else c for c in text)
     try:
-        print(text, file=stream, flush=True)
+        print("".join(shown), file=stream, flush=True)
     except OSError as error:
         # What is left in the buffer must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -129,3 +129,17 @@ def test_engine_that_cannot_be_had(
         code, out, err = script("-i", "in", "-o", "out", *flags)
         assert (code, out) == (2, "")
         assert err.startswith(f"error: {told}")
+
+
+def test_names_from_the_data_can_do_nothing_to_a_terminal(
+    tmp_path: Path, bucket: Script, preprocess: Script
+) -> None:
+    odd = "s\x1b[31m\u202e\u200b\0é\u3000"
+    lines = [rollout(i % 3 > 0, 0, prompt=f"q{i}", data_source=f"{odd}{i % 2}") for i in range(40)]
+    write_jsonl(tmp_path / "a.jsonl", lines)
+    told = bucket("-i", tmp_path / "a.jsonl", "-o", tmp_path / "b", "-n", 2)
+    sets = preprocess("-i", tmp_path / "b", "-o", tmp_path / "s", "--keep-data-source")
+    for code, out, err in (told, sets):
+        assert code == 0, err
+        assert "s\\x1b[31m\\u202e\\u200b\\x00é\u3000" in out
+        assert not {*"\x1b\u202e\u200b\0"} & {*out, *err}

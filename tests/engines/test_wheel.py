@@ -51,13 +51,16 @@ def run(installed: Path, cwd: Path, *flags: object) -> str:
 
 
 def test_every_module_is_in_the_wheel(wheel: Path, tmp_path: Path) -> None:
-    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "curriculum").rglob("*.py")}
+    package = ROOT / "curriculum"
+    files = [*package.rglob("*.py"), *(package / "pages/templates").iterdir()]
+    modules = {str(path.relative_to(ROOT)) for path in files}
     with ZipFile(wheel) as archive:
         assert modules - set(archive.namelist()) == set()
         archive.extractall(tmp_path / "installed")
     write_jsonl(tmp_path / "in/a.jsonl", [rollout(i, 1) for i in range(3)])
-    run(tmp_path / "installed", tmp_path, "-i", "in", "-o", "out")
+    run(tmp_path / "installed", tmp_path, "-i", "in", "-o", "out", "--report", "page.html")
     assert (tmp_path / "out/bucketing.json").is_file()
+    assert (tmp_path / "page.html").is_file()
 
 
 @pytest.fixture(scope="module")
