@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -76,14 +77,14 @@ def render(page: Page, most: int = LIMITS[0][0], most_of_truth: int = LIMITS[0][
 
 def _seen(text: str, markup: Callable[[str], Any]) -> Any:
     """A text as HTML: hidden characters are marks that can be seen."""
-    found = markup("")
-    for piece in pieces(text):
-        if piece.name is None:
-            found += piece.text  # escaped by Markup
-        else:
-            mark = markup('<span class="hidden" title="{}">{}</span>')
-            found += mark.format(piece.name, piece.text)
-    return found
+    mark = '<span class="hidden" title="{}">{}</span>'
+    parts = (
+        escape(piece.text)
+        if piece.name is None
+        else mark.format(escape(piece.name), escape(piece.text))
+        for piece in pieces(text)
+    )
+    return markup("".join(parts))
 
 
 def _in_line(given: str) -> str:

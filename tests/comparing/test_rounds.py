@@ -286,7 +286,7 @@ def val_prompts(directory: Path) -> tuple[set[str], set[str]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.lists(st.integers(0, 40), min_size=4, max_size=30, unique=True), st.data())
 def test_val_stays_val_in_every_round(tmp_path_factory, prompts, data) -> None:
     """Whatever the buckets of a round, in some of which the floor moves prompts."""
