@@ -317,19 +317,9 @@ def grade(task: Task, text: str) -> dict[str, Any]:
     return {"score": score, "V_i": share, "follow_instruction_list": holds}
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How a prompt is sampled: how many responses, and by writers after how many rounds of
-    training, 0 for none."""
-
-    responses: int
-    seed: int
-    round: int = 0
-
-
-def make_rollout(num: int, sampling: Sampling) -> dict[str, Any]:
-    """A prompt with its responses and rewards; it depends on no other prompt."""
-    responses, seed, round = sampling.responses, sampling.seed, sampling.round
+def make_rollout(num: int, responses: int, seed: int, round: int = 0) -> dict[str, Any]:
+    """A prompt with its responses and rewards, by writers after so many rounds of training; it
+    depends on no other prompt."""
     task = make_task(Random(f"task {seed} {num}"))
     content = f"Write {task.form} about {task.topic}. {task.demands()}"
     prompt = [{"role": "user", "content": content}]
@@ -372,8 +362,11 @@ def is_foreign(path: Path) -> bool:
     return bool(line) and f'"key": "{KEY}-'.encode() not in line
 
 
-def write_rollouts(folder: Path, prompts: int, files: int, sampling: Sampling) -> list[Path]:
-    """Write the rollouts in `files` contiguous parts; raises FileExistsError, nothing written."""
+def write_rollouts(
+    folder: Path, prompts: int, files: int, make: Callable[[int], dict[str, Any]]
+) -> list[Path]:
+    """Write the rollouts that `make` makes of numbers, in `files` contiguous parts; raises
+    FileExistsError, nothing written."""
     paths = [folder / f"rollouts-{part:03d}.jsonl" for part in range(files)]
     for path in filter(is_foreign, paths):
         raise FileExistsError(EEXIST, "not written by this script, so not replaced", str(path))
@@ -381,7 +374,7 @@ def write_rollouts(folder: Path, prompts: int, files: int, sampling: Sampling) -
     for part, path in enumerate(paths):
         nums = range(part * prompts // files, (part + 1) * prompts // files)
         with path.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(json.dumps(make_rollout(n, sampling)) + "\n" for n in nums)
+            file.writelines(json.dumps(make(n)) + "\n" for n in nums)
     return paths
 
 
@@ -427,8 +420,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = build_parser().parse_args(argv)
     folder, files = flags.output_dir, min(flags.files, flags.prompts)
     try:
-        sampling = Sampling(flags.responses, flags.seed, flags.round)
-        paths = write_rollouts(folder, flags.prompts, files, sampling)
+        paths = write_rollouts(
+            folder,
+            flags.prompts,
+            files,
+            lambda num: make_rollout(num, flags.responses, flags.seed, flags.round),
+        )
     except OSError as error:
         fix = "choose another --output-dir, or make room in this one"
         print(f"error: {error.filename or folder}: {error.strerror};\n{fix}", file=sys.stderr)
