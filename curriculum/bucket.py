@@ -87,7 +87,7 @@ def _bucket(
         check_report_file(flag, path, options.output)
     form = find_form(options, files)
     passes = (4 if form.dump else 2) - options.dry_run
-    fork = not any_in_store([*options.input_paths.values(), options.output])
+    fork = not any_in_store(options.paths)
     engine = Workers(options.workers, options.engine, options.ray_address, fork)
     with (
         Progress(passes * sum(file.size for file in files), show_progress) as progress,

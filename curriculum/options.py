@@ -333,6 +333,13 @@ class BucketOptions:
         return {flag: to_path(name) for flag, name in given.items() if name is not None}
 
     @property
+    def paths(self) -> list[AnyPath]:
+        """All paths that the run reads or writes."""
+        others = [self.output_dir, self.compare_to, self.cut_like]
+        given = [to_path(name) for name in others if name is not None]
+        return [*self.input_paths.values(), *self.report_files.values(), *given]
+
+    @property
     def measures_all(self) -> bool:
         """Whether every metric is wanted, to compare them."""
         return self.compare_metrics or self.report is not None

@@ -96,7 +96,7 @@ def preprocess_buckets(
     work = directory.bytes()
     if not options.dry_run:
         work += sum(directory.bytes(buckets) for buckets in sets.values())
-    fork = not any_in_store([options.input, options.output, *options.source_paths.values()])
+    fork = not any_in_store(options.paths)
     engine = Workers(options.workers, options.engine, options.ray_address, fork)
     with (
         Progress(work, show_progress) as progress,

@@ -329,6 +329,13 @@ class PreprocessOptions:
         given = {"--annotate": self.annotate, "--plot": self.plot, "--report": self.report}
         return {flag: to_path(name) for flag, name in given.items() if name is not None}
 
+    @property
+    def paths(self) -> list[AnyPath]:
+        """All paths that the run reads or writes."""
+        given = [to_path(name) for name in (self.output_dir, self.split_like) if name is not None]
+        sources = (*self.source_paths.values(), *self.source_val_paths.values())
+        return [self.input, *given, *sources, *self.report_files.values()]
+
     @cached_property
     def source_paths(self) -> dict[str, AnyPath]:
         """The path or glob of each file of the data set, by how it was given."""
