@@ -110,11 +110,13 @@ def _bucket(
         scanned = scan_rollouts(run, source)
         comparison = Comparison.prepare(earlier, run, scanned) if earlier else None
         write = measure_buckets if options.dry_run else copy_to_buckets
-        with ThreadPoolExecutor(1) as aside:  # nothing that is written depends on these two
+        # Nothing that is written depends on what is found aside. Meanwhile no process is started:
+        # the copy has those of the scan, and one that is forked may wait for a lock of this thread.
+        with ThreadPoolExecutor(1) as aside:
             found = aside.submit(find_repeats, source, scanned)
             assigned = assign_buckets(options, scanned)
             trust = aside.submit(estimate_trust, options, scanned, assigned)
-            change = comparison.run(run, assigned) if comparison else None
+            change = comparison.run(options, assigned) if comparison else None
             bucket_files = write(run, source, assigned.buckets)
         repeats = found.result()
         progress.step("compare")

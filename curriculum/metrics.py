@@ -271,6 +271,9 @@ def expected_pass_at_k(scores: LongRun, parameters: MetricParameters) -> FloatAr
     return np.asarray(1 - (1 - rate) ** parameters.k)
 
 
+PASS_AT_K = "pass_at_k"
+RATES = ("success_rate", PASS_AT_K)  # what goes by passes, and not by scores
+
 _VARIANCE = "sample variance of the scores"
 _PASS_AT_K = "chance that one of k responses passes"
 _RATE = "share of responses that pass"
@@ -282,7 +285,7 @@ METRICS: dict[str, Metric] = {
         Metric("max_reward", max_rewards, True, "highest score", 1, expected_max),
         Metric("min_reward", min_rewards, True, "lowest score", 1, expected_min),
         Metric("variance", variances, False, _VARIANCE, 2, expected_variance),
-        Metric("pass_at_k", pass_at_k_values, True, _PASS_AT_K, 0, expected_pass_at_k),
+        Metric(PASS_AT_K, pass_at_k_values, True, _PASS_AT_K, 0, expected_pass_at_k),
         Metric("success_rate", success_rates, True, _RATE, 0, expected_success_rate),
     )
 }

@@ -33,7 +33,7 @@ from curriculum.dumps.formats import OWN
 from curriculum.dumps.table import NAMES
 from curriculum.engines.workers import check_engine
 from curriculum.errors import UsageError, check_choice, plural
-from curriculum.metrics import METRICS, Metric, MetricParameters, given_value
+from curriculum.metrics import METRICS, PASS_AT_K, Metric, MetricParameters, given_value
 from curriculum.option_checks import (
     check_at_least_one,
     check_finite,
@@ -59,7 +59,6 @@ ON_MALFORMED = ("stop", "set-aside")
 TRUNCATED = ("graded", "missing")
 DEFAULT_SCORE_FIELD = "score"
 DEFAULT_SEED = 42  # of the split
-PASS_AT_K = "pass_at_k"
 # By field, the flags about scores.
 _SCORE_FLAGS = {
     "metric": "--metric",
@@ -200,7 +199,7 @@ class BucketOptions:
         if self.scores is None:  # the table has useful_group
             check_group_size(self.group_size, names, "--keep or --scores with useful_group")
         check_place("--within", self.within)
-        if self.more_responses is not None:
+        if self.more_responses is not None and not self._takes_metric:
             check_more_responses(self.more_responses, self.chosen_metric.name, self.within)
         if self.within is not None and self.thresholds is not None:
             raise UsageError(
@@ -209,6 +208,11 @@ class BucketOptions:
                 expected="percentiles, which are cut in each group",
                 fix="leave out --thresholds or --within",
             )
+
+    @property
+    def _takes_metric(self) -> bool:
+        """Whether the metric is still to be taken from the bucketing that --cut-like names."""
+        return self.cut_like is not None and self.metric is None and self.value_field is None
 
     def _check_earlier(self) -> None:
         """Raise UsageError for flags about an earlier bucketing that do not fit."""
@@ -244,7 +248,7 @@ class BucketOptions:
         if (
             self.k is None
             or shows_all
-            or self.cut_like is not None
+            or self._takes_metric
             or self.metric in (PASS_AT_K, METRICS[PASS_AT_K])
         ):
             return

@@ -199,7 +199,7 @@ def _preprocess(
 def _split(options: PreprocessOptions, hashes: Iterable[HashArray]) -> Split:
     if options.val_rows is not None:
         return split_by_rows(hashes, options.val_rows)
-    return split_prompts(hashes, options.val_ratio)
+    return split_prompts(hashes, options.ratio)
 
 
 def _row_rules(run: PreprocessingRun) -> RowRules:

@@ -84,7 +84,7 @@ class PreprocessOptions:
     and `report` a page to write.
 
     None means the default: all buckets, the manifest's score field and pass threshold, `combined`
-    for the set's name, a worker per usable core.
+    for the set's name, a ratio of 0.05, the seed 42, a worker per usable core.
     """
 
     input_dir: str
@@ -119,8 +119,8 @@ class PreprocessOptions:
     data_source: str = DEFAULT_DATA_SOURCE
     keep_data_source: bool = False
     ability: str = "instruction_following"
-    val_ratio: float = DEFAULT_VAL_RATIO
-    seed: int = DEFAULT_SEED
+    val_ratio: float | None = None
+    seed: int | None = None
     split_like: str | None = None
     ground_truth_format: str = "auto"
     best_response: bool = True
@@ -152,14 +152,14 @@ class PreprocessOptions:
         check_text("--ability", self.ability)
         check_workers(self.workers)
         check_engine(self.engine, self.ray_address)
-        if not 0 <= self.val_ratio < 1:
+        if not 0 <= self.ratio < 1:
             raise UsageError(
                 f"the ratio is {self.val_ratio}",
                 where="--val-ratio",
                 expected="0 or more and below 1",
                 fix="give the share of prompts to hold out, such as 0.05, or 0 for no val files",
             )
-        if not -(2**63) <= self.seed < 2**63:
+        if not -(2**63) <= self.hash_seed < 2**63:
             raise UsageError(
                 f"the seed is {self.seed}",
                 where="--seed",
@@ -218,7 +218,7 @@ class PreprocessOptions:
                 expected="one of the two",
                 fix="leave out one of them",
             )
-        if self.source_val and self.val_ratio != DEFAULT_VAL_RATIO:
+        if self.source_val and self.val_ratio is not None:
             raise UsageError(
                 "--source-val says which rows are val, and --val-ratio which share of them is",
                 where="--val-ratio",
@@ -246,7 +246,7 @@ class PreprocessOptions:
         check_group_size(self.group_size, names, "--keep or --top with useful_group")
         for flag, count in (("--max-rows", self.max_rows), ("--val-rows", self.val_rows)):
             check_at_least_one(flag, count, f"give the number of rows, such as {flag} 500")
-        if self.val_rows is not None and (self.val_ratio != DEFAULT_VAL_RATIO or self.source_val):
+        if self.val_rows is not None and (self.val_ratio is not None or self.source_val):
             other = "--source-val" if self.source_val else "--val-ratio"
             raise UsageError(
                 f"{other} says already which rows are val",
@@ -317,6 +317,16 @@ class PreprocessOptions:
             "--end": self.end,
         }
         return parse_schedule(self.schedule, values)
+
+    @property
+    def ratio(self) -> float:
+        """The share of prompts that are val, where it goes by a ratio."""
+        return DEFAULT_VAL_RATIO if self.val_ratio is None else self.val_ratio
+
+    @property
+    def hash_seed(self) -> int:
+        """The seed of the hashes of prompts."""
+        return DEFAULT_SEED if self.seed is None else self.seed
 
     @property
     def by_difficulty(self) -> bool:

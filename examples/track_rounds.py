@@ -27,7 +27,12 @@ import pyarrow.parquet as pq
 
 from curriculum.bucketers import cut_thresholds
 from curriculum.cli import run
-from curriculum.comparing.cut_like import thresholds_of, why_elsewhere, why_unknown
+from curriculum.comparing.cut_like import (
+    metric_rule,
+    thresholds_of,
+    why_elsewhere,
+    why_unknown,
+)
 from curriculum.comparing.earlier import load_earlier
 from curriculum.display.figures import save_figure
 from curriculum.display.histogram import shorten
@@ -36,24 +41,26 @@ from curriculum.display.text import number, share, table, threshold
 from curriculum.errors import InputError, UsageError, plural
 from curriculum.option_checks import check_plot
 from curriculum.output.manifests import BucketingManifest
+from curriculum.output.report_files import check_report_file
 
 EPILOG = """examples:
   python examples/track_rounds.py round1/bucketed round2/bucketed --plot rounds.png
   python examples/track_rounds.py r1 r2 --scores r1.parquet r2.parquet
 """
 SCORES = "scores.parquet"  # a score table in a bucket directory is taken by itself
-PARAMETERS = ("name", "is_carried", "higher_is_easier", "score_field", "k", "pass_threshold")
 SCRIPT = "bucket_rollouts_by_difficulty.py"
 
 
 @dataclass(frozen=True)
 class Round:
     """A checkpoint's buckets: their directory, their manifest, and a row of `scores` for each
-    rollout that --keep did not drop (None without a score table)."""
+    rollout that --keep did not drop (None without a score table; `unused` says why one that is
+    there is not used)."""
 
     directory: Path
     manifest: BucketingManifest
     scores: pd.DataFrame | None
+    unused: str = ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,11 +74,13 @@ def show(argv: Sequence[str] | None) -> tuple[str, list[str]]:
     flags = build_parser().parse_args(argv)
     if flags.plot is not None:
         check_plot(flags.plot)
+        check_report_file("--plot", Path(flags.plot), None)
     rounds = read_rounds(flags.dirs, flags.scores)
     counts, told = count_buckets(rounds)
     if flags.plot is not None:
         save_figure(Path(flags.plot), partial(fill, rounds=rounds, counts=counts))
-    return "\n".join([told, "", *table(list(rows(rounds, counts)), 1)]), list(differences(rounds))
+    warnings = [one.unused for one in rounds if one.unused] + list(differences(rounds))
+    return "\n".join([told, "", *table(list(rows(rounds, counts)), 1)]), warnings
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -104,20 +113,35 @@ def read_rounds(directories: Sequence[Path], tables: Sequence[Path] | None) -> l
         )  # fmt: skip
     manifests = [load_earlier("DIR", directory) for directory in directories]
     check_metrics(directories, manifests)
-    own = [path if path.is_file() else None for path in (d / SCORES for d in directories)]
-    paths: Sequence[Path | None] = own if tables is None else tables
+    pairs = list(zip(directories, manifests, strict=True))
+    if tables is None:
+        return [read_round(directory, manifest) for directory, manifest in pairs]
     return [
-        Round(directory, manifest, None if path is None else read_scores(path, manifest))
-        for directory, manifest, path in zip(directories, manifests, paths, strict=True)
+        Round(directory, manifest, read_scores(path, manifest))
+        for (directory, manifest), path in zip(pairs, tables, strict=True)
     ]
 
 
+def read_round(directory: Path, manifest: BucketingManifest) -> Round:
+    """A round, with the score table in its directory if there is one of the same rollouts."""
+    path = directory / SCORES
+    if not path.is_file():
+        return Round(directory, manifest, None)
+    try:
+        return Round(directory, manifest, read_scores(path, manifest))
+    except InputError as error:
+        why, _, _ = str(error).partition(", expected")
+        return Round(directory, manifest, None, f"{why}: it is not used.")
+
+
 def check_metrics(directories: Sequence[Path], manifests: Sequence[BucketingManifest]) -> None:
-    """Raise InputError unless all rounds have the metric and the parameters of the first."""
+    """Raise InputError unless all rounds have the metric of the first, and its parameters as far
+    as its buckets follow from them."""
     first = manifests[0].metric
     field = f" --score-field {first.score_field}" if first.score_field != "score" else ""
+    names = ["is_carried", *metric_rule(manifests[0]), "score_field"]
     for directory, manifest in zip(directories, manifests, strict=True):
-        both = [(name, getattr(manifest.metric, name), getattr(first, name)) for name in PARAMETERS]
+        both = [(name, getattr(manifest.metric, name), getattr(first, name)) for name in names]
         other = [f"{name} is {here}, not {there}" for name, here, there in both if here != there]
         if other:
             raise InputError(
@@ -142,8 +166,13 @@ def read_scores(path: Path, manifest: BucketingManifest) -> pd.DataFrame:
         raise no_table(path, f"it cannot be read ({str(error).strip('. ')})") from error
     scores = found.to_pandas()
     scores = scores[scores["bucket"].notna() | scores[metric].isna()]  # the others were dropped
-    held = [int((scores["bucket"] == bucket.name).sum()) for bucket in manifest.buckets]
-    if [*held, len(scores)] != [*counts_of(manifest), counts.bucketed + counts.unscored]:
+    values = dict(iter(scores.groupby("bucket")[metric]))
+    held = [
+        (len(some), some.min(), some.max()) if len(some) else (0, None, None)
+        for some in (values.get(bucket.name, []) for bucket in manifest.buckets)
+    ]
+    told = [(bucket.count, bucket.lowest, bucket.highest) for bucket in manifest.buckets]
+    if held != told or len(scores) != counts.bucketed + counts.unscored:
         raise no_table(path, "its rollouts are not those that the manifest counts")
     return scores
 

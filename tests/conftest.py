@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import bucket_rollouts_by_difficulty
+import curriculum
+import examples
 import preprocess_bucketed_rollouts
 from tests.helpers.rollouts import Script, rollout, write_jsonl
 from tests.helpers.signals import as_in_the_foreground
@@ -23,6 +27,13 @@ settings.register_profile(
     "project", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("project")
+# Hypothesis takes the constants of all modules that are loaded into its examples: with the same
+# ones loaded everywhere, no test depends on the tests before it in its process.
+for package in (curriculum, examples):
+    for found in walk_packages(package.__path__, f"{package.__name__}."):
+        import_module(found.name)
+for name in ("check_stages", "reward"):
+    import_module(f"examples.verl.{name}")
 
 # The Python that `make` used is none of the scripts' business.
 os.environ.pop("PYTHON", None)

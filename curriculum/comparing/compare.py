@@ -13,7 +13,7 @@ from curriculum.bucketing.scan import Scan, Scanned
 from curriculum.comparing.cut_like import why_elsewhere, why_unknown
 from curriculum.comparing.earlier import Earlier, Keys, side_of
 from curriculum.cutting.assign_buckets import BucketAssignment
-from curriculum.cutting.change import Change, Direction, compare_sides
+from curriculum.cutting.change import Change, Direction, Side, compare_sides
 from curriculum.cutting.report import ComparedTo
 from curriculum.cutting.scored_lines import ScoredLines
 from curriculum.dumps.flags import DIRECTIONS
@@ -54,28 +54,29 @@ def open_earlier(options: BucketOptions) -> Earlier | None:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison that is prepared: the earlier bucketing, and what the rollouts of this run are
-    matched by, kept before the prompts of the run are forgotten."""
+    """A comparison that is prepared: the earlier bucketing and its rollouts, and what those of
+    this run are matched by, kept before the prompts of the run are forgotten."""
 
     earlier: Earlier
+    old: Side
     keys: Keys
     scans: Sequence[Scan]
 
     @staticmethod
     def prepare(earlier: Earlier, run: BucketingRun, scanned: Scanned) -> Comparison:
-        """Take what the rollouts of this run are matched by."""
-        keys = Keys.read(run.workers, scanned.ledger, scanned.scans, run.options.match_key)
-        return Comparison(earlier, keys, list(scanned.scans))
-
-    def run(self, run: BucketingRun, assigned: BucketAssignment) -> Change:
-        """What changed. Raises InputError if no prompt is in both."""
+        """Read the earlier rollouts, and what those of this run are matched by."""
         options = run.options
-        run.progress.step("compare")
-        old = self.earlier.read(run.workers, options, options.match_key)
-        run.progress.add(self.earlier.bytes)
+        keys = Keys.read(run.workers, scanned.ledger, scanned.scans, options.match_key)
+        run.progress.step("read earlier")
+        old = earlier.read(run.workers, options, options.match_key)
+        run.progress.add(earlier.bytes)
+        return Comparison(earlier, old, keys, list(scanned.scans))
+
+    def run(self, options: BucketOptions, assigned: BucketAssignment) -> Change:
+        """What changed. Raises InputError if no prompt is in both."""
         new = side_of(self.keys, self.scans, np.concatenate(list(assigned.buckets)))
         change = compare_sides(
-            old,
+            self.old,
             new,
             (len(self.earlier.manifest.buckets), len(options.names)),
             _harder(options.chosen_metric),

@@ -12,8 +12,8 @@ from curriculum.bucket_names import name_buckets
 from curriculum.comparing.earlier import load_earlier
 from curriculum.dumps.flags import DIRECTIONS
 from curriculum.errors import InputError, UsageError
-from curriculum.metrics import METRICS, Metric, MetricParameters
-from curriculum.options import PASS_AT_K, BucketOptions
+from curriculum.metrics import METRICS, PASS_AT_K, RATES, Metric, MetricParameters
+from curriculum.options import BucketOptions
 from curriculum.output.journal import recover_to_read
 from curriculum.output.manifests import BucketingManifest, BucketRecord
 from curriculum.storage.paths import to_path
@@ -35,12 +35,12 @@ def cut_like(options: BucketOptions) -> tuple[BucketOptions, BucketingManifest |
     old = load_earlier(FLAG, directory)
     metric, default = old.metric, MetricParameters()
     thresholds = thresholds_of(options.cut_like, old)
+    rule = metric_rule(old)
     found: dict[str, Any] = {
-        "k": metric.k if metric.name == PASS_AT_K else None,
         "pass_threshold": None
         if metric.is_carried or metric.pass_threshold == default.pass_threshold
         else metric.pass_threshold,
-        "thresholds": thresholds,
+        "thresholds": thresholds or None,
         "num_buckets": len(thresholds) + 1,
         "ties": "together",
         "within": None,
@@ -52,8 +52,9 @@ def cut_like(options: BucketOptions) -> tuple[BucketOptions, BucketingManifest |
     else:
         found["value_direction"] = DIRECTIONS[not metric.higher_is_easier]
     _check_carried(options, old)
-    there = {"k": metric.k, "pass_threshold": metric.pass_threshold}
-    for name, value in (found | there).items():
+    if "k" in rule:
+        found["k"] = metric.k
+    for name, value in (found | {"pass_threshold": metric.pass_threshold}).items():
         _check_given(options, name, value)
     return replace(options, **found), old
 
@@ -80,20 +81,31 @@ def why_unknown(old: BucketingManifest) -> str:
     method = old.method
     if method.thresholds is not None:
         return ""
-    if method.within:
-        return f"it was cut within each {method.within}, at other values each"
-    if method.ties == "split":
-        return "it was cut with --ties split, between rollouts of one value"
+    if why := why_by_other_than_value(old):
+        return why
     empty = [bucket.name for bucket in old.buckets[method.inner] if not bucket.count]
     return f"{empty[0]} is empty, so nothing says where it begins" if empty else ""
+
+
+def why_by_other_than_value(old: BucketingManifest) -> str:
+    """Why rollouts of one value may be in several buckets; empty if they are not."""
+    if old.method.within:
+        return f"it was cut within each {old.method.within}, at other values each"
+    if old.method.ties == "split":
+        return "it was cut with --ties split, between rollouts of one value"
+    return ""
 
 
 def why_elsewhere(directory: str, old: BucketingManifest, new: BucketingManifest) -> str:
     """Why a rollout with the same scores may be in different buckets of the two, whatever these are
     called; empty if it may not."""
-    if _rule(old) != _rule(new):
+    if (
+        metric_rule(old) != metric_rule(new)
+        or old.method.solved_unsolved != new.method.solved_unsolved
+    ):
         return f"{directory} was cut by another rule than this run"
-    if [_held(bucket) for bucket in old.buckets] == [_held(bucket) for bucket in new.buckets]:
+    by_value = not why_by_other_than_value(old) and not why_by_other_than_value(new)
+    if (by_value or old.inputs == new.inputs) and _held(old) == _held(new):
         return ""
     if why := why_unknown(old) or why_unknown(new):
         return f"the values at which both were cut are not known ({why})"
@@ -101,15 +113,24 @@ def why_elsewhere(directory: str, old: BucketingManifest, new: BucketingManifest
     return "" if same else f"{directory} was cut at other values than this run"
 
 
-def _rule(manifest: BucketingManifest) -> tuple[object, ...]:
-    metric, method = manifest.metric, manifest.method
-    rates = metric.name in ("success_rate", PASS_AT_K) or method.solved_unsolved
-    passing = metric.pass_threshold if rates else None
-    return metric.name, metric.k, metric.higher_is_easier, passing, method.solved_unsolved
+def metric_rule(manifest: BucketingManifest) -> dict[str, object]:
+    """What the values of a bucketing's metric follow from, beside the scores, and which rollouts
+    are solved or unsolved, if these are apart, by the names that MetricRecord has. A parameter
+    without effect on them is left out."""
+    metric = manifest.metric
+    rule: dict[str, object] = {"name": metric.name, "higher_is_easier": metric.higher_is_easier}
+    if metric.is_carried:
+        return rule
+    own = metric.name not in METRICS  # which may go by either
+    if own or metric.name == PASS_AT_K:
+        rule["k"] = metric.k
+    if own or metric.name in RATES or manifest.method.solved_unsolved:
+        rule["pass_threshold"] = metric.pass_threshold
+    return rule
 
 
-def _held(bucket: BucketRecord) -> tuple[object, ...]:
-    return bucket.count, bucket.lowest, bucket.highest
+def _held(manifest: BucketingManifest) -> list[tuple[object, ...]]:
+    return [(bucket.count, bucket.lowest, bucket.highest) for bucket in manifest.buckets]
 
 
 def _between(low: BucketRecord, high: BucketRecord) -> float:
@@ -176,7 +197,7 @@ def _check_carried(options: BucketOptions, old: BucketingManifest) -> None:
 def _check_given(options: BucketOptions, name: str, value: object) -> None:
     """Raise UsageError for a flag that is given beside --cut-like and says otherwise."""
     given = getattr(options, name)
-    if given in (None, False):
+    if given is None or given is False:
         return
     shown, said = _words(given), _words(value)
     if shown == said:
@@ -198,4 +219,4 @@ def _words(value: object) -> str:
         return f"{value:.12g}"
     if value is True:
         return "asked for"
-    return "" if value in (None, False) else str(value)
+    return "" if value is None or value is False else str(value)

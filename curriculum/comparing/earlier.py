@@ -14,7 +14,7 @@ from curriculum.engines.workers import Workers
 from curriculum.errors import InputError
 from curriculum.options import BucketOptions
 from curriculum.output.journal import recover_to_read
-from curriculum.output.manifests import BucketingManifest, load_manifest
+from curriculum.output.manifests import UNSCORED_FILE, BucketingManifest, load_manifest
 from curriculum.reading.blocks import ChosenLines
 from curriculum.reading.find_files import find_each
 from curriculum.reading.input_files import InputFile, Shard, cut_shards
@@ -42,11 +42,13 @@ def load_earlier(flag: str, directory: AnyPath) -> BucketingManifest:
 
 @dataclass(frozen=True)
 class Earlier:
-    """An earlier bucketing: where it is, its manifest, and the files of each bucket."""
+    """An earlier bucketing: where it is, its manifest, the files of each bucket, and that of its
+    unscored rollouts, if it is there."""
 
     directory: AnyPath
     manifest: BucketingManifest
     files: Sequence[Sequence[InputFile]]
+    unscored: Sequence[InputFile]
 
     @staticmethod
     def open(flag: str, directory: AnyPath, output: AnyPath | None) -> Earlier:
@@ -66,18 +68,31 @@ class Earlier:
                     fix=f"restore it, or bucket again into {directory}",
                 )
         files = [find_each([directory / name for name in some]) for some in names]
-        return Earlier(directory, manifest, files)
+        unscored = directory / UNSCORED_FILE
+        there = UNSCORED_FILE in manifest.rejected and unscored.exists()
+        return Earlier(directory, manifest, files, find_each([unscored]) if there else ())
 
     @property
     def bytes(self) -> int:
-        """The size of all its buckets."""
-        return sum(file.size for files in self.files for file in files)
+        """The size of all its rollouts."""
+        return sum(file.size for files in (*self.files, self.unscored) for file in files)
 
     def read(self, workers: Workers, options: BucketOptions, key: str | None) -> Side:
         """The rollouts that have a value of the metric of `options`, by prompt or by the field
         `key`. Raises InputError for malformed lines."""
-        shards = [(i, shard) for i, files in enumerate(self.files) for shard in cut_shards(files)]
-        ledger = Ledger.of(shard for _, shard in shards)
+        shards = [(i, shard) for i, some in enumerate(self.files) for shard in cut_shards(some)]
+        scans, keys = self._scan(workers, options, [shard for _, shard in shards], key)
+        _, rest = self._scan(workers, options, list(cut_shards(self.unscored)), key)
+        others = np.concatenate([keys.others, rest.others, rest.scored])
+        counts = [len(scan.values) for scan in scans]
+        buckets = np.repeat([bucket for bucket, _ in shards], counts)
+        return side_of(Keys(keys.scored, others), scans, buckets)
+
+    def _scan(
+        self, workers: Workers, options: BucketOptions, shards: Sequence[Shard], key: str | None
+    ) -> tuple[list[Scan], Keys]:
+        """What the rollouts of some shards hold, and what they are matched by."""
+        ledger = Ledger.of(shards)
         scans = [scan for _, scan in workers.map(scan_shard, self._tasks(options, shards))]
         for scan in scans:
             ledger.add(scan.lines)
@@ -85,12 +100,7 @@ class Earlier:
             f"restore {self.directory}, or bucket those rollouts again",
             "the earlier bucketing as it was written",
         )
-        counts = [len(scan.values) for scan in scans]
-        return side_of(
-            Keys.read(workers, ledger, scans, key),
-            scans,
-            np.repeat([bucket for bucket, _ in shards], counts),
-        )
+        return scans, Keys.read(workers, ledger, scans, key)
 
     @property
     def edited(self) -> list[str]:
@@ -103,10 +113,8 @@ class Earlier:
             if sum(file.size for file in files) != record.bytes
         ]
 
-    def _tasks(
-        self, options: BucketOptions, shards: Sequence[tuple[int, Shard]]
-    ) -> Iterator[ScanTask]:
-        for number, (_, shard) in enumerate(shards):
+    def _tasks(self, options: BucketOptions, shards: Sequence[Shard]) -> Iterator[ScanTask]:
+        for number, shard in enumerate(shards):
             yield ScanTask(
                 shard=shard,
                 score_field=self.manifest.metric.score_field,

@@ -6,10 +6,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from curriculum.errors import InputError, UsageError
-from curriculum.options import DEFAULT_SEED
 from curriculum.output.journal import recover_to_read
 from curriculum.output.manifests import PreprocessingManifest, SetRecord
-from curriculum.preprocess_options import DEFAULT_VAL_RATIO, PreprocessOptions
+from curriculum.preprocess_options import PreprocessOptions
 from curriculum.preprocessing.parquet_sets import load_sets
 from curriculum.preprocessing.split import SPLITS, VAL, Split, cut_of
 from curriculum.storage.paths import to_path
@@ -48,19 +47,29 @@ def split_like(options: PreprocessOptions) -> tuple[PreprocessOptions, Split | N
         )
     ((ratio, seed),) = rules
     assert ratio is not None
-    _check_given("--val-ratio", options.val_ratio, DEFAULT_VAL_RATIO, ratio)
-    _check_given("--seed", options.seed, DEFAULT_SEED, seed)
-    moved = {
-        int(prompt.prompt_hash, 16): prompt.to == SPLITS[VAL]
-        for record in manifest.sets.values()
-        for prompt in record.moved_prompts
+    _check_given("--val-ratio", options.val_ratio, ratio)
+    _check_given("--seed", options.seed, seed)
+    moved = [_moved(record) for record in manifest.sets.values()]
+    if any(of_set != moved[0] for of_set in moved):
+        raise InputError(
+            "its sets were written by several runs, which moved other prompts to the other side",
+            where=f"{FLAG} {options.split_like}",
+            expected="sets of one split",
+            fix="name a directory with sets of one run",
+        )
+    return replace(options, val_ratio=ratio, seed=seed), Split(cut_of(ratio), moved[0])
+
+
+def _moved(record: SetRecord) -> dict[int, bool]:
+    """The prompts that the run of a set moved to the other side, and whether they are val now."""
+    return {
+        int(prompt.prompt_hash, 16): prompt.to == SPLITS[VAL] for prompt in record.moved_prompts
     }
-    return replace(options, val_ratio=ratio, seed=seed), Split(cut_of(ratio), moved)
 
 
-def _check_given(flag: str, given: float, default: float, there: float) -> None:
+def _check_given(flag: str, given: float | None, there: float) -> None:
     """Raise UsageError for a flag that says otherwise than the earlier sets."""
-    if given not in (default, there):
+    if given not in (None, there):
         raise UsageError(
             f"it is {given:g}, and that of the earlier sets is {there:g}",
             where=flag,

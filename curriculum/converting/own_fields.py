@@ -184,7 +184,7 @@ def _is_whole(number: Any) -> bool:
 def reward_of_value(given: Any, missing: Sequence[str]) -> Field:
     """The number that a line carries in place of scores, as `[{"value": …}]`: an entry without a
     score. A text may hold a number or a fraction, such as 3/8. Any other text is null, and so is a
-    number among those `missing`. Raises Malformed."""
+    number that is not finite or among those `missing`. Raises Malformed."""
     value = _carried(given) if isinstance(given, str) else given
     if isinstance(value, bool) or not isinstance(value, int | float | None):
         raise Malformed("the value is not a number", f"it is {describe_kind(value)}")

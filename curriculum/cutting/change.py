@@ -7,6 +7,7 @@ the false discovery rate of all of them at RATE (Benjamini and Hochberg, 1995).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -23,6 +24,8 @@ STEPS = 1_024  # differences are counted in so many steps, each of which keeps i
 SEED = 0
 RATE = 0.05
 MOST_WORSE = 10
+FEWEST = 20  # prompts of which a mean can be judged
+LARGE = 1e150  # values beyond are made smaller before they are added up
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ class Change:
 
     `moves[i][j]` counts those that went from bucket i of the earlier one to bucket j of this one.
     `means` are those of the metric over the prompts compared, and `interval` holds the difference
-    of the two in 95% of bootstrap samples; None for less than two prompts. `worse` lists the
+    of the two in 95% of bootstrap samples; None for less than FEWEST prompts. `worse` lists the
     prompts that got harder, those first for which chance is the least likely reason, and
     `beyond_chance` counts those that got harder by more than chance does; None without responses.
     `matched` says what was compared and what was not, `reworded` how many of the prompts compared
@@ -157,7 +160,8 @@ def compare_sides(
     before, after = old.at(found.old), new.at(found.new)
     moves = np.zeros(buckets, np.int64)
     np.add.at(moves, (before.buckets, after.buckets), 1)
-    differences = after.values - before.values
+    scale = _scale(before.values, after.values)
+    differences = after.values / scale - before.values / scale
     harder = difficulty(differences, harder_is is Direction.LOWER)
     if harder_is is Direction.NONE:
         harder = before.rates - after.rates
@@ -174,15 +178,28 @@ def compare_sides(
         matched=found,
         reworded=int((asked & (texts[0] != texts[1])).sum()),
         moves=tuple(map(tuple, moves.tolist())),
-        means=(_mean(before.values), _mean(after.values)),
-        interval=bootstrap(differences) if count > 1 else None,
+        means=(_mean(before.values, scale), _mean(after.values, scale)),
+        interval=_times(bootstrap(differences), scale) if count >= FEWEST else None,
         worse=[_worse(i, before, after, found) for i in order[:MOST_WORSE].tolist()],
         beyond_chance=int((discoveries(chances) & (harder > 0)).sum()) if by_passes else None,
     )
 
 
-def _mean(values: FloatArray) -> float:
-    return float(values.mean()) if len(values) else float("nan")
+def _scale(*parts: FloatArray) -> float:
+    """A power of two that divides values without rounding, so that they can be added up."""
+    largest = max((float(np.abs(values).max()) for values in parts if len(values)), default=0.0)
+    return 1.0 if largest < LARGE else 2.0**600
+
+
+def _mean(values: FloatArray, scale: float) -> float:
+    return float((values / scale).mean() * scale) if len(values) else float("nan")
+
+
+def _times(interval: tuple[float, float], scale: float) -> tuple[float, float]:
+    """The interval in the unit of the values; what is beyond a double ends at its limit."""
+    largest = sys.float_info.max / scale
+    low, high = (max(-largest, min(end, largest)) * scale for end in interval)
+    return low, high
 
 
 def _worse(i: int, before: Side, after: Side, found: Matched) -> Worse:

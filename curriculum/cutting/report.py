@@ -12,7 +12,8 @@ from curriculum.bucketing.repeats import Repeats
 from curriculum.cutting.assign_buckets import BucketFacts, GroupCounts
 from curriculum.cutting.change import Change
 from curriculum.dumps.detect import Dump
-from curriculum.options import PASS_AT_K, BucketOptions
+from curriculum.metrics import PASS_AT_K
+from curriculum.options import BucketOptions
 from curriculum.output.manifests import BucketingManifest
 from curriculum.reading.truths import SeveralTruths
 from curriculum.statistics.bins import Bins

@@ -67,6 +67,11 @@ def few(names: Sequence[str]) -> str:
     return f"{', '.join(names[:MOST_SHOWN])} and {len(names) - MOST_SHOWN:,} more"
 
 
+def page_written(path: str | None) -> str:
+    """Where the page of --report is; empty without it."""
+    return f"wrote {path}, a page to look at" if path is not None else ""
+
+
 def written_line(files: Sequence[str], directory: str | None, dry_run: bool) -> str:
     """Which files were written, or would be, and where; of many only the first and the last two."""
     *most, last = files if len(files) <= 8 else [*files[:3], "…", *files[-2:]]

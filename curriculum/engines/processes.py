@@ -109,10 +109,11 @@ class Processes:
     def _start(
         self, count: int, function: Callable[[Task], Result], tasks: Sequence[Task]
     ) -> list[Future[Result]]:
-        """Give the tasks to `count` processes: the existing ones if there are that many."""
+        """Give the tasks to `count` processes: the existing ones if there are that many or, without
+        a crowd, more."""
         from multiprocessing import active_children
 
-        if self._processes != count:
+        if not count <= self._processes <= max(count, self._count):
             self.stop()
         others = active_children()
         with _signals_blocked():  # new processes inherit this: none dies before it can ignore them

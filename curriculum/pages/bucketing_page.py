@@ -13,6 +13,7 @@ from curriculum.bucketing.rollout_source import RolloutSource
 from curriculum.bucketing.scan import Scanned
 from curriculum.choosing.groups import Groups
 from curriculum.cutting.assign_buckets import BucketAssignment
+from curriculum.cutting.change import MOST_WORSE
 from curriculum.cutting.report import BucketingReport
 from curriculum.cutting.scored_lines import ScoredLines
 from curriculum.display.histogram import tell_apart
@@ -36,6 +37,7 @@ from curriculum.reports.bucketing_summary import (
     DECIDE_FIRST,
     bucket_rows,
     dropped_rows,
+    further_sentence,
     group_rows,
     heading,
     labels,
@@ -51,6 +53,8 @@ from curriculum.statistics.sample import Sample
 NAME_WIDTH = 60
 MOST_GROUPS = 40
 MOST_KEYS = 12
+MOST_DRAWN = 30  # buckets whose moves are drawn
+MOST_LENGTHS = 200  # buckets whose lengths are shown
 UNCERTAIN = "How many rollouts truly belong in another bucket is not known for these."
 
 
@@ -96,7 +100,9 @@ class BucketingPage:
         self._names = [bucket.name for bucket in report.manifest.buckets]
         self._drawn = rollouts.drawn(len(self._names))
         within = report.options.within is not None
-        self._cuts = [] if within else rollouts.at_cuts(report.cuts)
+        cut = range(len(self._names))[report.manifest.method.inner]
+        easier = report.manifest.metric.higher_is_easier
+        self._cuts = [] if within else rollouts.at_cuts(cut, easier)
         self._widest = [] if report.carried else rollouts.widest()
         self._odd = [] if report.carried else rollouts.odd()
         self._texts: dict[int, Texts] = {}
@@ -129,6 +135,7 @@ class BucketingPage:
             "heading": heading(report).rstrip(":") + ".",
             "read": read_lines(report),
             "like": like_sentence(report),
+            "further": further_sentence(report),
             "ready": ready(report),
             "decide_first": DECIDE_FIRST,
             "questions": decisions(report),
@@ -189,6 +196,7 @@ class BucketingPage:
         ]
         there = any(some is not None for column in found for some in column)
         rows = list[tuple[str, Spread | None, Spread | None]](zip(self._names, *found, strict=True))
+        rows = rows[:MOST_LENGTHS]
         return {"lengths": rows if there else [], "lengths_note": self._lengths_note()}
 
     def _lengths_note(self) -> str:
@@ -217,13 +225,16 @@ class BucketingPage:
         if compared is None:
             return None
         old = [bucket.name for bucket in compared.manifest.buckets]
+        drawn = max(len(old), len(self._names)) <= MOST_DRAWN
         return {
             "matched": matched(report, compared),
             "mean": mean_sentence(report, compared),
-            "harder": harder_sentence(report, compared),
+            "harder": harder_sentence(report, compared, MOST_WORSE),
             "rows": move_rows(report, compared),
-            "flows": flows(compared.change.moves, old, self._names),
-            "legend": [Key(shade(i, len(self._names)), n) for i, n in enumerate(self._names)],
+            "flows": flows(compared.change.moves, old, self._names) if drawn else [],
+            "legend": [Key(shade(i, len(self._names)), n) for i, n in enumerate(self._names)]
+            if drawn
+            else [],
             "worse": [self._show(one.new, fall(report, one)) for one in compared.change.worse],
         }
 

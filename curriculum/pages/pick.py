@@ -17,7 +17,6 @@ from curriculum.bucketers import difficulty
 from curriculum.choosing.groups import Groups, split_by
 from curriculum.options import DEFAULT_SEED
 from curriculum.reading.ledger import PASSED, SOLVED
-from curriculum.statistics.cuts import Cuts
 from curriculum.statistics.sample import hash_offsets
 
 OF_EACH_BUCKET, OF_ALL_BUCKETS = 3, 36
@@ -26,11 +25,13 @@ WIDEST = 5
 MOST_ODD = 6
 RARE = 0.05  # a share of its group below which a rollout is odd
 LEAST_OF_GROUP = 20  # rollouts
+NO_GROUP = "(none)"
 
 
 @dataclass(frozen=True)
 class Odd:
-    """A rollout a long way from what its group says: `share` of the group's `rollouts` are so."""
+    """A rollout a long way from what its group says: `share` of the group's `rollouts` are so.
+    Without any groups, `group` is None and all rollouts are one."""
 
     number: int
     group: str | None
@@ -77,22 +78,25 @@ class ScoredRollouts:
             for bucket in range(count)
         ]
 
-    def at_cuts(self, cuts: Cuts) -> list[AtCut]:
-        """The rollouts nearest to each cut, of many cuts to some."""
-        turned = difficulty(self.values, cuts.higher_is_easier)
-        edges = cuts.edges
-        if len(edges) > MOST_CUTS:
-            edges = edges[np.linspace(0, len(edges) - 1, MOST_CUTS).astype(int)]
-        inner = np.ones(len(turned), np.bool_)
-        if cuts.ends is not None:
-            inner = ~np.isin(self.buckets, cuts.ends)
-        found = []
-        for edge in edges.tolist():
-            below, above = inner & (turned < edge), inner & (turned >= edge)
-            if below.any() and above.any():
-                pair = turned == turned[below].max(), turned == turned[above].min()
-                found.append(AtCut(*(self._first(some & inner) for some in pair)))
-        return found
+    def at_cuts(self, cut: range, higher_is_easier: bool) -> list[AtCut]:
+        """The rollouts nearest to each cut between the buckets `cut`, of many cuts to some. Beside
+        an empty bucket two cuts are one."""
+        turned = difficulty(self.values, higher_is_easier)
+        places = list(cut)[:-1]
+        if len(places) > MOST_CUTS:
+            chosen = np.linspace(0, len(places) - 1, MOST_CUTS).astype(int)
+            places = [places[i] for i in chosen.tolist()]
+        found = dict[AtCut, None]()
+        for last in places:
+            easier = (self.buckets >= cut.start) & (self.buckets <= last)
+            harder = (self.buckets > last) & (self.buckets < cut.stop)
+            if easier.any() and harder.any():
+                sides = (
+                    easier & (turned == turned[easier].max()),
+                    harder & (turned == turned[harder].min()),
+                )
+                found[AtCut(*map(self._first, sides))] = None
+        return list(found)
 
     def widest(self) -> list[int]:
         """The rollouts whose scores vary most; none that do not vary."""
@@ -126,7 +130,7 @@ class ScoredRollouts:
             return
         for members in split_by(codes):
             code = int(codes[members[0]])
-            yield None if code == Groups.NONE else self.groups.names[code], members
+            yield NO_GROUP if code == Groups.NONE else self.groups.names[code], members
 
     def _first(self, some: BoolArray) -> int:
         """One of some rollouts, drawn at random."""

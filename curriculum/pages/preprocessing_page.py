@@ -14,7 +14,7 @@ from curriculum.display.text import share, size
 from curriculum.errors import plural
 from curriculum.options import DEFAULT_SEED
 from curriculum.output.output_directory import OutputDirectory
-from curriculum.pages.charts import HEIGHT, LEFT, WIDTH, line
+from curriculum.pages.charts import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, line
 from curriculum.pages.render import LIMITS, Page
 from curriculum.pages.visible import Excerpt
 from curriculum.preprocessing.parquet_sets import SetFacts
@@ -141,6 +141,8 @@ def _schedule(report: PreprocessingReport) -> dict[str, Any] | None:
         "width": WIDTH,
         "height": HEIGHT,
         "left": LEFT,
+        "floor": HEIGHT - BOTTOM,
+        "marks": [(TOP, "1"), ((TOP + HEIGHT - BOTTOM) / 2, "0.5"), (HEIGHT - BOTTOM, "0")],
     }
 
 
@@ -159,7 +161,8 @@ def _schema(report: PreprocessingReport, output: OutputDirectory) -> list[list[s
     weights = Counter[str]()
     for facts in report.sets:
         for column, weight in facts.columns.items():
-            weights[column.partition(".")[0]] += weight
+            in_info = column.startswith("extra_info.")
+            weights["extra_info" if in_info else column] += weight
     schema = open_parquet(output.staged(names[0])).schema_arrow
     rows = [[f.name, str(f.type), share(weights[f.name], weights.total())] for f in schema]
     return [["column", "type", "of the bytes"], *rows]

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -24,6 +24,8 @@ MOST_BYTES = 2_900_000  # a page is below 3 MB
 # Characters of a text, and of a ground truth. The next pair is tried if a page is too large.
 LINE = 160  # characters of a text that is shown in one line
 LIMITS = ((6_000, 2_000), (2_000, 800), (600, 300), (150, 100), (20, 20))
+MOST_CELLS, MOST_COLUMNS = 12_000, 60  # of a table
+LONGEST = 2_000  # characters of a name, or of whatever else is not cut to such a limit
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Page:
 
 
 def write_page(page: Page, path: AnyPath) -> None:
-    """Write a page of at most MOST_BYTES: texts are shortened as far as that needs."""
+    """Write a page of at most MOST_BYTES: texts are shortened as far as that needs. There are few
+    of all else: tables and names have limits of their own."""
     for limits in LIMITS:
         text = render(page, *limits).encode("utf-8", "replace")
         if len(text) <= MOST_BYTES:
@@ -50,10 +53,10 @@ def render(page: Page, most: int = LIMITS[0][0], most_of_truth: int = LIMITS[0][
 
     def finalize(value: Any) -> Any:
         """Everything that is printed is shown as it is, whoever wrote it."""
-        return value if isinstance(value, Markup) else _seen(str(value), Markup)
+        return value if isinstance(value, Markup) else _seen(_short(str(value), most), Markup)
 
     def attribute(value: Any) -> Any:
-        return Markup.escape(plain(str(value)))
+        return Markup.escape(plain(_short(str(value), 0)))
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -65,6 +68,7 @@ def render(page: Page, most: int = LIMITS[0][0], most_of_truth: int = LIMITS[0][
     )
     environment.filters["attribute"] = attribute
     environment.filters["in_line"] = lambda given: _seen(_in_line(given), Markup)
+    environment.filters["few"] = few
     environment.filters["score"] = _score
     environment.filters["text"] = lambda given: _cut(given, most)
     environment.filters["truth"] = lambda given: _cut(given, most_of_truth)
@@ -73,6 +77,25 @@ def render(page: Page, most: int = LIMITS[0][0], most_of_truth: int = LIMITS[0][
     return environment.get_template(page.template).render(
         page.facts, style=Markup(style), style_hash=digest, tool=NAME, version=__version__
     )
+
+
+def few(rows: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
+    """A table of at most about MOST_CELLS cells: the first rows and columns and the last ones."""
+    columns = len(rows[0])
+    if columns > MOST_COLUMNS:
+        gap = f"({columns - MOST_COLUMNS + 1:,} more)"
+        rows = [[*row[: MOST_COLUMNS - 2], gap if row is rows[0] else "…", row[-1]] for row in rows]
+    most = MOST_CELLS // len(rows[0])
+    if len(rows) <= most:
+        return rows
+    gap = f"({len(rows) - most + 1:,} more)"
+    return [*rows[: most - 2], [gap, *[""] * (len(rows[0]) - 1)], rows[-1]]
+
+
+def _short(text: str, most: int) -> str:
+    """A text that is no excerpt, without its end if that is very long."""
+    most = max(most, LONGEST)
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _seen(text: str, markup: Callable[[str], Any]) -> Any:

@@ -13,7 +13,13 @@ from typing import NamedTuple
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _PLAIN = {"\n", "\t"}
 MOST_MARKS = 4  # drawn over one letter; more would run over other lines
-_BLANK = dict.fromkeys("\u115f\u1160\u3164\uffa0\u2800")  # letters and signs without any ink
+# Letters, signs and marks without ink, such as those that choose another form of the one before.
+_BLANK = dict.fromkeys(
+    "\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5\u180b\u180c\u180d\u180f"
+    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
+)
+_MARKS = {"Mn", "Me"}
+_COLOUR, _NO_COLOUR = "\ufe0f", "\ufe0e"  # of the sign before
 
 
 class Piece(NamedTuple):
@@ -29,8 +35,8 @@ def pieces(text: str) -> Iterator[Piece]:
     text = text.replace("\r\n", "\n")
     start = at = marks = 0
     while at < len(text):
-        marks = marks + 1 if unicodedata.combining(text[at]) else 0
-        if marks <= MOST_MARKS and not is_hidden(text[at]):
+        marks = marks + 1 if unicodedata.category(text[at]) in _MARKS else 0
+        if marks <= MOST_MARKS and (not is_hidden(text[at]) or _colours(text, at)):
             at += 1
             continue
         if start < at:
@@ -50,6 +56,12 @@ def is_hidden(char: str) -> bool:
     if char.isascii():
         return not char.isprintable() and char not in _PLAIN
     return unicodedata.category(char) in _HIDDEN or char in _BLANK
+
+
+def _colours(text: str, at: int) -> bool:
+    """Whether a character only says that the sign before it is drawn with or without colour."""
+    is_one = text[at] in (_COLOUR, _NO_COLOUR)
+    return is_one and at > 0 and unicodedata.category(text[at - 1]).startswith("S")
 
 
 def plain(text: str) -> str:

@@ -95,7 +95,7 @@ def read_settings(options: PreprocessOptions, manifest: BucketingManifest | None
         data_source=options.data_source,
         keep_data_source=options.keep_data_source,
         ability=options.ability,
-        seed=options.seed,
+        seed=options.hash_seed,
     )
     balance, top = options.choice.balance, options.choice.top
     asked = Asked(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from shlex import quote
 
+from curriculum.comparing.cut_like import metric_rule
 from curriculum.cutting.change import RATE, Change, Worse
 from curriculum.cutting.report import BucketingReport, ComparedTo
 from curriculum.display.histogram import shorten
@@ -62,20 +63,23 @@ def mean_sentence(report: BucketingReport, compared: ComparedTo) -> str:
     """How the metric changed, and whether that is more than chance."""
     change, label = compared.change, report.metric_label
     before, after = change.means
-    text = f"Mean {label} went from {number(before)} to {number(after)}"
-    if change.interval is not None:
-        low, high = change.interval
-        verdict = "within what chance gives" if low <= 0 <= high else "more than chance would give"
-        text += (
-            f", by {after - before:+.3g} (95% of paired bootstrap samples of the prompts: "
-            f"{low:+.2g} to {high:+.2g}), {verdict}"
-        )
-    return f"{text}."
+    text = f"Mean {label} went from {number(before)} to {number(after)}, by {after - before:+.3g}"
+    if change.interval is None:
+        few = plural(change.compared, "prompt")
+        return f"{text}: {few} cannot tell whether that is more than chance gives."
+    low, high = change.interval
+    verdict = "within what chance gives" if low <= 0 <= high else "more than chance would give"
+    return (
+        f"{text} (95% of paired bootstrap samples of the prompts: {low:+.2g} to {high:+.2g}), "
+        f"{verdict}."
+    )
 
 
-def harder_sentence(report: BucketingReport, compared: ComparedTo) -> str:
-    """How many prompts got harder by more than chance, and what is listed of them."""
+def harder_sentence(report: BucketingReport, compared: ComparedTo, most: int = WORSE_SHOWN) -> str:
+    """How many prompts got harder by more than chance, and what is listed of them: at most that
+    many."""
     change = compared.change
+    shown = min(most, len(change.worse))
     if not change.worse:
         return "No prompt got harder."
     if change.beyond_chance is None:
@@ -86,9 +90,11 @@ def harder_sentence(report: BucketingReport, compared: ComparedTo) -> str:
             "changes:"
         )
     part = share(change.beyond_chance, change.compared)
+    those = "It first" if change.beyond_chance == 1 else "These first"
     return (
         f"{plural(change.beyond_chance, 'prompt')} ({part}) got harder by more than chance gives "
-        f"(Fisher's exact test, false discovery rate {100 * RATE:.0f}%). The worst:"
+        f"(Fisher's exact test, false discovery rate {100 * RATE:.0f}%). "
+        + ("The worst:" if shown <= change.beyond_chance else f"{those}, then the next worst:")
     )
 
 
@@ -133,10 +139,13 @@ def change_findings(report: BucketingReport) -> list[str]:
             f"here from {new.metric.pass_threshold:g} on. What is said of passes goes by the "
             "latter for both."
         )
-    if (old.metric.name, old.metric.k) != (new.metric.name, new.metric.k):
+    metrics = [(manifest.metric.name, metric_rule(manifest).get("k")) for manifest in (old, new)]
+    if metrics[0] != metrics[1]:
+        name, k = metrics[0]
+        by = name if k is None else f"{name} with k = {k}"
         found.append(
-            f"{there} was bucketed by {old.metric.name}. Its values of {report.metric_label} are "
-            "computed from its scores; its buckets are as they were."
+            f"{there} was bucketed by {by}. Its values of {report.metric_label} are computed from "
+            "its scores; its buckets are as they were."
         )
     if why := report.compared.cut_elsewhere:
         how = f"To cut at the same values, add --cut-like {quote(there)}."
@@ -177,7 +186,7 @@ def _differences(report: BucketingReport, there: str, old: BucketingManifest) ->
         then, now = (" and ".join(some) or "no --keep" for some in rules)
         found.append(
             f"{there} was made with {then}, this run with {now}: shares and means are of other "
-            "prompts. Those that were chosen by their scores score nearer to the mean the next "
+            "prompts. If these were chosen by their scores, they score nearer to the mean the next "
             "time, without any training."
         )
     return found

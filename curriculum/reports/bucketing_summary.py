@@ -14,6 +14,7 @@ from curriculum.display.picture import Picture, PictureBucket
 from curriculum.display.text import (
     bullets,
     number,
+    page_written,
     share,
     size,
     table,
@@ -24,7 +25,7 @@ from curriculum.display.text import (
 from curriculum.dumps.detect import Dump
 from curriculum.dumps.formats import OWN, Holds
 from curriculum.errors import plural
-from curriculum.options import PASS_AT_K
+from curriculum.metrics import PASS_AT_K
 from curriculum.output.manifests import BucketingManifest, DumpRecord, part_pattern
 from curriculum.preprocess_options import PreprocessOptions
 from curriculum.reports.bucketing_changes import change_lines, like_sentence
@@ -54,7 +55,8 @@ def bucketing_summary(report: BucketingReport) -> str:
             *_comparison(report),
             *(part for line in read_lines(report) for part in wrapped(line)),
             *wrapped(_written(report)),
-            *(wrapped(_further(report)) if report.further else []),
+            *wrapped(further_sentence(report)),
+            *wrapped(page_written(report.options.report)),
             *wrapped(like_sentence(report)),
             "",
             *_verdict(report),
@@ -130,10 +132,11 @@ def _written(report: BucketingReport) -> str:
     return written_line(names, report.options.output_dir, report.dry_run)
 
 
-def _further(report: BucketingReport) -> str:
-    """How many responses --more-responses asks for."""
+def further_sentence(report: BucketingReport) -> str:
+    """How many responses --more-responses asks for; empty without it."""
     (budget, path), further = report.options.more_responses or ("0", ""), report.further
-    assert further is not None
+    if further is None:
+        return ""
     rest = int(budget) - further.total
     unused = f"; {rest:,} more would settle none" if rest else ""
     return (

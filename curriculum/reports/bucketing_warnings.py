@@ -20,7 +20,7 @@ from curriculum.display.text import (
 )
 from curriculum.dumps.formats import Holds
 from curriculum.errors import plural
-from curriculum.options import PASS_AT_K
+from curriculum.metrics import PASS_AT_K, RATES
 from curriculum.output.manifests import UNSCORED_FILE, BucketRecord
 from curriculum.reports.bucketing_changes import change_findings
 from curriculum.reports.dump_warnings import dump_warnings, other_missing_scores
@@ -188,7 +188,7 @@ def _pass_findings(report: BucketingReport) -> Iterator[Finding]:
     """What is a pass, where the scores speak against it."""
     options, metric = report.options, report.manifest.metric
     low, high, passing = number(report.lowest), number(report.highest), metric.pass_threshold
-    rates = metric.name in ("success_rate", PASS_AT_K)
+    rates = metric.name in RATES
     decide = "which score is a pass (--pass-threshold)"
     if passing > report.highest:
         yield Finding(

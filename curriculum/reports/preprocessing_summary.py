@@ -7,7 +7,16 @@ from msgspec import UNSET
 from curriculum.choosing.schedule_facts import ScheduleFacts
 from curriculum.display.histogram import shorten
 from curriculum.display.schedule_picture import SchedulePicture
-from curriculum.display.text import bullets, few, share, size, table, wrapped, written_line
+from curriculum.display.text import (
+    bullets,
+    few,
+    page_written,
+    share,
+    size,
+    table,
+    wrapped,
+    written_line,
+)
 from curriculum.errors import plural
 from curriculum.preprocess_options import PreprocessOptions
 from curriculum.preprocessing.parquet_sets import SetFacts
@@ -36,6 +45,7 @@ def preprocessing_summary(report: PreprocessingReport, verbose: bool = False) ->
             *([*table(detail_rows(report, NAME_WIDTH), left=1), ""] if verbose else []),
             *(wrapped(LENGTHS) if any(f.prompt_lengths.longest for f in report.sets) else []),
             *wrapped(_written(report)),
+            *wrapped(page_written(report.options.report)),
             *(wrapped(_annotated(report)) if report.options.annotate else []),
             *([] if report.source else ["", *_verdict(report)]),
         ]
@@ -197,7 +207,8 @@ LENGTHS = (
 def _dry_run(report: PreprocessingReport) -> list[str]:
     if not report.dry_run:
         return []
-    return [f"Dry run: {'no set' if report.options.annotate else 'nothing'} was written.", ""]
+    others = report.options.annotate or report.options.report
+    return [f"Dry run: {'no set' if others else 'nothing'} was written.", ""]
 
 
 def _annotated(report: PreprocessingReport) -> str:

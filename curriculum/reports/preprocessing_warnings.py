@@ -223,7 +223,7 @@ def _empty_warnings(report: PreprocessingReport) -> list[str]:
     files: dict[str, list[str]] = {}
     for facts in report.sets:
         for split, count in facts.rows.items():
-            wanted = report.options.val_ratio and facts.control_of is None
+            wanted = report.options.ratio and facts.control_of is None
             if not count and (split == "train" or wanted):
                 name = f"{facts.name}_{split}.parquet"
                 files.setdefault(_why_empty(facts, split), []).append(name)

@@ -87,7 +87,7 @@ def _row_problems(report: PreprocessingReport) -> Iterator[str]:
         yield f"{few(names)} {have(len(names))} no rows"
     if names := [name for name, (train, val) in rows.items() if val and not train]:
         yield f"{few(names)} {have(len(names))} no train rows"
-    if not report.options.val_ratio:
+    if not report.options.ratio:
         yield "there are no val rows (--val-ratio 0), and verl needs some: give it data.val_files"
         return
     if names := [name for name, (train, val) in rows.items() if train and not val]:

@@ -231,10 +231,15 @@ def read_footer(path: AnyPath) -> tuple[int, Counter[str]]:
     sizes: Counter[str] = Counter()
     with path.open("rb") as file:
         metadata = pq.read_metadata(file)
+    columns = metadata.schema.to_arrow_schema().names
+    names = [_column(metadata.schema.column(i).path, columns) for i in range(metadata.num_columns)]
     for group in range(metadata.num_row_groups):
-        for i in range(metadata.num_columns):
-            column = metadata.row_group(group).column(i)
-            parts = column.path_in_schema.split(".")
-            name = ".".join(parts[:2]) if parts[0] == "extra_info" else parts[0]
-            sizes[name] += column.total_compressed_size
+        for i, name in enumerate(names):
+            sizes[name] += metadata.row_group(group).column(i).total_compressed_size
     return metadata.num_rows, sizes
+
+
+def _column(path: str, columns: Sequence[str]) -> str:
+    """The column that the values at a path of the schema belong to; its name may hold dots."""
+    name = max((c for c in columns if f"{path}.".startswith(f"{c}.")), key=len)
+    return ".".join(path.split(".")[:2]) if name == "extra_info" else name

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curriculum.engines.processes import Processes
 from tests.helpers.html import Page
 from tests.helpers.rollouts import Script, rollout, rows, tree, words, write_jsonl
 from tests.torture.runs import BUCKET, PREPROCESS, call
@@ -492,3 +496,174 @@ def test_a_page_says_that_nothing_got_harder(rounds: Path, bucket: Script) -> No
     flags = ("--compare-to", "one", "--report", "p.html")
     assert bucket("-i", "one.jsonl", "-o", "two", *flags)[0] == 0
     assert "No prompt got harder." in Page(rounds / "p.html").text
+
+
+@pytest.mark.parametrize(
+    ("flags", "code"),
+    [
+        (("--pass-threshold", 0), 2),  # a number as any other
+        (("--k", 4), 2),  # which would change nothing
+        (("--k", 4, "--scores", "s.parquet"), 0),
+        (("--k", 4, "--compare-metrics"), 0),
+        (("--more-responses", 20, "more.jsonl"), 0),
+    ],
+    ids=str,
+)
+def test_flags_beside_the_cuts_of_a_rate(
+    rounds: Path, bucket: Script, flags: tuple, code: int
+) -> None:
+    assert bucket("-i", "one.jsonl", "-o", "rate", "-m", "success_rate")[0] == 0
+    found, _, err = bucket("-i", "two.jsonl", "-o", "two", "--cut-like", "rate", *flags)
+    assert found == code, err
+    assert not code or f"error: {flags[0]}: " in err
+
+
+def test_a_parameter_that_the_metric_does_not_go_by_is_free(rounds: Path, bucket: Script) -> None:
+    assert bucket("-i", "one.jsonl", "-o", "first", "--compare-metrics", "--k", 2)[0] == 0
+    flags = ("--cut-like", "first", "--compare-to", "first", "--k", 4, "--scores", "s.parquet")
+    code, _, err = bucket("-i", "two.jsonl", "-o", "two", *flags)
+    assert (code, "first" in err) == (0, False), err
+    table = pd.read_parquet(rounds / "s.parquet")
+    misses = table.num_responses - table.num_passes
+    plain = [1 - math.comb(m, 4) / math.comb(8, 4) for m in misses]
+    assert table.pass_at_k.tolist() == pytest.approx(plain, abs=1e-11)
+
+
+def test_one_bucket_is_cut_like_one(rounds: Path, bucket: Script) -> None:
+    assert bucket("-i", "one.jsonl", "-o", "whole", "-n", 1)[0] == 0
+    code, out, err = bucket("-i", "two.jsonl", "-o", "two", "--cut-like", "whole")
+    assert (code, "120 rollouts in 1 bucket" in out) == (0, True), err
+
+
+@pytest.mark.parametrize("flags", [("--ties", "split"), ("--within", "group", "-n", 2)], ids=str)
+def test_buckets_of_as_many_that_are_not_cut_by_value_are_told(
+    rounds: Path, bucket: Script, flags: tuple
+) -> None:
+    """Rollouts of one value lie in several buckets, by what else their lines hold."""
+    for name in ("a", "b"):
+        lines = [
+            {"prompt": f"q{i}", "reward": [i % 3 > 0, 1, 0], "group": "xy"[i % 2], "note": name}
+            for i in range(60)
+        ]
+        write_jsonl(rounds / f"{name}.jsonl", lines)
+    assert bucket("-i", "a.jsonl", "-o", "a", *flags)[0] == 0
+    code, _, err = bucket("-i", "b.jsonl", "-o", "b", "--compare-to", "a", *flags)
+    assert (code, "the values at which both were cut are not known" in words(err)) == (0, True)
+
+
+@pytest.mark.parametrize("by", [(), ("--match-key", "key")])
+@pytest.mark.parametrize("where", ["there", "here", "both"])
+def test_prompts_without_a_score_are_in_both(
+    rounds: Path, bucket: Script, by: tuple, where: str
+) -> None:
+    lines = a_round([*range(120)], 0)
+    some = [{**line, "reward": [None] * 8} if i < 7 else line for i, line in enumerate(lines)]
+    write_jsonl(rounds / "whole.jsonl", lines)
+    write_jsonl(rounds / "some.jsonl", some)
+    then, now = {"there": ("some", "whole"), "here": ("whole", "some"), "both": ("some",) * 2}[
+        where
+    ]
+    assert bucket("-i", f"{then}.jsonl", "-o", "then")[0] == 0
+    code, out, err = bucket("-i", f"{now}.jsonl", "--dry-run", "--compare-to", "then", *by)
+    assert code == 0, err
+    assert (
+        "113 in both. Not compared: 0 only there; 0 only here; 7 in both, but without a value "
+        "there or here."
+    ) in words(out)
+
+
+def test_a_metric_that_was_undefined_there_has_no_bucket_there(
+    rounds: Path, bucket: Script
+) -> None:
+    lines = [rollout(1, prompt="one response"), *a_round([*range(60)], 0)]
+    write_jsonl(rounds / "few.jsonl", lines)
+    assert bucket("-i", "few.jsonl", "-o", "few", "-m", "variance")[0] == 0
+    code, out, err = bucket("-i", "few.jsonl", "--dry-run", "--compare-to", "few")
+    assert code == 0, err
+    assert "60 in both" in out
+    assert "1 in both, but without a value" in words(out)
+
+
+@pytest.mark.parametrize("flag", [("--val-ratio", 0.05), ("--seed", 42)], ids=str)
+def test_a_flag_that_says_the_default_is_a_flag(
+    rounds: Path, preprocess: Script, flag: tuple
+) -> None:
+    assert preprocess("-i", "one", "-o", "sets", "--val-ratio", 0.3, "--seed", 5)[0] == 0
+    code, _, err = preprocess("-i", "one", "-o", "again", "--split-like", "sets", *flag)
+    assert (code, f"error: {flag[0]}: it is {flag[1]}, and that of" in words(err)) == (2, True)
+
+
+def test_sets_whose_runs_moved_other_prompts_are_no_one_split(
+    rounds: Path, bucket: Script, preprocess: Script
+) -> None:
+    for name, prompts in (("few", [*range(6)]), ("all", [*range(90)])):
+        write_jsonl(rounds / f"{name}.jsonl", a_round(prompts, 0))
+        assert bucket("-i", f"{name}.jsonl", "-o", name, "-n", 1)[0] == 0
+        flags = ("--combine", "--output-name", f"of_{name}")
+        assert preprocess("-i", name, "-o", "sets", *flags)[0] == 0
+    records = json.loads((rounds / "sets/preprocessing.json").read_text())["sets"]
+    assert [len(records[name]["moved_prompts"]) for name in ("of_few", "of_all")] == [1, 0]
+    code, _, err = preprocess("-i", "all", "-o", "again", "--split-like", "sets")
+    assert (code, "its sets were written by several runs" in words(err)) == (1, True)
+
+
+def test_very_large_scores_are_compared(rounds: Path, bucket: Script) -> None:
+    for name, sign in (("a", 1), ("b", -1)):
+        lines = [rollout(sign * 8e307, sign * (1 - i / 99) * 8e307, prompt=f"q{i}")
+                 for i in range(60)]  # fmt: skip
+        write_jsonl(rounds / f"{name}.jsonl", lines)
+    assert bucket("-i", "a.jsonl", "-o", "a")[0] == 0
+    code, out, err = bucket("-i", "b.jsonl", "--dry-run", "--compare-to", "a")
+    assert (code, "Warning" in err) == (0, False)
+    assert re.search(r"from 6\.\d+e\+307 to -6\.\d+e\+307, by -1\.\d+e\+308 \(", words(out)), out
+    assert not {"inf", "nan"} & {*re.findall("[a-z]+", out)}
+
+
+@pytest.mark.parametrize("count", [1, 19, 20])
+def test_few_prompts_cannot_tell(rounds: Path, bucket: Script, count: int) -> None:
+    for name, passes in (("a", 1), ("b", 2)):
+        lines = [rollout(*[1] * passes, *[0] * (4 - passes), prompt=f"q{i}") for i in range(count)]
+        write_jsonl(rounds / f"{name}.jsonl", lines)
+    assert bucket("-i", "a.jsonl", "-o", "a", "-n", 1)[0] == 0
+    _, out, _ = bucket("-i", "b.jsonl", "-n", 1, "--dry-run", "--compare-to", "a")
+    assert "went from 0.25 to 0.5, by +0.25" in words(out)
+    few = f"{count} prompt{'s' * (count > 1)} cannot tell whether that is more than chance gives"
+    assert (few in words(out)) == (count < 20)
+    assert ("more than chance would give" in words(out)) == (count >= 20)
+
+
+def test_prompts_that_chance_may_have_moved_are_told_apart(rounds: Path, bucket: Script) -> None:
+    then = [rollout(*[1] * 8, *[0] * 8, prompt=f"q{i}") for i in range(40)]
+    now = [rollout(*[1] * passes, *[0] * (16 - passes), prompt=f"q{i}")
+           for i, passes in enumerate([0, 7, 7, *[8] * 37])]  # fmt: skip
+    write_jsonl(rounds / "then.jsonl", then)
+    write_jsonl(rounds / "now.jsonl", now)
+    assert bucket("-i", "then.jsonl", "-o", "then", "-n", 1)[0] == 0
+    flags = ("-n", 1, "--dry-run", "--compare-to", "then", "--report", "p.html")
+    _, out, _ = bucket("-i", "now.jsonl", *flags)
+    told = (
+        "1 prompt (2.5%) got harder by more than chance gives (Fisher's exact test, false "
+        "discovery rate 5%). It first, then the next worst:"
+    )
+    assert told in words(out)
+    assert told in words(Page(rounds / "p.html").text)
+
+
+@pytest.mark.parametrize("shards", [1, 2, 4])
+def test_no_process_is_forked_beside_a_thread(
+    rounds: Path, bucket: Script, monkeypatch: pytest.MonkeyPatch, shards: int
+) -> None:
+    """It would wait for good for a lock that the thread held."""
+    pools = []
+    new_pool = Processes._new_pool
+
+    def note(self: Processes, count: int) -> Any:
+        pools.append([t.name for t in threading.enumerate() if t.name.startswith("ThreadPool")])
+        return new_pool(self, count)
+
+    monkeypatch.setattr(Processes, "_new_pool", note)
+    for number in range(shards):
+        write_jsonl(rounds / f"many/{number}.jsonl", a_round([*range(number, 120, shards)], 0.3))
+    flags = ("--compare-to", "one", "--workers", 4)
+    assert bucket("-i", "many", "-o", "two", *flags)[0] == 0
+    assert pools == [[]] * (2 if shards == 2 else 1)

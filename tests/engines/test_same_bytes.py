@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Callable
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,10 @@ ENGINES = {"one": ("--workers", 1), "pool": ("--workers", 2)}
 Files = dict[str, bytes]
 
 
-@pytest.fixture(params=["one", "pool", "ray"])
-def engine(request: pytest.FixtureRequest) -> tuple[Any, ...]:
+def flags_of(engine: str, request: pytest.FixtureRequest) -> tuple[Any, ...]:
     """The flags of an engine; Ray has two nodes."""
-    if request.param in ENGINES:
-        return ENGINES[request.param]
+    if engine in ENGINES:
+        return ENGINES[engine]
     cluster = request.getfixturevalue("cluster")
     request.getfixturevalue("node")
     return ("--engine", "ray", "--ray-address", cluster.address)
@@ -161,20 +161,30 @@ def choose(
     ]
 
 
-@pytest.mark.parametrize("storage", ["disk", "store"])
-@pytest.mark.parametrize("make", [hostile, dump, graded])
+# Every pair for rollouts; for what becomes rollouts first, each engine and each storage.
+PAIRS = list(product(["one", "pool", "ray"], ["disk", "store"]))
+SOME_PAIRS = [("one", "store"), ("pool", "disk"), ("ray", "store")]
+
+
+@pytest.mark.parametrize(
+    ("make", "engine", "storage"),
+    [
+        *[(hostile, *pair) for pair in PAIRS],
+        *[(make, *pair) for make in (dump, graded) for pair in SOME_PAIRS],
+    ],
+)
 def test_engine_and_storage_change_no_byte(
     tmp_path: Path,
     bucket: Script,
     preprocess: Script,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
-    engine: tuple[Any, ...],
+    engine: str,
     storage: str,
     make: Callable[[Path], None],
 ) -> None:
     make(tmp_path / "in")
-    one = ("--workers", 1)
+    one, flags = ("--workers", 1), flags_of(engine, request)
     expected = run_both(
         bucket, preprocess, lambda name: str(tmp_path / name), str(tmp_path / "in"), one
     )
@@ -187,14 +197,14 @@ def test_engine_and_storage_change_no_byte(
     if storage == "disk":
         there = tmp_path / "there"
         found = run_both(
-            bucket, preprocess, lambda name: str(there / name), str(tmp_path / "in"), engine
+            bucket, preprocess, lambda name: str(there / name), str(tmp_path / "in"), flags
         )
         again = {name: whole(tree(there / name)) for name in files}
     else:
         store: Store = request.getfixturevalue("store")
         for path in sorted((tmp_path / "in").iterdir()):
             store.put(f"in/{path.name}", path.read_bytes())
-        found = run_both(bucket, preprocess, lambda name: store / name, store / "in", engine)
+        found = run_both(bucket, preprocess, lambda name: store / name, store / "in", flags)
         again = {name: whole(store_tree(store / name)) for name in files}
         parts = [name for name in store_tree(store / "bucketed") if name.startswith("easy")]
         assert len(parts) > 1
@@ -225,18 +235,18 @@ def next_round(
     return [" ".join(re.sub(r"\S*/\S+|-+", "", text).split()) for text in texts]
 
 
-@pytest.mark.parametrize("storage", ["disk", "store"])
+@pytest.mark.parametrize(("engine", "storage"), SOME_PAIRS)
 def test_engine_and_storage_change_no_page_and_no_comparison(
     tmp_path: Path,
     bucket: Script,
     preprocess: Script,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
-    engine: tuple[Any, ...],
+    engine: str,
     storage: str,
 ) -> None:
     hostile(tmp_path / "in")
-    scripts, one = (bucket, preprocess), ("--workers", 1)
+    scripts, one, flags = (bucket, preprocess), ("--workers", 1), flags_of(engine, request)
     expected = next_round(*scripts, lambda n: str(tmp_path / n), str(tmp_path / "in"), one)
     files = {name: whole(tree(tmp_path / name)) for name in ("next", "more", "p")}
     monkeypatch.setattr("curriculum.reading.input_files.SHARD_BYTES", 3_000)
@@ -244,13 +254,13 @@ def test_engine_and_storage_change_no_page_and_no_comparison(
     monkeypatch.setattr("curriculum.output.copy_lines.PART_BYTES", 30_000)
     there = tmp_path / "there"
     if storage == "disk":
-        found = next_round(*scripts, lambda n: str(there / n), str(tmp_path / "in"), engine)
+        found = next_round(*scripts, lambda n: str(there / n), str(tmp_path / "in"), flags)
         again = {name: whole(tree(there / name)) for name in files}
     else:
         store: Store = request.getfixturevalue("store")
         for path in sorted((tmp_path / "in").iterdir()):
             store.put(f"in/{path.name}", path.read_bytes())
-        found = next_round(*scripts, lambda n: store / n, store / "in", engine)
+        found = next_round(*scripts, lambda n: store / n, store / "in", flags)
         again = {name: whole(store_tree(store / name)) for name in files}
     assert found == expected
     assert again == files

@@ -281,7 +281,8 @@ def test_other_prompts_of_as_many_rollouts_are_told(
         ((), ("-m", "variance"), "higher_is_easier is False, not True, expected the same metric and"
          " parameters in all rounds;\nbucket it again with --cut-like a\n"),
         (("-m", "pass_at_k"), ("-m", "pass_at_k", "--k", 2), "of a: k is 2, not 1, expected"),
-        (("--pass-threshold", 1), (), "of a: pass_threshold is 0.5, not 1.0, expected the same"),
+        (("-m", "success_rate", "--pass-threshold", 1), ("-m", "success_rate"),
+         "of a: pass_threshold is 0.5, not 1.0, expected the same"),
         (("--score-field", "V_i"), (), "of a: score_field is score, not V_i, expected the same metr"
          "ic and parameters in all rounds;\nbucket it again with --cut-like a --score-field V_i\n"),
     ],
@@ -413,3 +414,32 @@ def test_flags_are_explained(track: Script) -> None:
     code, out, _ = track("--help")
     assert (code, [flag in out for flag in ("DIR", "--scores", "--plot")]) == (0, [True] * 3)
     assert track()[0] == 2
+
+
+def test_a_table_of_as_many_others_is_told(make: MakeRound, track: Script) -> None:
+    make("a", FIRST, "--scores", "a.parquet")
+    make("b", THEN, "--scores", "b.parquet")
+    code, out, err = track("a", "b", "--scores", "b.parquet", "a.parquet")
+    assert (code, out) == (1, "")
+    assert "b.parquet: its rollouts are not those that the manifest counts" in err
+
+
+def test_a_table_that_an_earlier_run_left_is_not_used(make: MakeRound, track: Script) -> None:
+    make("a", FIRST, table=True)
+    make("a", THEN)
+    make("b", THEN, "--cut-like", "a")
+    code, out, err = track("a", "b")
+    assert (code, shares(out)) == (0, [[2, 2, 2], [2, 2, 2]])
+    assert err == (
+        "warning: a/scores.parquet: its rollouts are not those that the manifest counts: it is not "
+        "used.\n"
+    )
+
+
+def test_a_picture_of_somebody_else_is_kept(make: MakeRound, track: Script) -> None:
+    pytest.importorskip("matplotlib", reason="the extra plot installs it")
+    make("a", FIRST)
+    Path("own.png").write_text("mine")
+    code, out, err = track("a", "--plot", "own.png")
+    assert (code, out, Path("own.png").read_text()) == (1, "", "mine")
+    assert "own.png: this file is there already, and no such flag wrote it" in err

@@ -390,7 +390,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 /* So many beginnings of a file are tried at most, with steps between them. */
 #ifndef BEGINNINGS
-#define BEGINNINGS 4096
+#define BEGINNINGS 256
 #endif
 
 static byte *map_pages(size_t size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,6 @@ from curriculum.choosing.groups import Groups
 from curriculum.pages import pick
 from curriculum.pages.pick import ScoredRollouts
 from curriculum.reading.ledger import PASSED, SOLVED, TAKEN
-from curriculum.statistics.cuts import Cuts
 
 RATES = st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), min_size=1, max_size=60)
 
@@ -26,10 +27,6 @@ def rollouts(
     buckets = np.searchsorted(edges, -values, side="right")
     found = Groups.of(groups) if groups else Groups.of([])
     return ScoredRollouts(values, buckets, kinds, values * (1 - values), found)
-
-
-def cuts(edges: list[float]) -> Cuts:
-    return Cuts(np.array(edges), np.arange(len(edges) + 1), higher_is_easier=True)
 
 
 @given(RATES)
@@ -54,14 +51,41 @@ def test_of_many_buckets_few_are_shown() -> None:
 @given(RATES, st.lists(st.sampled_from([-0.9, -0.6, -0.5, -0.3]), max_size=3, unique=True))
 def test_the_nearest_to_a_cut_are_nearest(rates: list[float], at: list[float]) -> None:
     edges = sorted(at)
-    found = rollouts(rates, edges).at_cuts(cuts(edges))
+    found = rollouts(rates, edges).at_cuts(range(len(edges) + 1), higher_is_easier=True)
     expected = []
     for edge in edges:
         easier = [rate for rate in rates if -rate < edge]
         harder = [rate for rate in rates if -rate >= edge]
-        if easier and harder:
-            expected.append((min(easier), max(harder)))
+        pair = (min(easier), max(harder)) if easier and harder else None
+        if pair and pair not in expected:  # beside an empty bucket
+            expected.append(pair)
     assert [(rates[pair.easier], rates[pair.harder]) for pair in found] == expected
+
+
+@given(RATES, st.integers(1, 5), st.booleans(), st.data())
+def test_a_rollout_beside_a_cut_is_in_the_bucket_of_its_side(
+    rates: list[float], count: int, apart: bool, data: st.DataObject
+) -> None:
+    """Also where rollouts of one value lie in several buckets, as --ties split cuts them."""
+    ranked = sorted(range(len(rates)), key=lambda i: -rates[i])
+    ends = sorted(data.draw(st.lists(st.integers(0, len(rates)), min_size=count, max_size=count)))
+    buckets = np.zeros(len(rates), np.int64)
+    for number in range(count):
+        buckets[ranked[ends[number] :]] = number + 1
+    whole = replace(rollouts(rates, []), buckets=buckets)
+    inner = range(1, count) if apart else range(count + 1)
+    expected = set()
+    for last in list(inner)[:-1]:
+        sides = [
+            [rates[i] for i in range(len(rates)) if buckets[i] in some]
+            for some in (range(inner.start, last + 1), range(last + 1, inner.stop))
+        ]
+        if all(sides):
+            expected.add((min(sides[0]), max(sides[1])))
+    pairs = whole.at_cuts(inner, higher_is_easier=True)
+    assert {(rates[pair.easier], rates[pair.harder]) for pair in pairs} == expected
+    for pair in pairs:
+        assert inner.start <= buckets[pair.easier] < buckets[pair.harder] < inner.stop
 
 
 @given(RATES)
@@ -79,6 +103,11 @@ def test_odd_rollouts_are_those_unlike_nearly_all_of_their_group() -> None:
         (39, "easy", False, 0.025),
         (79, "hard", True, 0.025),
     ]
+
+
+def test_rollouts_without_a_group_are_a_group_beside_others() -> None:
+    (one,) = rollouts([0.0] + [1.0] * 39 + [0.5] * 60, [], [None] * 40 + ["some"] * 60).odd()
+    assert (one.number, one.group, one.share, one.rollouts) == (0, pick.NO_GROUP, 0.025, 40)
 
 
 def test_without_groups_all_rollouts_are_one() -> None:
