@@ -158,7 +158,7 @@ def _add_look_flags(look: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     look.add_argument(
         "--report", metavar="FILE",
-        help="write a page to look at, into an .html: all of the summary, and rollouts of every "
+        help="write a page to look at, into an .html: what the summary says, and rollouts of every "
         "bucket with their texts (needs Jinja2)",
     )  # fmt: skip
     look.add_argument(

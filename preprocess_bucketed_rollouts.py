@@ -97,8 +97,8 @@ def build_parser() -> Parser:
     )  # fmt: skip
     sets.add_argument(
         "--report", metavar="FILE",
-        help="write a page to look at, into an .html: all of the summary, the schema, and a row of "
-        "each set (needs Jinja2)",
+        help="write a page to look at, into an .html: what the summary says, the schema, and a row "
+        "of each set (needs Jinja2)",
     )  # fmt: skip
     _add_choice_flags(parser.add_argument_group("which train rows"))
     _add_schedule_flags(parser.add_argument_group("schedule"))

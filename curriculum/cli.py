@@ -14,11 +14,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
+from curriculum.display.hidden import is_hidden
 from curriculum.engines.signals import interrupt_on_signals
 from curriculum.errors import CurriculumError, FinishedInterrupt
 from curriculum.flags import Parser, number, whole_number
 from curriculum.packages import REQUIRED, how_to_install, missing_packages
-from curriculum.pages.visible import is_hidden
 from curriculum.scanner.compiled import which_reader
 from curriculum.version import __version__
 

@@ -114,11 +114,12 @@ def _nothing_in_both(options: BucketOptions, change: Change) -> InputError:
             fix="merge them with --group-by prompt, in both rounds, or name a field that tells "
             "them apart with --match-key; nothing was written",
         )
+    other = "another field" if by == "key" else "a field that is the same in both"
     return InputError(
         f"no {by} of it is among the rollouts of this run ({found.only_old:,} there, "
         f"{found.only_new:,} here)",
         where=f"{FLAG} {options.compare_to}",
         expected="rollouts of the same prompts",
-        fix="name a field that is the same in both with --match-key, such as key, or another "
+        fix=f"name {other} with --match-key{'' if by == 'key' else ', such as key'}, or another "
         "directory; nothing was written",
     )

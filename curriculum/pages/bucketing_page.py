@@ -154,6 +154,7 @@ class BucketingPage:
             "widest": [self._show(number) for number in self._widest],
             "odd": [self._show(odd.number, _why_odd(odd)) for odd in self._odd],
             "responses": _responses,
+            "carried": report.carried,
         }
         return Page("bucketing.html", {**facts, "contents": _contents(facts)})
 

@@ -1,4 +1,5 @@
-"""Lines that are shown → their texts, shortened, and the lengths of prompts and responses.
+"""Lines that are shown, and those of a sample → texts of the former, shortened, and for both the
+lengths of prompts and responses.
 
 Only these lines are read again, and a text is kept as far as a page could show it.
 """

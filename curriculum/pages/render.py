@@ -22,7 +22,7 @@ from curriculum.version import NAME, __version__
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_BYTES = 2_900_000  # a page is below 3 MB
 # Characters of a text, and of a ground truth. The next pair is tried if a page is too large.
-LINE = 160  # characters of a text that is shown in one line
+LINE = 160  # characters of a text that is shown in one line, or as many as the pair has
 LIMITS = ((6_000, 2_000), (2_000, 800), (600, 300), (150, 100), (20, 20))
 MOST_CELLS, MOST_COLUMNS = 12_000, 60  # of a table
 LONGEST = 2_000  # characters of a name, or of whatever else is not cut to such a limit
@@ -67,7 +67,7 @@ def render(page: Page, most: int = LIMITS[0][0], most_of_truth: int = LIMITS[0][
         lstrip_blocks=True,
     )
     environment.filters["attribute"] = attribute
-    environment.filters["in_line"] = lambda given: _seen(_in_line(given), Markup)
+    environment.filters["in_line"] = lambda given: _seen(_in_line(given, min(LINE, most)), Markup)
     environment.filters["few"] = few
     environment.filters["score"] = _score
     environment.filters["text"] = lambda given: _cut(given, most)
@@ -110,10 +110,10 @@ def _seen(text: str, markup: Callable[[str], Any]) -> Any:
     return markup("".join(parts))
 
 
-def _in_line(given: str) -> str:
-    """The beginning of a text in one line."""
-    text = re.sub("[ \n\t]+", " ", given[: 2 * LINE]).strip(" ")
-    return (text if len(text) <= LINE else f"{text[: LINE - 1]}…") or "(blank)"
+def _in_line(given: str, most: int) -> str:
+    """The beginning of a text in one line of at most so many characters."""
+    text = re.sub("[ \n\t]+", " ", given[: 2 * most]).strip(" ")
+    return (text if len(text) <= most else f"{text[: most - 1]}…") or "(blank)"
 
 
 def _score(given: float | None) -> str:

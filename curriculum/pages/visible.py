@@ -7,17 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-# What is not seen, or moves what is: control and format characters (zero-width ones, and those that
-# turn the direction of writing), surrogates, characters that are private or not assigned, and
-# separators of lines.
-_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-_PLAIN = {"\n", "\t"}
+from curriculum.display.hidden import is_hidden
+
 MOST_MARKS = 4  # drawn over one letter; more would run over other lines
-# Letters, signs and marks without ink, such as those that choose another form of the one before.
-_BLANK = dict.fromkeys(
-    "\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5\u180b\u180c\u180d\u180f"
-    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
-)
 _MARKS = {"Mn", "Me"}
 _COLOUR, _NO_COLOUR = "\ufe0f", "\ufe0e"  # of the sign before
 
@@ -49,13 +41,6 @@ def pieces(text: str) -> Iterator[Piece]:
         start = at
     if start < len(text):
         yield Piece(text[start:])
-
-
-def is_hidden(char: str) -> bool:
-    """Whether a character is not seen, or changes how others are seen."""
-    if char.isascii():
-        return not char.isprintable() and char not in _PLAIN
-    return unicodedata.category(char) in _HIDDEN or char in _BLANK
 
 
 def _colours(text: str, at: int) -> bool:

@@ -227,7 +227,9 @@ def test_what_is_not_there_is_said(
     write_jsonl(here / "a.jsonl", [line])
     code, _, err = bucket("-i", "a.jsonl", "-o", "b", "-n", 1, "--report", "page.html", *flags)
     assert code == 0, err
-    assert told in words(Page(here / "page.html").text)
+    shown = words(Page(here / "page.html").text)
+    assert told in shown
+    assert ("response[0]" in shown) == ("reward" in line)
 
 
 def test_a_text_that_cannot_be_read_is_said(here: Path, bucket: Script) -> None:
@@ -281,3 +283,118 @@ def test_pages_of_real_rollouts(here: Path, bucket: Script, name: str) -> None:
         assert {*page.tags} <= OWN_TAGS
         assert len(page.blocks) > 10
         assert len(page.source.encode()) < render.MOST_BYTES
+
+
+def test_names_and_tables_have_limits_of_their_own(here: Path, bucket: Script) -> None:
+    """Whatever is long in a page: roles, keys, groups, many buckets then and many now."""
+    long = "\u202e\u200b" * 200
+    given = [
+        {
+            "prompt": [{"role": f"{long}{i}", "content": f"q{i}"}] * 6, "key": f"{long}{i}",
+            "reward": [i / 900, i / 901], "responses": ["a", "b"],
+            "data_source": f"{long}{i % 50}",
+        }
+        for i in range(900)
+    ]  # fmt: skip
+    write_jsonl(here / "a.jsonl", given)
+    assert bucket("-i", "a.jsonl", "-o", "old", "-n", 700)[0] == 0
+    flags = ("-n", 300, "--report", "page.html", "--compare-to", "old", "--match-key", "reward")
+    code, _, err = bucket("-i", "a.jsonl", "-o", "b", *flags)
+    assert code == 0, err
+    assert (here / "page.html").stat().st_size < 3_000_000
+    page = Page(here / "page.html")
+    moved = page.tables["Prompts by their bucket then, and now"]
+    assert {len(row) for row in moved} == {render.MOST_COLUMNS}
+    assert len(moved) == render.MOST_CELLS // render.MOST_COLUMNS
+    assert moved[-2][0] == "(503 more)"
+    assert moved[0][-2:] == ["(243 more)", "all"]
+    assert (moved[-1][0], moved[-1][-1]) == ("all", "900")
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (200, 60), (201, 60), (9, 61), (999, 400)])
+def test_of_a_large_table_the_ends_are_shown(rows: int, columns: int) -> None:
+    whole = [[f"{i} {j}" for j in range(columns)] for i in range(rows)]
+    shown = render.few(whole)
+    assert (shown == whole) == (columns <= 60 and rows <= 200)
+    assert (len(shown), {*map(len, shown)}) == (min(rows, 200), {min(columns, 60)})
+    assert (shown[0][0], shown[-1][-1]) == (whole[0][0], whole[-1][-1])
+    left = [int(cell[1:].split()[0].replace(",", "")) for row in shown for cell in row
+            if cell.endswith(" more)")]  # fmt: skip
+    gone = [total - most + 1 for total, most in ((columns, 60), (rows, 200)) if total > most]
+    assert left == gone
+
+
+def test_the_page_says_what_further_responses_are_for(here: Path, bucket: Script) -> None:
+    write_jsonl(here / "a.jsonl", some_rollouts())
+    flags = ("-m", "success_rate", "--more-responses", 50, "more.jsonl", "--report", "page.html")
+    code, out, err = bucket("-i", "a.jsonl", "-o", "b", *flags)
+    assert code == 0, err
+    (told,) = re.findall(r"wrote more\.jsonl: .*? would settle most", words(out))
+    assert told in words(Page(here / "page.html").text)
+    assert "wrote page.html, a page to look at" in words(out)
+
+
+def test_rollouts_without_a_group_are_named_as_such(here: Path, bucket: Script) -> None:
+    given = [rollout(*[int(i > 0)] * 4, prompt=f"q{i}") for i in range(40)]
+    given += [{**rollout(0, 0, 0, 1, prompt=f"r{i}"), "data_source": "other"} for i in range(60)]
+    write_jsonl(here / "a.jsonl", given)
+    assert bucket("-i", "a.jsonl", "-o", "b", "--report", "page.html")[0] == 0
+    assert "no response passes, as in only 2.5% of (none)" in words(Page(here / "page.html").text)
+
+
+def test_rollouts_at_a_cut_are_on_its_sides_where_ties_are_split(
+    here: Path, bucket: Script
+) -> None:
+    given = [rollout(*[1] * (1 + i % 3), *[0] * 3, prompt=f"q{i}") for i in range(30)]
+    write_jsonl(here / "a.jsonl", given)
+    flags = ("--ties", "split", "-n", 2, "--report", "page.html")
+    assert bucket("-i", "a.jsonl", "-o", "b", *flags)[0] == 0
+    shown = [
+        words(summary) for summary in Page(here / "page.html").summaries if "cut, on" in summary
+    ]
+    assert [(text.split()[0], "easier side" in text) for text in shown] == [
+        ("easy", True),
+        ("hard", False),
+    ]
+
+
+@pytest.mark.parametrize("longer", ["harder", "easier"])
+def test_lengths_and_their_correlation_are_plain_ones(
+    here: Path, bucket: Script, longer: str
+) -> None:
+    given = []
+    for i in range(30):
+        line = rollout(*[j < i for j in range(30)], prompt="p" * (3 + i), key=f"k{i}")
+        size = 40 - i if longer == "harder" else 10 + i
+        for number, choice in enumerate(line["response"]["choices"]):
+            choice["message"]["content"] = "r" * (size + number % 2 * 4)
+        given.append(line)
+    write_jsonl(here / "a.jsonl", given)
+    assert bucket("-i", "a.jsonl", "-o", "b", "--report", "page.html")[0] == 0
+    page = Page(here / "page.html")
+    told = "prompts -1.00, responses " + ("+1.00" if longer == "harder" else "-1.00")
+    assert told in words(page.text)
+    rows = page.tables["Characters: the median, and from the 10th to the 90th percentile"][1:]
+    for name, *_, middle, spread, _ in rows:
+        held = [json.loads(line) for line in (here / f"b/{name}.jsonl").read_text().splitlines()]
+        lengths = [
+            np.mean([len(c["message"]["content"]) for c in line["response"]["choices"]])
+            for line in held
+        ]
+        low, median, high = np.percentile(lengths, (10, 50, 90), method="nearest").tolist()
+        assert (middle, spread) == (f"{median:.0f}", f"{low:.0f} to {high:.0f}")
+
+
+def test_parts_of_a_move_have_the_colours_of_the_legend(here: Path, bucket: Script) -> None:
+    for name, turn in (("a", 1), ("b", 7)):
+        lines = [rollout(*[j < i * turn % 30 for j in range(30)], prompt=f"q{i}")
+                 for i in range(30)]  # fmt: skip
+        write_jsonl(here / f"{name}.jsonl", lines)
+    assert bucket("-i", "a.jsonl", "-o", "a")[0] == 0
+    assert bucket("-i", "b.jsonl", "-o", "b", "--compare-to", "a", "--report", "page.html")[0] == 0
+    source = Page(here / "page.html").source
+    fills = re.findall(r'fill="(#\w+)"><title>from \w+ to (\w+):', source)
+    change = source.partition('id="change"')[2]
+    legend = re.findall(r'fill="(#\w+)"/></svg> <bdi>(\w+)</bdi>', change)
+    assert len({*legend}) == 3
+    assert {*fills} == {*legend}

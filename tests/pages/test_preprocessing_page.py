@@ -114,3 +114,24 @@ def test_rows_of_a_data_set_of_ones_own(here: Path, preprocess: Script) -> None:
 def test_the_page_may_not_be_a_file_of_a_set(here: Path, preprocess: Script) -> None:
     code, _, err = preprocess("-i", "b", "-o", "s", "--report", "page.parquet")
     assert (code, "write --report page.html" in err) == (2, True)
+
+
+def test_columns_with_dots_are_weighed_by_themselves(here: Path, preprocess: Script) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    given = [{"prompt": line["prompt"], "a": i, "a.b": f"{i}" + "x" * 500, "a.b.c": {"a": i}}
+             for i, line in enumerate(some_rollouts(200))]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(given), here / "own.parquet", compression="none")
+    flags = ("--source", "own.parquet", "--source-key", "prompt", "--report", "page.html")
+    code, _, err = preprocess("-i", "b", "-o", "s", "--combine", "--val-ratio", 0, *flags)
+    assert code == 0, err
+    sizes: dict[str, int] = {}
+    metadata = pq.read_metadata(here / "s/combined_train.parquet").row_group(0)
+    for i, name in enumerate(["prompt", "prompt", "a", "a.b", "a.b.c"]):
+        sizes[name] = sizes.get(name, 0) + metadata.column(i).total_compressed_size
+    shown = Page(here / "page.html").tables["Columns, which all sets have alike"][1:]
+    weights = {name: weight for name, _, weight in shown}
+    whole = sum(metadata.column(i).total_compressed_size for i in range(metadata.num_columns))
+    for name, size in sizes.items():
+        assert weights[name] == f"{100 * size / whole:.1f}%"

@@ -44,6 +44,22 @@ def test_every_character_is_shown_once(text: str) -> None:
             "e" + 9 * "\u0301" + "f",
             [Piece("e" + 4 * "\u0301"), Piece("U+0301 ×5", "combining acute accent"), Piece("f")],
         ),
+        (
+            "x" + 30 * "\u20dd",
+            [Piece("x" + 4 * "\u20dd"), Piece("U+20DD ×26", "combining enclosing circle")],
+        ),
+        ("a\ufe0f", [Piece("a"), Piece("U+FE0F", "variation selector-16")]),
+        ("❤\ufe0f", [Piece("❤\ufe0f")]),
+        (
+            "❤\ufe0f\ufe0f\U000e0155",
+            [
+                Piece("❤\ufe0f"),
+                Piece("U+FE0F", "variation selector-16"),
+                Piece("U+E0155", "variation selector-102"),
+            ],
+        ),
+        ("a\u034fb", [Piece("a"), Piece("U+034F", "combining grapheme joiner"), Piece("b")]),
+        ("क्षि", [Piece("क्षि")]),
     ],
 )
 def test_pieces(text: str, expected: list[Piece]) -> None:
