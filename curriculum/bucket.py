@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from curriculum.cutting.assign_buckets import (
     compare_metrics,
     estimate_trust,
 )
+from curriculum.cutting.change import Change
 from curriculum.cutting.manifest_record import record_bucketing
 from curriculum.cutting.report import BucketingReport
 from curriculum.display.histogram import dataset_name
@@ -42,6 +43,7 @@ from curriculum.engines.signals import delay_signals
 from curriculum.engines.workers import Workers
 from curriculum.errors import InputError
 from curriculum.options import BucketOptions
+from curriculum.output.copy_lines import LineFile
 from curriculum.output.manifests import BucketingManifest, PreprocessingManifest, load_manifest
 from curriculum.output.output_directory import OutputDirectory, check_targets, check_writable
 from curriculum.output.report_files import ReportFiles, check_report_file
@@ -49,6 +51,7 @@ from curriculum.reading.input_files import InputFile, check_unchanged
 from curriculum.reading.ledger import CONFLICT, MALFORMED, NO_SCORE, UNDEFINED
 from curriculum.reading.truths import SeveralTruths
 from curriculum.reports.bucketing_summary import picture
+from curriculum.statistics.uncertainty import Uncertainty
 from curriculum.storage.paths import AnyPath, any_in_store
 
 
@@ -109,29 +112,21 @@ def _bucket(
         source = open_source(run, files, form.dump)
         scanned = scan_rollouts(run, source)
         comparison = Comparison.prepare(earlier, run, scanned) if earlier else None
-        write = measure_buckets if options.dry_run else copy_to_buckets
-        # Nothing that is written depends on what is found aside. Meanwhile no process is started:
-        # the copy has those of the scan, and one that is forked may wait for a lock of this thread.
-        with ThreadPoolExecutor(1) as aside:
-            found = aside.submit(find_repeats, source, scanned)
-            assigned = assign_buckets(options, scanned)
-            trust = aside.submit(estimate_trust, options, scanned, assigned)
-            change = comparison.run(options, assigned) if comparison else None
-            bucket_files = write(run, source, assigned.buckets)
-        repeats = found.result()
+        done = _write_buckets(run, source, scanned, comparison)
+        assigned = done.assigned
         progress.step("compare")
-        truths = find_truths(workers, source, repeats, scanned)
+        truths = find_truths(workers, source, done.repeats, scanned)
         check_unchanged(files)
         manifest = record_bucketing(
             options,
             files,
             source,
             assigned.facts,
-            bucket_files,
+            done.bucket_files,
             output.rejected,
             scanned.steps(options.asked.rules),
         )
-        report = _report(run, source, scanned, (repeats, truths, assigned), manifest)
+        report = _report(run, source, scanned, (done.repeats, truths, assigned), manifest)
         further = None
         if options.more_responses is not None:
             from curriculum.cutting.further_responses import FurtherResponses  # few need it
@@ -139,11 +134,11 @@ def _bucket(
             budget = int(options.more_responses[0])
             further = FurtherResponses.plan(scanned, assigned, budget)
         compared = None
-        if comparison is not None and change is not None:
-            compared = comparison.told(change, source, manifest)
+        if comparison is not None and done.change is not None:
+            compared = comparison.told(done.change, source, manifest)
         report = replace(
             report,
-            uncertainty=trust.result(),
+            uncertainty=done.trust,
             likely_prompt=form.likely_prompt,
             would_refuse=form.warnings,
             further=further,
@@ -158,6 +153,35 @@ def _bucket(
                 "no bucket was written" if options.dry_run else "the buckets are new and in place"
             )
     return report
+
+
+@dataclass(frozen=True)
+class BucketsWritten:
+    """The bucket of each rollout, the files, prompts that repeat, how far the cuts can be trusted
+    (None: that is not known), and what changed, if there is something to compare with."""
+
+    assigned: BucketAssignment
+    bucket_files: Sequence[LineFile]
+    repeats: Repeats
+    trust: Uncertainty | None
+    change: Change | None
+
+
+def _write_buckets(
+    run: BucketingRun, source: RolloutSource, scanned: Scanned, comparison: Comparison | None
+) -> BucketsWritten:
+    """Assign buckets and write them. Nothing that is written depends on what is found aside.
+    Meanwhile no process is started: the copy has those of the scan, and one that is forked may wait
+    for a lock of the thread."""
+    options = run.options
+    write = measure_buckets if options.dry_run else copy_to_buckets
+    with ThreadPoolExecutor(1) as aside:
+        repeats = aside.submit(find_repeats, source, scanned)
+        assigned = assign_buckets(options, scanned)
+        trust = aside.submit(estimate_trust, options, scanned, assigned)
+        change = comparison.run(options, assigned) if comparison else None
+        bucket_files = write(run, source, assigned.buckets)
+    return BucketsWritten(assigned, bucket_files, repeats.result(), trust.result(), change)
 
 
 def _check_outputs(
@@ -243,9 +267,8 @@ def _stage_report_files(
     if "--plot" in wanted:
         draw(picture(report), report_files.stage(wanted["--plot"]))
     if "--report" in wanted:
-        from curriculum.pages.bucketing_page import BucketingPage, scored_rollouts  # few need it
+        from curriculum.pages.bucketing_page import bucketing_page  # few need it
         from curriculum.pages.render import write_page
 
-        page = BucketingPage(report, scored_rollouts(scanned, assigned), scanned.sample)
-        page.read(source, run.workers)
-        write_page(page.page(), report_files.stage(wanted["--report"]))
+        page = bucketing_page(report, source, run.workers, scanned, assigned)
+        write_page(page, report_files.stage(wanted["--report"]))

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
-from curriculum.display.hidden import is_hidden
+from curriculum.display.hidden import written_out
 from curriculum.engines.signals import interrupt_on_signals
 from curriculum.errors import CurriculumError, FinishedInterrupt
 from curriculum.flags import Parser, number, whole_number
@@ -177,9 +177,8 @@ def _open_streams() -> None:
 def _print(text: str, stream: TextIO) -> None:
     """Print; a reader that has gone (`| head`) or a full disk undoes nothing that was done. What a
     terminal would obey or not show, such as in names from the data, is written out."""
-    shown = (c.encode("unicode_escape").decode() if is_hidden(c) else c for c in text)
     try:
-        print("".join(shown), file=stream, flush=True)
+        print(written_out(text), file=stream, flush=True)
     except OSError as error:
         # What is left in the buffer must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -143,3 +143,6 @@ def test_names_from_the_data_can_do_nothing_to_a_terminal(
         assert code == 0, err
         assert "s\\x1b[31m\\u202e\\u200b\\x00é\u3000" in out
         assert not {*"\x1b\u202e\u200b\0"} & {*out, *err}
+    rows = [line for line in told[1].splitlines() if line.startswith(("data_source", "s\\x1b"))]
+    assert len(rows) == 3
+    assert len({len(row) for row in rows}) == 1  # columns are in line

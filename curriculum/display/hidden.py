@@ -21,3 +21,8 @@ def is_hidden(char: str) -> bool:
     if char.isascii():
         return not char.isprintable() and char not in _PLAIN
     return unicodedata.category(char) in _HIDDEN or char in _BLANK
+
+
+def written_out(text: str) -> str:
+    """A text for a terminal, with hidden characters as Python writes them, such as \\u202e."""
+    return "".join(c.encode("unicode_escape").decode() if is_hidden(c) else c for c in text)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import Enum
 
+from curriculum.display.hidden import written_out
 from curriculum.errors import plural
 from curriculum.output.manifests import MALFORMED_FILE
 from curriculum.reading.ledger import count_by_kind
@@ -94,12 +95,17 @@ def wrapped(text: str, indent: int = 0) -> list[str]:
     """A text in lines of at most WIDTH columns; those after the first are indented. No word is
     broken, so paths and commands stay whole."""
     return textwrap.wrap(
-        text, WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+        written_out(text),
+        WIDTH,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 
 def table(rows: Sequence[Sequence[str]], left: int) -> list[str]:
     """Rows as aligned lines; the first `left` columns are flush left, the others flush right."""
+    rows = [[written_out(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  ".join(

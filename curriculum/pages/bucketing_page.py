@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from curriculum.arrays import FloatArray
+from curriculum.arrays import FloatArray, IntArray
 from curriculum.bucketers import difficulty
 from curriculum.bucketing.rollout_source import RolloutSource
 from curriculum.bucketing.scan import Scanned
@@ -21,7 +22,7 @@ from curriculum.display.text import number, share
 from curriculum.engines.workers import Workers
 from curriculum.errors import plural
 from curriculum.pages.charts import Spread, flows, histogram, shade, spreads
-from curriculum.pages.pick import OF_ALL_BUCKETS, Odd, ScoredRollouts, all_numbers
+from curriculum.pages.pick import OF_ALL_BUCKETS, AtCut, Odd, ScoredRollouts, all_numbers
 from curriculum.pages.read_again import Texts, read_again
 from curriculum.pages.render import Page
 from curriculum.reading.ledger import TAKEN
@@ -92,38 +93,94 @@ def scored_rollouts(scanned: Scanned, assigned: BucketAssignment) -> ScoredRollo
     )
 
 
-class BucketingPage:
-    """Chooses what a page shows of a run, reads it, and puts it together."""
+@dataclass(frozen=True)
+class Chosen:
+    """The rollouts that a page shows, by number: some of each bucket, those beside the cuts, those
+    whose scores vary most, those unlike their group, and those that got harder."""
 
-    def __init__(self, report: BucketingReport, rollouts: ScoredRollouts, sample: Sample) -> None:
-        self._report, self._rollouts, self._sample = report, rollouts, sample
-        self._names = [bucket.name for bucket in report.manifest.buckets]
-        self._drawn = rollouts.drawn(len(self._names))
-        within = report.options.within is not None
-        cut = range(len(self._names))[report.manifest.method.inner]
+    drawn: Sequence[Sequence[int]]
+    cuts: Sequence[AtCut]
+    widest: Sequence[int]
+    odd: Sequence[Odd]
+    worse: Sequence[int]
+
+    @staticmethod
+    def of(report: BucketingReport, rollouts: ScoredRollouts) -> Chosen:
+        """Choose them."""
+        count, compared = len(report.manifest.buckets), report.compared
+        cut = range(count)[report.manifest.method.inner]
         easier = report.manifest.metric.higher_is_easier
-        self._cuts = [] if within else rollouts.at_cuts(cut, easier)
-        self._widest = [] if report.carried else rollouts.widest()
-        self._odd = [] if report.carried else rollouts.odd()
-        self._texts: dict[int, Texts] = {}
-        self._places: dict[int, str] = {}
-        self._lengths = np.zeros((0, 2))
+        within = report.options.within is not None
+        return Chosen(
+            drawn=rollouts.drawn(count),
+            cuts=[] if within else rollouts.at_cuts(cut, easier),
+            widest=[] if report.carried else rollouts.widest(),
+            odd=[] if report.carried else rollouts.odd(),
+            worse=[one.new for one in compared.change.worse] if compared else [],
+        )
 
-    def read(self, source: RolloutSource, workers: Workers) -> None:
-        """Read the texts that are shown, and the lengths of those in the sample."""
-        cuts = [number for pair in self._cuts for number in (pair.easier, pair.harder)]
-        odd = [one.number for one in self._odd]
-        compared = self._report.compared
-        worse = [one.new for one in compared.change.worse] if compared else []
-        shown = all_numbers([*self._drawn, cuts, self._widest, odd, worse])
-        every = all_numbers([shown.tolist(), self._sample.positions.tolist()])
-        self._texts, lengths = read_again(source, workers, every, np.isin(every, shown))
-        self._lengths = lengths[np.searchsorted(every, self._sample.positions)]
-        self._places = ScoredLines(source).places(shown.tolist())
+    @property
+    def numbers(self) -> IntArray:
+        """All of them, ascending."""
+        cuts = [number for pair in self.cuts for number in (pair.easier, pair.harder)]
+        odd = [one.number for one in self.odd]
+        return all_numbers([*self.drawn, cuts, self.widest, odd, self.worse])
+
+
+@dataclass(frozen=True)
+class ReadRollouts:
+    """What was read again: texts and places of the rollouts that are shown, by number, and the
+    lengths of prompt and response of those in a sample."""
+
+    texts: Mapping[int, Texts]
+    places: Mapping[int, str]
+    lengths: FloatArray
+
+    @staticmethod
+    def read(
+        source: RolloutSource, workers: Workers, shown: IntArray, sample: Sample
+    ) -> ReadRollouts:
+        """Read them."""
+        every = all_numbers([shown.tolist(), sample.positions.tolist()])
+        texts, lengths = read_again(source, workers, every, np.isin(every, shown))
+        return ReadRollouts(
+            texts,
+            ScoredLines(source).places(shown.tolist()),
+            lengths[np.searchsorted(every, sample.positions)],
+        )
+
+
+def bucketing_page(
+    report: BucketingReport,
+    source: RolloutSource,
+    workers: Workers,
+    scanned: Scanned,
+    assigned: BucketAssignment,
+) -> Page:
+    """Choose what a page shows of a run, read it, and put it together."""
+    rollouts = scored_rollouts(scanned, assigned)
+    chosen = Chosen.of(report, rollouts)
+    read = ReadRollouts.read(source, workers, chosen.numbers, scanned.sample)
+    return BucketingPage(report, rollouts, scanned.sample, chosen, read).page()
+
+
+@dataclass(frozen=True)
+class BucketingPage:
+    """What a page is made of."""
+
+    report: BucketingReport
+    rollouts: ScoredRollouts
+    sample: Sample
+    chosen: Chosen
+    read: ReadRollouts
+
+    @property
+    def _names(self) -> list[str]:
+        return [bucket.name for bucket in self.report.manifest.buckets]
 
     def page(self) -> Page:
-        """The page; `read` comes first."""
-        report = self._report
+        """The page."""
+        report = self.report
         matrix = None
         if report.comparison is not None:
             parts = report.manifest.method.num_buckets
@@ -151,15 +208,15 @@ class BucketingPage:
             "at_cuts": self._at_cuts(),
             "drawn": self._drawn_rollouts(),
             "unshown_buckets": self._unshown(),
-            "widest": [self._show(number) for number in self._widest],
-            "odd": [self._show(odd.number, _why_odd(odd)) for odd in self._odd],
+            "widest": [self._show(number) for number in self.chosen.widest],
+            "odd": [self._show(odd.number, _why_odd(odd)) for odd in self.chosen.odd],
             "responses": _responses,
             "carried": report.carried,
         }
         return Page("bucketing.html", {**facts, "contents": _contents(facts)})
 
     def _distribution(self) -> dict[str, Any]:
-        drawn = picture(self._report)
+        drawn = picture(self.report)
         keys = [
             Key(shade(i, len(self._names)), bucket.legend) for i, bucket in enumerate(drawn.buckets)
         ]
@@ -178,10 +235,10 @@ class BucketingPage:
 
     def _bars(self) -> list[list[str]]:
         """What the bars of the picture hold, bucket by bucket, easiest first."""
-        facts, easier = self._report.facts, self._report.manifest.metric.higher_is_easier
+        facts, easier = self.report.facts, self.report.manifest.metric.higher_is_easier
         values = sorted({v for fact in facts for bar in fact.bars for v in (bar.low, bar.high)})
         text = dict(zip(values, tell_apart(values), strict=True))
-        rows = [["bucket", self._report.metric_label, "rollouts"]]
+        rows = [["bucket", self.report.metric_label, "rollouts"]]
         for name, fact in zip(self._names, facts, strict=True):
             for bar in reversed(fact.bars) if easier else fact.bars:
                 low, high = text[bar.low], text[bar.high]
@@ -190,9 +247,9 @@ class BucketingPage:
         return rows
 
     def _length_facts(self) -> dict[str, Any]:
-        buckets = self._rollouts.buckets[self._sample.positions]
+        buckets = self.rollouts.buckets[self.sample.positions]
         found = [
-            spreads([self._lengths[buckets == i, of] for i in range(len(self._names))])
+            spreads([self.read.lengths[buckets == i, of] for i in range(len(self._names))])
             for of in (0, 1)
         ]
         there = any(some is not None for column in found for some in column)
@@ -201,16 +258,16 @@ class BucketingPage:
         return {"lengths": rows if there else [], "lengths_note": self._lengths_note()}
 
     def _lengths_note(self) -> str:
-        taken, total = len(self._sample.positions), len(self._rollouts.values)
+        taken, total = len(self.sample.positions), len(self.rollouts.values)
         of = f"all {plural(total, 'rollout')}"
         if taken < total:
             of = f"{taken:,} of {total:,} rollouts, drawn at random"
-        values = self._rollouts.values[self._sample.positions]
-        hard = difficulty(values, self._report.manifest.metric.higher_is_easier)
+        values = self.rollouts.values[self.sample.positions]
+        hard = difficulty(values, self.report.manifest.metric.higher_is_easier)
         found = [
             f"{what} {correlation:+.2f}"
             for what, column in (("prompts", 0), ("responses", 1))
-            if (correlation := _rank_correlation(hard, self._lengths[:, column])) is not None
+            if (correlation := _rank_correlation(hard, self.read.lengths[:, column])) is not None
         ]
         text = f"Of {of}; the length of the responses is their mean."
         if found:
@@ -222,7 +279,7 @@ class BucketingPage:
 
     def _change(self) -> dict[str, Any] | None:
         """What changed since the bucketing that --compare-to names."""
-        report, compared = self._report, self._report.compared
+        report, compared = self.report, self.report.compared
         if compared is None:
             return None
         old = [bucket.name for bucket in compared.manifest.buckets]
@@ -242,7 +299,7 @@ class BucketingPage:
     def _at_cuts(self) -> list[Shown]:
         return [
             self._show(number, side)
-            for pair in self._cuts
+            for pair in self.chosen.cuts
             for number, side in (
                 (pair.easier, "nearest to the cut, on its easier side"),
                 (pair.harder, "nearest to the cut, on its harder side"),
@@ -250,7 +307,7 @@ class BucketingPage:
         ]
 
     def _drawn_rollouts(self) -> list[tuple[str, list[Shown]]]:
-        pairs = zip(self._names, self._report.facts, self._drawn, strict=True)
+        pairs = zip(self._names, self.report.facts, self.chosen.drawn, strict=True)
         return [
             (f"{name}: {plural(facts.count, 'rollout')}", [self._show(number) for number in some])
             for name, facts, some in pairs
@@ -264,16 +321,16 @@ class BucketingPage:
         return f"Of {count:,} buckets, rollouts of {OF_ALL_BUCKETS} are shown."
 
     def _show(self, rollout: int, note: str = "") -> Shown:
-        groups = self._rollouts.groups
+        groups = self.rollouts.groups
         code = int(groups.codes[rollout]) if len(groups.codes) else Groups.NONE
-        value = number(float(self._rollouts.values[rollout]))
+        value = number(float(self.rollouts.values[rollout]))
         return Shown(
-            place=self._places[rollout],
-            bucket=self._names[int(self._rollouts.buckets[rollout])],
-            value=f"{self._report.metric_label} {value}",
+            place=self.read.places[rollout],
+            bucket=self._names[int(self.rollouts.buckets[rollout])],
+            value=f"{self.report.metric_label} {value}",
             group=None if code == Groups.NONE else groups.names[code],
             note=note,
-            texts=self._texts[rollout],
+            texts=self.read.texts[rollout],
         )
 
 
