@@ -7,7 +7,6 @@ field is not known. The scanner writes the same bytes, for usual types.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -95,9 +94,8 @@ class LineEncoder:
             for part in (batch.slice(i, rows_at_once) for i in range(0, len(batch), rows_at_once)):
                 yield _plain_lines(part)
             return
-        for i in self._own:  # these become JSON first, which the scanner takes as it is
-            written = pa.array(json_texts(batch.column(i)), pa.large_binary())
-            batch = batch.set_column(i, batch.schema.names[i], written)
+        for i in self._own:
+            batch = batch.set_column(i, batch.schema.names[i], _scannable(batch.column(i)))
         capsules = batch.__arrow_c_array__()
         size = batch.nbytes * 5 // 4 // max(len(batch), 1)  # of a line, with escapes and names
         for first in range(0, len(batch), rows_at_once):
@@ -123,6 +121,39 @@ def _is_scanned(kind: pa.DataType) -> bool:
         is_.is_null(kind) or is_.is_boolean(kind) or is_.is_integer(kind) or is_.is_float32(kind)
         or is_.is_float64(kind) or is_.is_string(kind) or is_.is_large_string(kind)
     )  # fmt: skip
+
+
+def _scannable(array: pa.Array) -> pa.Array:
+    """The same values in types that the scanner knows. Lists and structs keep their layout, and
+    only what it does not know inside them is replaced: by texts that it quotes, or by JSON, which
+    it takes as it is."""
+    kind = array.type
+    if _is_scanned(kind):
+        return array
+    if isinstance(kind, pa.BaseExtensionType):
+        return _scannable(array.storage)
+    if is_.is_temporal(kind) and not is_.is_duration(kind):
+        return _times(array)
+    if is_.is_decimal(kind):
+        return array.cast(pa.string())
+    if _is_view(kind, "string"):
+        return array.cast(pa.large_string())
+    if array.offset == 0:  # a slice has more children than rows
+        if is_.is_struct(kind) and kind.num_fields:
+            children = [_scannable(array.field(i)) for i in range(kind.num_fields)]
+            fields = [kind.field(i).with_type(child.type) for i, child in enumerate(children)]
+            return _with_children(array, pa.struct(fields), children)
+        if is_.is_list(kind) or is_.is_large_list(kind):
+            items = _scannable(array.values)
+            made = pa.list_ if is_.is_list(kind) else pa.large_list
+            return _with_children(array, made(items.type), [items])
+    return pa.array(json_texts(array), pa.large_binary())
+
+
+def _with_children(array: pa.Array, kind: pa.DataType, children: Sequence[pa.Array]) -> pa.Array:
+    """An array of the same structs or lists, of other children."""
+    own = array.buffers()[: 1 if is_.is_struct(kind) else 2]
+    return pa.Array.from_buffers(kind, len(array), own, array.null_count, children=children)
 
 
 def _plain_lines(batch: pa.RecordBatch) -> tuple[bytearray, IntArray]:
@@ -165,9 +196,7 @@ def _values(array: pa.Array) -> Sequence[Any]:
             for n in array.cast(pa.int64()).to_pylist()
         ]
     if is_.is_temporal(kind):
-        return [
-            None if text is None else _time(text) for text in array.cast(pa.string()).to_pylist()
-        ]
+        return _values(_times(array))
     if is_.is_decimal(kind):
         return [
             None if text is None else text.encode() for text in array.cast(pa.string()).to_pylist()
@@ -190,15 +219,18 @@ def _quoted(text: bytes) -> bytes:
     return json.dumps(decoded, ensure_ascii=False).encode("utf-8", "surrogateescape")
 
 
-def _time(text: str) -> bytes | None:
-    """A date or time as ISO 8601 has it, from what Arrow writes; None for one that no calendar has,
-    which Arrow says is out of range."""
-    if "out of range" in text:
-        return None
-    return _ZONE.sub(r"\1:\2", text.replace(" ", "T", 1)).encode()
+def _times(array: pa.Array) -> pa.StringArray:
+    """Dates or times as texts, as ISO 8601 has them; null for one that no calendar has, which Arrow
+    says is out of range."""
+    import pyarrow.compute as pc  # few need it
+
+    texts = array.cast(pa.string())
+    beyond = pc.match_substring(texts, "out of range")
+    texts = pc.if_else(beyond, pa.nulls(len(texts), pa.string()), texts)
+    texts = pc.replace_substring(texts, " ", "T", max_replacements=1)
+    return pc.replace_substring_regex(texts, r"([+-]\d\d)(\d\d)$", r"\1:\2")
 
 
-_ZONE = re.compile(r"([+-]\d\d)(\d\d)$")
 _UNITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
 
 
