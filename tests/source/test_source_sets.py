@@ -198,7 +198,7 @@ def test_workers_and_chunks_do_not_change_a_byte(
     given = [row(number) for number in shuffled(200)]
     if kind == "parquet":
         schema = SCHEMA.with_metadata({"mine": "1"})
-        source = write_parquet(tmp_path / "a.parquet", given * 12, schema)
+        source = write_parquet(tmp_path / "a.parquet", given * 6, schema)
     else:
         plain = [{"prompt": r["prompt"], "extra_info": r["extra_info"]} for r in given]
         source = write_jsonl(tmp_path / "a.jsonl", plain)
