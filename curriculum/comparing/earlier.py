@@ -14,7 +14,7 @@ from curriculum.engines.workers import Workers
 from curriculum.errors import InputError
 from curriculum.options import BucketOptions
 from curriculum.output.journal import recover_to_read
-from curriculum.output.manifests import UNSCORED_FILE, BucketingManifest, load_manifest
+from curriculum.output.manifests import UNSCORED_FILE, BucketingManifest, load_manifest, whole_name
 from curriculum.reading.blocks import ChosenLines
 from curriculum.reading.find_files import find_each
 from curriculum.reading.input_files import InputFile, Shard, cut_shards
@@ -42,8 +42,8 @@ def load_earlier(flag: str, directory: AnyPath) -> BucketingManifest:
 
 @dataclass(frozen=True)
 class Earlier:
-    """An earlier bucketing: where it is, its manifest, the files of each bucket, and that of its
-    unscored rollouts, if it is there."""
+    """An earlier bucketing: where it is, its manifest, the files of each bucket, and those of its
+    unscored rollouts, if they are there."""
 
     directory: AnyPath
     manifest: BucketingManifest
@@ -68,9 +68,9 @@ class Earlier:
                     fix=f"restore it, or bucket again into {directory}",
                 )
         files = [find_each([directory / name for name in some]) for some in names]
-        unscored = directory / UNSCORED_FILE
-        there = UNSCORED_FILE in manifest.rejected and unscored.exists()
-        return Earlier(directory, manifest, files, find_each([unscored]) if there else ())
+        unscored = [directory / n for n in manifest.rejected if whole_name(n) == UNSCORED_FILE]
+        there = [path for path in unscored if path.exists()]
+        return Earlier(directory, manifest, files, find_each(there))
 
     @property
     def bytes(self) -> int:
