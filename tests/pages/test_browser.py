@@ -191,7 +191,7 @@ def does_nothing(pages: Pages, browser: Browser, name: str, policy: bool) -> Non
                       "return t.value === document.title", titled)  # fmt: skip
     asked = browser.events()
     sent = [what["request"]["url"] for event, what in asked if event == "Network.requestWillBeSent"]
-    own = ("data:,", "chrome://")  # of the browser itself
+    own = ("data:", "chrome://", "chrome-untrusted://")  # the first page of the browser itself
     assert [address for address in sent if not address.startswith(own)] == [url]
     assert pages.site.requests == [url.removeprefix(pages.site.address)]
     assert "Page.javascriptDialogOpening" not in {event for event, _ in asked}
