@@ -275,6 +275,8 @@ class BucketingPage:
                 f" Rank correlation of length and difficulty: {', '.join(found)} (+1: the longer, "
                 "the harder)."
             )
+        if len(self._names) > MOST_LENGTHS:
+            text += f" Of {len(self._names):,} buckets, the first {MOST_LENGTHS} are shown."
         return text
 
     def _change(self) -> dict[str, Any] | None:

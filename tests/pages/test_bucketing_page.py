@@ -303,6 +303,7 @@ def test_names_and_tables_have_limits_of_their_own(here: Path, bucket: Script) -
     assert code == 0, err
     assert (here / "page.html").stat().st_size < 3_000_000
     page = Page(here / "page.html")
+    assert "Of 300 buckets, the first 200 are shown." in page.text
     moved = page.tables["Prompts by their bucket then, and now"]
     assert {len(row) for row in moved} == {render.MOST_COLUMNS}
     assert len(moved) == render.MOST_CELLS // render.MOST_COLUMNS
