@@ -92,15 +92,18 @@ def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[Block]
         yield from _made_blocks(shard, block_bytes or BLOCK_BYTES)
         return
     shard = _kept(shard)
-    buffer, kept = bytearray(block_bytes or BLOCK_BYTES), 0
+    asked = block_bytes or BLOCK_BYTES
     # Smaller blocks are for a look at the first lines, which needs no large range of a store.
-    step = RANGE_BYTES if len(buffer) >= BLOCK_BYTES else len(buffer)
+    most = RANGE_BYTES if asked >= BLOCK_BYTES else asked
     try:
-        with open_file(shard.file, step, shard.stop) as stream:
+        with open_file(shard.file, most, shard.stop) as stream:
             if not _is_as_found(stream, shard.file):
                 raise changed(shard.file)
             left = _start(stream, shard)
-            while count := _read(stream, buffer, kept, left):
+            # As large as each other, for a last one of a few lines costs as much as a full one.
+            step = asked if shard.file.codec else -(-left // max(1, round(left / asked)))
+            buffer, kept = bytearray(step + step // 4), 0
+            while count := _read(stream, buffer, kept, min(left, step)):
                 left -= count
                 filled = kept + count
                 size = buffer.rfind(b"\n", kept, filled) + 1
