@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, replace
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from curriculum.advice.first_lines import find_form
 from curriculum.advice.other_files import Input, find_rollouts, has_pipes
@@ -155,8 +156,7 @@ def _bucket(
     return report
 
 
-@dataclass(frozen=True)
-class BucketsWritten:
+class BucketsWritten(Struct, frozen=True):
     """The bucket of each rollout, the files, prompts that repeat, how far the cuts can be trusted
     (None: that is not known), and what changed, if there is something to compare with."""
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import FloatArray, IntArray
 from curriculum.bucketers import difficulty
@@ -12,8 +11,7 @@ from curriculum.errors import InternalError
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
 
 
-@dataclass(frozen=True)
-class MetricChoice:
+class MetricChoice(Struct, frozen=True):
     """How difficulty_metrics is filled: the manifest's metric (None: its value is null) with its
     parameters, and the pass threshold of the success rate and of the filter. With `carried` the
     only score of a rollout is a number that it carries, and all but the value is null."""
@@ -51,8 +49,7 @@ class MetricChoice:
         return difficulty(self.metric.values(scores, self.parameters), self.metric.higher_is_easier)
 
 
-@dataclass(frozen=True)
-class Measures:
+class Measures(Struct, frozen=True):
     """The values of difficulty_metrics, one entry per rollout.
 
     `numbers` holds them by field name, NaN where undefined.

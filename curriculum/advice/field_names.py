@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from curriculum.dumps.flags import DIRECTIONS
 from curriculum.dumps.table import CUSTOM, FORMATS
@@ -46,8 +47,7 @@ _WORDS = (
 KNOWN = (*SCORES, *PROMPTS, *RESPONSES, *IDS)
 
 
-@dataclass(frozen=True)
-class Advice:
+class Advice(Struct, frozen=True):
     """How to read lines of one form. `to_do` is a sentence.
 
     `changes` are Python statements that change a line, which is a dict called `row`; `flags` are

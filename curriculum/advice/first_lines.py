@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, TypeAlias
+
+import msgspec
+from msgspec import Struct
 
 from curriculum.advice.commands import beside_others, command, converting, new_name
 from curriculum.advice.field_names import Advice, advise, prompt_field
@@ -35,8 +38,7 @@ _PLACES = ("score_field", "prompt_field", "response_field", "ground_truth_field"
 _PREPROCESS = "preprocess_bucketed_rollouts.py"
 
 
-@dataclass(frozen=True)
-class InputForm:
+class InputForm(Struct, frozen=True):
     """The form of the input: `dump` is None for rollouts. `warnings` are about what preprocessing
     would refuse. Rollouts without a prompt may have it in the field `likely_prompt`."""
 
@@ -214,7 +216,7 @@ def _advise(options: BucketOptions, line: Fields) -> Advice | None:
     advice = unscored(line) or advise(line, replace(options, **without))
     if advice and wrong and advice.changes and options.format in FORMATS:
         return Advice(f"Name one of these fields with {' and '.join(map(_flag, wrong))}.")
-    return replace(advice, flags=without | dict(advice.flags)) if advice else None
+    return msgspec.structs.replace(advice, flags=without | dict(advice.flags)) if advice else None
 
 
 def _similar(place: str, line: Fields) -> str | None:

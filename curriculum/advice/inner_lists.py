@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from curriculum.containers.container import Container, broken
 from curriculum.containers.file_kinds import HEAD_BYTES, JSON_ARRAY, JSON_OBJECT
@@ -33,8 +35,7 @@ _KNOWN_LISTS = {"samples": {"eval", "samples"}}
 _NO_ROLLOUTS = _PARTS | {"reductions"}  # of such a log, whose samples may have been left out
 
 
-@dataclass(frozen=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """A file as it is to be read. `holds_none` says that it is one object that is no rollout and
     has no list of any."""
 

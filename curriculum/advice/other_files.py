@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+
+from msgspec import Struct
 
 from curriculum.advice.commands import (
     beside_others,
@@ -46,8 +48,7 @@ _SLIME = Advice(
 )
 
 
-@dataclass(frozen=True)
-class Input:
+class Input(Struct, frozen=True):
     """The rollout files of the input, and what to tell about them."""
 
     files: Sequence[InputFile]

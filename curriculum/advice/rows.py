@@ -11,9 +11,10 @@ import json
 import lzma
 from ast import literal_eval
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
+
+from msgspec import Struct
 
 from curriculum.containers import file_kinds as kinds
 from curriculum.containers.file_kinds import FileKind
@@ -31,8 +32,7 @@ _BYTES_LOOKED_AT = 1 << 20
 _BYTES_LOADED = 64 << 20  # a larger JSON object is not loaded only to say what it holds
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(Struct, frozen=True):
     """Python that loops over the rows of a `file`, with the modules it needs, and the first rows.
 
     `before` goes before the loops and `after` into the last of them; they bind `row`. `written` is

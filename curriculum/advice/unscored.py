@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from curriculum.advice.field_names import Advice
 from curriculum.dumps.values import Fields
 from curriculum.reading.lines import find
 
 
-@dataclass(frozen=True)
-class _Unscored:
+class _Unscored(Struct, frozen=True):
     """What a tool writes before anything is graded: the places that its lines have, those that they
     lack, what it is, and what to do."""
 

@@ -7,10 +7,11 @@ to none if it is blank.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from curriculum.arrays import CompactIntArray
 from curriculum.bucketing.refusals import check_dump, check_places, how_to_fix, nothing_scored
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
     from curriculum.grouping.grouped_dump import GroupedDump
 
 
-@dataclass(frozen=True)
-class BucketingRun:
+class BucketingRun(Struct, frozen=True):
     """What the passes of a run share."""
 
     options: BucketOptions

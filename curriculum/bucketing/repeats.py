@@ -6,10 +6,11 @@ A prompt of two rollouts may train as easy and as hard, and counts twice in ever
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from curriculum.arrays import CompactIntArray, HashArray, IntArray
 from curriculum.bucketing.rollout_source import RolloutSource
@@ -20,8 +21,7 @@ from curriculum.reading.ledger import FIRST_RECORD, TAKEN
 from curriculum.reading.truths import Repeated, SeveralTruths, find_several
 
 
-@dataclass(frozen=True)
-class Repeats:
+class Repeats(Struct, frozen=True):
     """The scored rollouts whose prompt another one has.
 
     `hashes` and `positions` (among the shard's scored rollouts) say which, shard by shard. `later`

@@ -11,10 +11,11 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from curriculum.arrays import BoolArray, ByteArray, FloatArray, HashArray, IntArray
 from curriculum.choosing.choose import Step
@@ -52,8 +53,7 @@ DATA_SOURCE = "data_source"  # by which the summary shows rollouts
 MOST_SHOWN = 1_000  # different groups, if these are only for the summary
 
 
-@dataclass(frozen=True)
-class ScanTask:
+class ScanTask(Struct, frozen=True):
     """A shard and what to read from its lines.
 
     The reasons of malformed lines go to `reasons`, the rows of the score table to `scores` (None:
@@ -90,8 +90,7 @@ class ScanTask:
         return name if plain and self.scores is None else None
 
 
-@dataclass(frozen=True)
-class Scan:
+class Scan(Struct, frozen=True):
     """What the scan of a shard found.
 
     `values`, `means`, `prompts` (hashes of the prompts) and `hashes` (of the lines) have one entry
@@ -368,8 +367,7 @@ def _hash(line: memoryview) -> int:
     return int.from_bytes(hashlib.blake2b(line, digest_size=8).digest(), "little")
 
 
-@dataclass
-class Scanned:
+class Scanned(Struct):
     """Everything the first pass found, shard by shard in input order; `ledger` has the lines."""
 
     ledger: Ledger

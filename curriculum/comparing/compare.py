@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.bucketing.passes import BucketingRun
 from curriculum.bucketing.rollout_source import RolloutSource
@@ -52,8 +52,7 @@ def open_earlier(options: BucketOptions) -> Earlier | None:
     )
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(Struct, frozen=True):
     """A comparison that is prepared: the earlier bucketing and its rollouts, and what those of
     this run are matched by, kept before the prompts of the run are forgotten."""
 

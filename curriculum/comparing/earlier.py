@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import HashArray, IntArray
 from curriculum.bucketing.scan import Scan, ScanTask, scan_shard
@@ -40,8 +40,7 @@ def load_earlier(flag: str, directory: AnyPath) -> BucketingManifest:
     return manifest
 
 
-@dataclass(frozen=True)
-class Earlier:
+class Earlier(Struct, frozen=True):
     """An earlier bucketing: where it is, its manifest, the files of each bucket, and those of its
     unscored rollouts, if they are there."""
 
@@ -128,8 +127,7 @@ class Earlier:
             )
 
 
-@dataclass(frozen=True)
-class Keys:
+class Keys(Struct, frozen=True):
     """What rollouts are matched by: the hashes of the scored ones, and of the others."""
 
     scored: HashArray
@@ -168,8 +166,7 @@ def _joined(parts: Sequence[IntArray]) -> IntArray:
     return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
-@dataclass(frozen=True)
-class KeyTask:
+class KeyTask(Struct, frozen=True):
     """Lines whose keys are wanted, and the place of the key in each."""
 
     lines: ChosenLines

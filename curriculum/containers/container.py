@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import BinaryIO, TypeAlias
+
+from msgspec import Struct
 
 from curriculum.arrays import IntArray
 from curriculum.containers.eval_logs import read_samples
@@ -17,8 +18,7 @@ from curriculum.storage.paths import AnyPath
 Lines: TypeAlias = "tuple[bytearray, IntArray | None]"
 
 
-@dataclass(frozen=True)
-class Container:
+class Container(Struct, frozen=True):
     """What the records of a file lie in.
 
     `start` is where the array begins, in bytes of the text. It is the value of the field `field`

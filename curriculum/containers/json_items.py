@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from curriculum.arrays import Array, ByteArray, IntArray
 
@@ -29,8 +30,7 @@ _SPACE = b" \t\r\n"
 _SCALAR = re.compile(rb'"(?:[^"\\]|\\.)*"|[^\s,:\[\]{}"]+', re.DOTALL)
 
 
-@dataclass
-class Marks:
+class Marks(Struct):
     """What matters in a block: the places of brackets outside strings and of line ends, the class
     of each, and how deep one is after it."""
 
@@ -242,8 +242,7 @@ def _shown(text: bytes) -> str:
     return repr(shown) + (" …" if len(text) > 40 else "")
 
 
-@dataclass(frozen=True)
-class Inner:
+class Inner(Struct, frozen=True):
     """A list or object in a field of an object: where it starts in the text, whether it is a list,
     and whether its first item is an object."""
 
@@ -252,8 +251,7 @@ class Inner:
     has_objects: bool
 
 
-@dataclass(frozen=True)
-class Outline:
+class Outline(Struct, frozen=True):
     """An object without what is in its lists and objects: `fields` has an Inner for each of these,
     and all other values as they are. `alone` says that nothing follows it."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from curriculum.arrays import IntArray
 from curriculum.containers.arrow_json import LineEncoder, has_times, why_not_json
@@ -42,8 +43,7 @@ def open_rows(path: AnyPath) -> Container:
     return Container(PARQUET, left_out=left_out, times=any(has_times(f.type) for f in schema))
 
 
-@dataclass(frozen=True)
-class RowShard:
+class RowShard(Struct, frozen=True):
     """Row groups `first` (inclusive) to `after` (exclusive), and where the part of the file begins
     and ends that is theirs, about, in bytes."""
 

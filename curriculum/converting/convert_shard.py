@@ -3,10 +3,10 @@ scores."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import IntArray, LengthArray, compact_lengths, join_lengths
 from curriculum.converting.convert_batch import BatchConverter
@@ -27,8 +27,7 @@ from curriculum.scanner.renamed_lines import RenamedLines, rename_lines
 from curriculum.storage.paths import AnyPath
 
 
-@dataclass(frozen=True)
-class ConvertTask:
+class ConvertTask(Struct, frozen=True):
     """A shard, the format of its lines, the steps wanted, and the file to write the rollouts to.
     The reasons for malformed lines go to `reasons` (None: nowhere)."""
 
@@ -39,8 +38,7 @@ class ConvertTask:
     reasons: AnyPath | None = None
 
 
-@dataclass(frozen=True)
-class ConvertedShard:
+class ConvertedShard(Struct, frozen=True):
     """The lines of a shard, and the rollouts that they became.
 
     `rollouts` is how many each line became that was taken. Of the rollouts there are the total of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec import Struct, field
 
 from curriculum.arrays import IntArray
 from curriculum.converting.convert_shard import ConvertTask, convert_shard
@@ -23,8 +23,7 @@ from curriculum.reading.rollouts import KnownRollouts
 from curriculum.storage.paths import AnyPath
 
 
-@dataclass
-class ConvertedDump:
+class ConvertedDump(Struct):
     """A dump whose lines became rollouts: the `ledger` of its lines, and of the rollouts their
     `files`, how many responses each has (`sizes`, a file after another), what is `known` of those
     of each file, and what was found in them (`notes`).
@@ -82,8 +81,7 @@ class ConvertedDump:
         )
 
 
-@dataclass(frozen=True)
-class LineConversion:
+class LineConversion(Struct, frozen=True):
     """Converts the lines of a dump. With `keep_reasons`, malformed lines are set aside."""
 
     dump: Dump

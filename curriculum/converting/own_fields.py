@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from operator import is_
 from typing import Any
+
+from msgspec import Struct
 
 from curriculum.dumps.formats import GIVEN_VALUE, End, Format, combined, end_of, read_score
 from curriculum.dumps.json_values import Raw, Text, as_json, from_json, json_list
@@ -22,8 +23,7 @@ MOST_COUNTED = 100_000  # responses of a line that gives only their number
 _TEXTS = ("content", "response", "completion", "output", "generation", "answer", "code")
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(Struct, frozen=True):
     """A field of our own form, and how many entries it has. `kept` says that it holds all that was
     given."""
 

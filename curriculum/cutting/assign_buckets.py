@@ -8,9 +8,9 @@ second pass writes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import (
     Array,
@@ -33,8 +33,7 @@ from curriculum.statistics.metric_agreement import MetricAgreement, compare
 from curriculum.statistics.uncertainty import Uncertainty, estimate_uncertainty
 
 
-@dataclass(frozen=True)
-class BucketAssignment:
+class BucketAssignment(Struct, frozen=True):
     """The bucket of each scored rollout, shard by shard, and what a report says about the buckets.
 
     `distinct` counts the metric's distinct values outside `solved` and `unsolved`. `groups` says
@@ -50,8 +49,7 @@ class BucketAssignment:
     groups: Sequence[GroupCounts] = ()
 
 
-@dataclass(frozen=True)
-class GroupCounts:
+class GroupCounts(Struct, frozen=True):
     """How many rollouts of a group there are in each bucket, and whether it was cut by itself."""
 
     name: str | None
@@ -222,8 +220,7 @@ def compare_metrics(options: BucketOptions, scanned: Scanned) -> list[MetricAgre
     return compare(values, easier, options.cut_into)
 
 
-@dataclass(frozen=True)
-class BucketFacts:
+class BucketFacts(Struct, frozen=True):
     """What a bucket holds: its metric values and mean score, how many rollouts have no pass and how
     many have equal scores, its most frequent value, and its histogram bars. Values are None if the
     bucket is empty."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from math import lgamma
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import BoolArray, FloatArray, HashArray, IntArray
 from curriculum.bucketers import difficulty
@@ -28,8 +28,7 @@ FEWEST = 20  # prompts of which a mean can be judged
 LARGE = 1e150  # values beyond are made smaller before they are added up
 
 
-@dataclass(frozen=True)
-class Side:
+class Side(Struct, frozen=True):
     """The scored rollouts of a bucketing: the hash of what each is matched by (NO_PROMPT: nothing)
     and of its prompt, its metric value, its bucket, and its responses with a score and with a pass.
     `others` has the hashes of what rollouts without a value are matched by."""
@@ -60,8 +59,7 @@ class Side:
         return np.asarray(self.passes / np.maximum(self.counts, 1))
 
 
-@dataclass(frozen=True)
-class Matched:
+class Matched(Struct, frozen=True):
     """The positions of the rollouts of each side whose key one rollout of either side has, in the
     order of the later side. Not compared are: keys that only one side has, keys that both have but
     of which a side has no value (`unscored`) or several rollouts (`several`), and rollouts without
@@ -108,8 +106,7 @@ def _known(keys: HashArray, others: HashArray) -> HashArray:
     return np.asarray(every[every != NO_PROMPT])
 
 
-@dataclass(frozen=True)
-class Worse:
+class Worse(Struct, frozen=True):
     """A prompt that got harder: the position of its rollout among those of the later side, its
     value on either side, and passes and responses on either side."""
 
@@ -119,8 +116,7 @@ class Worse:
     counts: tuple[int, int]
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(Struct, frozen=True):
     """What changed for the prompts of two bucketings.
 
     `moves[i][j]` counts those that went from bucket i of the earlier one to bucket j of this one.

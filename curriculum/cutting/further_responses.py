@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import CompactIntArray, IntArray
 from curriculum.bucketing.rollout_source import RolloutSource
@@ -24,8 +24,7 @@ from curriculum.storage.paths import AnyPath, printable
 COPIED = ("prompt", "messages", "key", "ground_truth", "data_source")  # fields of a rollout
 
 
-@dataclass(frozen=True)
-class FurtherResponses:
+class FurtherResponses(Struct, frozen=True):
     """How many further responses each scored rollout gets, shard by shard, and the sum."""
 
     shards: Sequence[IntArray]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from curriculum.bucketing.repeats import Repeats
 from curriculum.cutting.assign_buckets import BucketFacts, GroupCounts
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from curriculum.cutting.further_responses import FurtherResponses
 
 
-@dataclass(frozen=True)
-class ComparedTo:
+class ComparedTo(Struct, frozen=True):
     """An earlier bucketing: its manifest, what changed since, where the prompts are that got
     harder (`file:line` by number of the rollout), why a prompt may be in another bucket and be as
     hard as before (empty if it may not), and whether --cut-like of it is possible."""
@@ -39,8 +39,7 @@ class ComparedTo:
     can_cut_like: bool
 
 
-@dataclass(frozen=True)
-class BucketingReport:
+class BucketingReport(Struct, frozen=True):
     """A bucketing run: its manifest and what else a person wants to know about it.
 
     `distinct` counts the metric's distinct values outside `solved` and `unsolved`; `responses`

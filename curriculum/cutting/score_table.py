@@ -6,10 +6,10 @@ It is meant for pandas: where each rollout is, every metric of it, and its bucke
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct
 
 from curriculum.arrays import CompactIntArray, IntArray
 from curriculum.bucketing.rollout_source import RolloutLocations
@@ -23,8 +23,7 @@ from curriculum.version import NAME
 GROUP_ROWS = 1 << 16
 
 
-@dataclass(frozen=True)
-class ScoreTable:
+class ScoreTable(Struct, frozen=True):
     """What the table is made of: what the first pass found and staged, the bucket of each scored
     rollout, shard by shard, and the names of the buckets."""
 

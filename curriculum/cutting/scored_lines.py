@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import IntArray
 from curriculum.bucketing.rollout_source import RolloutSource
@@ -14,8 +14,7 @@ from curriculum.reading.ledger import FIRST_RECORD, TAKEN
 from curriculum.storage.paths import printable
 
 
-@dataclass(frozen=True)
-class ScoredLines:
+class ScoredLines(Struct, frozen=True):
     """The lines of a run's scored rollouts, which are numbered in input order from 0."""
 
     source: RolloutSource

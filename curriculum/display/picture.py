@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import FloatArray
 from curriculum.display.figures import FONT_SIZE, save_figure
@@ -25,8 +25,7 @@ TITLE_WIDTH, LINE_WIDTH = 60, 76  # characters
 LABEL_WIDTH = 30
 
 
-@dataclass(frozen=True)
-class PictureBucket:
+class PictureBucket(Struct, frozen=True):
     """A bucket: its text in the legend, its bars, and between which metric values it was cut out;
     None for buckets that no cut makes, whose values may lie among those of others."""
 
@@ -35,8 +34,7 @@ class PictureBucket:
     region: tuple[float, float] | None
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(Struct, frozen=True):
     """What is drawn. `subtitle` is below the title, `label` names the metric, and `note` says how
     to read the axis. `buckets` are the easiest first. `cuts` are the metric values at which buckets
     are cut."""
@@ -56,8 +54,7 @@ def draw(picture: Picture, path: AnyPath) -> None:
     save_figure(path, lambda figure, colours: _fill(figure, picture, colours))
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(Struct, frozen=True):
     """A rectangle: part of bar number `column`, for the `count` rollouts of a bucket in it."""
 
     bucket: int

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.choosing.schedule_facts import ScheduleFacts
 from curriculum.display.figures import save_figure
@@ -17,8 +17,7 @@ NAME_WIDTH = 24
 LIGHT, DARK = 0.08, 0.95  # positions in the colour map
 
 
-@dataclass(frozen=True)
-class SchedulePicture:
+class SchedulePicture(Struct, frozen=True):
     """What is drawn: `title` is above it, `of` says what the mix is of."""
 
     title: str

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from shlex import quote
 from typing import Any
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from curriculum.dumps.flags import AUTO, DumpFlags
 from curriculum.dumps.formats import OWN, End, Format, Holds, Steps
@@ -38,8 +39,7 @@ FILES_LOOKED_AT = 256
 BYTES_LOOKED_AT = 1 << 16  # of each file, or one line if that is longer
 
 
-@dataclass(frozen=True)
-class Dump:
+class Dump(Struct, frozen=True):
     """Input whose lines must be grouped: its format, the steps wanted, and whether the prompt
     alone identifies a group."""
 
@@ -48,8 +48,7 @@ class Dump:
     by_prompt: bool
 
 
-@dataclass(frozen=True)
-class FirstLines:
+class FirstLines(Struct, frozen=True):
     """The first lines of a file that are objects, with their numbers (from 1), up to those that
     show its format.
 

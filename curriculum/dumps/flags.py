@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from curriculum.dumps.formats import REDUCTIONS, Steps
 from curriculum.dumps.values import is_number, written_number
@@ -15,8 +16,7 @@ AUTO = "auto"
 DIRECTIONS = ("easier", "harder")
 
 
-@dataclass(frozen=True)
-class ValueFlags:
+class ValueFlags(Struct, frozen=True):
     """Where lines carry a number in place of scores: at `place`, where the texts and numbers
     `missing` are none; or in `counts`, the places of how many responses passed and of how many
     there were."""
@@ -26,8 +26,7 @@ class ValueFlags:
     counts: tuple[str, str] | None = None
 
 
-@dataclass(frozen=True)
-class DumpFlags:
+class DumpFlags(Struct, frozen=True):
     """What the flags say about the input.
 
     `format` is the name of a format or AUTO, `places` overrides fields of Format by name, and

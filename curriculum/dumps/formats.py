@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeAlias
+
+from msgspec import Struct, field
 
 from curriculum.dumps import values
 from curriculum.dumps.values import Fields, Reader, written_number
@@ -66,8 +67,7 @@ class Disagreement(Exception):
         self.kind, self.pair = kind, pair
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(Struct, frozen=True):
     """One kind of dump. Places are paths into a line, such as `a.b` or `a[*].b`.
 
     Lines hold what `holds` says. In lines that hold rollouts, the places of responses and scores
@@ -171,8 +171,7 @@ class Format:
         return (self.score, *self.added)
 
 
-@dataclass(frozen=True)
-class Steps:
+class Steps(Struct, frozen=True):
     """The wanted steps of a training run, both ends inclusive; None means no limit."""
 
     first: int | None = None

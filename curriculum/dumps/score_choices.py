@@ -6,8 +6,9 @@ Which of them is the score is for the user to say, if there are several.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from curriculum.dumps.values import Fields, is_number
 
@@ -19,8 +20,7 @@ _NO_SCORES = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """A batch of responses side by side: the fields of the prompts and responses, those that may be
     the scores, and what responses to one prompt have in common besides it."""
 

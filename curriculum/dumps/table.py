@@ -6,8 +6,9 @@ Nothing here opens a file. A format that two tools share has one row.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from curriculum.dumps import values
 from curriculum.dumps.flags import ValueFlags

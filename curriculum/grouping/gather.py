@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from io import FileIO
 from itertools import pairwise
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from curriculum.arrays import (
     CompactIntArray,
@@ -41,8 +42,7 @@ MOST_SKIPPED = 1 << 10  # bytes between two lines that are read together
 SCORE_FIELD = "score"  # of the reward entries in a rollout that was put together
 
 
-@dataclass(frozen=True)
-class GatherTask:
+class GatherTask(Struct, frozen=True):
     """Rollouts to assemble, and where to write them.
 
     `files` are those of the dump that have the lines, and `paths` is where the text of each is. For
@@ -61,8 +61,7 @@ class GatherTask:
     output: AnyPath
 
 
-@dataclass(frozen=True)
-class GatheredBatch:
+class GatheredBatch(Struct, frozen=True):
     """What a task wrote, in bytes, and what it found.
 
     `refused` has the kind of each disagreement and two lines that differ (one line twice if it is

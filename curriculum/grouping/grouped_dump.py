@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
 
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from curriculum.arrays import IntArray
 from curriculum.dumps.detect import Dump
@@ -31,8 +32,7 @@ from curriculum.reading.rollouts import KnownRollouts
 from curriculum.storage.paths import AnyPath
 
 
-@dataclass
-class GroupedDump:
+class GroupedDump(Struct):
     """A dump after both of its passes: the `ledger` of its lines, the index of each shard, its
     responses, and the `files` of the assembled rollouts.
 
@@ -134,8 +134,7 @@ class GroupedDump:
         return {" and ".join(alternatives[mark]): n for mark, n in total.most_common()}
 
 
-@dataclass(frozen=True)
-class Gatherer:
+class Gatherer(Struct, frozen=True):
     """Gathers the rollouts of a dump. With `keep_reasons`, malformed lines are set aside."""
 
     dump: Dump

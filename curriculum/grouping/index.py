@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from operator import eq
 from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import Struct, field
 
 from curriculum.arrays import ByteArray, HashArray, IntArray
 from curriculum.dumps.formats import OWN, SEVERAL_CHOICES, Format, Steps, end_of, score_of
@@ -34,8 +34,7 @@ from curriculum.storage.paths import AnyPath
 _SCORES = {float, int, bool, type(None)}
 
 
-@dataclass(frozen=True)
-class IndexTask:
+class IndexTask(Struct, frozen=True):
     """A shard of a dump, its format, and the steps wanted.
 
     The reasons for malformed lines go to `reasons` (None: nowhere). The text of a compressed file
@@ -49,8 +48,7 @@ class IndexTask:
     text: AnyPath | None = None
 
 
-@dataclass(frozen=True)
-class Index:
+class Index(Struct, frozen=True):
     """The lines and responses of a shard.
 
     For each response, `groups` has the hash of its group, and `marks` the format's alternative that
@@ -65,8 +63,7 @@ class Index:
     better: int
 
 
-@dataclass
-class _Lines:
+class _Lines(Struct):
     """What is known of the lines of a block: for each its kind, the hash of its group and the
     alternative that identifies that, and by position the reasons for malformed ones."""
 

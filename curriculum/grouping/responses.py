@@ -6,9 +6,9 @@ Memory is a few numbers per response, never its text.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import (
     CompactIntArray,
@@ -23,8 +23,7 @@ from curriculum.reading.ledger import FIRST_RECORD, Ledger
 BATCH_BYTES = 1 << 23  # of lines, about, for one task to assemble
 
 
-@dataclass(frozen=True)
-class Responses:
+class Responses(Struct, frozen=True):
     """The responses of a dump in input order.
 
     Each has its shard, its offset in the text of the shard's file, its length in bytes, and its

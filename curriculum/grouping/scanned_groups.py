@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import FloatArray, HashArray, IntArray
 from curriculum.dumps.formats import Format
@@ -34,8 +34,7 @@ class GroupLines(NamedTuple):
         return bytes(memoryview(self.buffer)[start : start + int(self.lengths[number])])
 
 
-@dataclass(frozen=True)
-class ScannedGroups:
+class ScannedGroups(Struct, frozen=True):
     """The rollouts that the scanner put together, one after another, each with its newline.
 
     `sizes` is how many bytes each group has there, 0 for those that must be put together in Python.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, TypeAlias
+
+from msgspec import Struct
 
 Turn: TypeAlias = "tuple[str, str]"  # role, content
 
@@ -23,8 +24,7 @@ class Conversation(NamedTuple):
     opened: bool
 
 
-@dataclass(frozen=True)
-class Template:
+class Template(Struct, frozen=True, dict=True):
     """A chat template: what every text of it holds (`mark`), what it begins with, and the texts
     around what each role says.
 

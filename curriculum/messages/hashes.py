@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import (
     BoolArray,
@@ -22,8 +22,7 @@ from curriculum.messages.message import TOOL_CALLS, Message, calls_text
 NO_PROMPT = 0  # in place of the hash of a prompt that is not there
 
 
-@dataclass(frozen=True)
-class Messages:
+class Messages(Struct, frozen=True):
     """The messages of several prompts in flat lists; `counts` is how many each prompt has. `calls`
     has what tells the tool calls of each message from others, "" for none; it is empty where no
     message has any."""

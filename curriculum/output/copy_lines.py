@@ -10,11 +10,11 @@ import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import CompactIntArray, IntArray, LengthArray
 from curriculum.engines.workers import Workers
@@ -35,8 +35,7 @@ Pieces: TypeAlias = list["memoryview | bytes"]
 PART_BYTES = 256 << 20  # bytes of input per part, at least
 
 
-@dataclass(frozen=True)
-class CopyTask:
+class CopyTask(Struct, frozen=True):
     """A shard's lines, the file each goes to (-1: none), and where in each file the first one goes.
 
     `locked` says to lock the bytes that are written. NFS needs this if several machines write to
@@ -51,8 +50,7 @@ class CopyTask:
     locked: bool = False
 
 
-@dataclass(frozen=True)
-class PartTask:
+class PartTask(Struct, frozen=True):
     """Shards whose lines go to new files; a path is None if no line goes to that file."""
 
     shards: Sequence[LinesToCopy]
@@ -159,16 +157,14 @@ def _write(descriptor: int, pieces: Sequence[memoryview | bytes], offset: int) -
     return offset - start
 
 
-@dataclass(frozen=True)
-class LineFile:
+class LineFile(Struct, frozen=True):
     """A written file: its size in bytes, and its number of parts (0: one whole file)."""
 
     bytes: int
     parts: int
 
 
-@dataclass(frozen=True)
-class Copier:
+class Copier(Struct, frozen=True):
     """Copies lines to files of an output directory."""
 
     outputs: OutputDirectory

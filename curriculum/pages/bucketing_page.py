@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import FloatArray, IntArray
 from curriculum.bucketers import difficulty
@@ -59,8 +59,7 @@ MOST_LENGTHS = 200  # buckets whose lengths are shown
 UNCERTAIN = "How many rollouts truly belong in another bucket is not known for these."
 
 
-@dataclass(frozen=True)
-class Shown:
+class Shown(Struct, frozen=True):
     """A rollout as it is shown: its bucket and value, its group, and why it is there."""
 
     place: str
@@ -71,8 +70,7 @@ class Shown:
     texts: Texts
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(Struct, frozen=True):
     """A colour and what it stands for."""
 
     fill: str
@@ -93,8 +91,7 @@ def scored_rollouts(scanned: Scanned, assigned: BucketAssignment) -> ScoredRollo
     )
 
 
-@dataclass(frozen=True)
-class Chosen:
+class Chosen(Struct, frozen=True):
     """The rollouts that a page shows, by number: some of each bucket, those beside the cuts, those
     whose scores vary most, those unlike their group, and those that got harder."""
 
@@ -127,8 +124,7 @@ class Chosen:
         return all_numbers([*self.drawn, cuts, self.widest, odd, self.worse])
 
 
-@dataclass(frozen=True)
-class ReadRollouts:
+class ReadRollouts(Struct, frozen=True):
     """What was read again: texts and places of the rollouts that are shown, by number, and the
     lengths of prompt and response of those in a sample."""
 
@@ -164,8 +160,7 @@ def bucketing_page(
     return BucketingPage(report, rollouts, scanned.sample, chosen, read).page()
 
 
-@dataclass(frozen=True)
-class BucketingPage:
+class BucketingPage(Struct, frozen=True):
     """What a page is made of."""
 
     report: BucketingReport

@@ -6,9 +6,9 @@ Lengths are in units of the chart, whose width is WIDTH. Easy is on the left and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import FloatArray
 from curriculum.display.histogram import tell_apart
@@ -22,8 +22,7 @@ MOST_TICKS = 5
 SHADES = ((0xF4, 0xD5, 0x8D), (0xD9, 0x7B, 0x4F), (0x6A, 0x2C, 0x70))
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(Struct, frozen=True):
     """A rectangle, its colour, and what it says when it is pointed at."""
 
     x: float
@@ -34,16 +33,14 @@ class Box:
     title: str
 
 
-@dataclass(frozen=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """A number on an axis."""
 
     at: float
     text: str
 
 
-@dataclass(frozen=True)
-class Chart:
+class Chart(Struct, frozen=True):
     """A histogram: its bars, where it is cut, and the numbers on both axes."""
 
     boxes: Sequence[Box]
@@ -136,8 +133,7 @@ def line(values: Sequence[float]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(places, heights, strict=True))
 
 
-@dataclass(frozen=True)
-class Flow:
+class Flow(Struct, frozen=True):
     """Where the prompts of an earlier bucket are now, as parts of a line from 0 to 100."""
 
     name: str
@@ -161,8 +157,7 @@ def flows(moves: Sequence[Sequence[int]], old: Sequence[str], new: Sequence[str]
     return found
 
 
-@dataclass(frozen=True)
-class Spread:
+class Spread(Struct, frozen=True):
     """Lengths, as a line on a scale from 0 to 100: from the 10th to the 90th percentile, with the
     median; and these as numbers."""
 

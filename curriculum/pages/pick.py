@@ -7,10 +7,10 @@ same page whatever the workers and shards.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import BoolArray, ByteArray, FloatArray, HashArray, IntArray
 from curriculum.bucketers import difficulty
@@ -28,8 +28,7 @@ LEAST_OF_GROUP = 20  # rollouts
 NO_GROUP = "(none)"
 
 
-@dataclass(frozen=True)
-class Odd:
+class Odd(Struct, frozen=True):
     """A rollout a long way from what its group says: `share` of the group's `rollouts` are so.
     Without any groups, `group` is None and all rollouts are one."""
 
@@ -40,16 +39,14 @@ class Odd:
     rollouts: int
 
 
-@dataclass(frozen=True)
-class AtCut:
+class AtCut(Struct, frozen=True):
     """The rollouts nearest to a cut, on its easier side and on its harder side."""
 
     easier: int
     harder: int
 
 
-@dataclass(frozen=True)
-class ScoredRollouts:
+class ScoredRollouts(Struct, frozen=True, dict=True):
     """All scored rollouts of a run by number: metric values, buckets, kinds (see the ledger),
     variances of their scores (NaN where undefined) and groups (empty if there are none)."""
 

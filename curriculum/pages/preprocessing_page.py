@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.display.text import share, size
 from curriculum.errors import plural
@@ -40,8 +40,7 @@ MOST_POINTS = 2_000  # of the line of a schedule
 CHARACTERS_A_TOKEN = 4  # of English, about
 
 
-@dataclass(frozen=True)
-class ShownRow:
+class ShownRow(Struct, frozen=True):
     """A row of a set: the file and the number of the row, its messages, and all other fields."""
 
     file: str

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import BoolArray, FloatArray, IntArray
 from curriculum.bucketing.rollout_source import RolloutSource
@@ -31,8 +31,7 @@ MOST_SCORES = 64  # of a rollout that are shown one by one
 MOST_MESSAGES = 20
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(Struct, frozen=True):
     """A response that is shown: its number, its score, and its text (None: it is not there)."""
 
     index: int
@@ -40,8 +39,7 @@ class Response:
     text: Excerpt | None
 
 
-@dataclass(frozen=True)
-class Texts:
+class Texts(Struct, frozen=True):
     """What is shown of a rollout. `best` and `worst` are one response if all scores are equal;
     `unread` says why there are no texts."""
 
@@ -56,8 +54,7 @@ class Texts:
     unread: str = ""
 
 
-@dataclass(frozen=True)
-class ReadAgain:
+class ReadAgain(Struct, frozen=True):
     """Lines of a shard. Of those that are `shown` the texts are read, of all the lengths."""
 
     chosen: ChosenLines
@@ -65,8 +62,7 @@ class ReadAgain:
     score_field: str
 
 
-@dataclass(frozen=True)
-class Read:
+class Read(Struct, frozen=True):
     """The texts by position among the lines, and for each line the characters of its prompt and of
     its responses on average, NaN where there are none."""
 

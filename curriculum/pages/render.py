@@ -10,10 +10,11 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from curriculum.pages.visible import Excerpt, pieces, plain
 from curriculum.storage.paths import AnyPath
@@ -28,8 +29,7 @@ MOST_CELLS, MOST_COLUMNS = 12_000, 60  # of a table
 LONGEST = 2_000  # characters of a name, or of whatever else is not cut to such a limit
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(Struct, frozen=True):
     """A page: its template, and what that is given."""
 
     template: str

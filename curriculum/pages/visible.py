@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from curriculum.display.hidden import is_hidden
 
@@ -59,8 +60,7 @@ def _name(char: str) -> str:
     return names.get(char) or unicodedata.name(char, "a character without a name").lower()
 
 
-@dataclass(frozen=True)
-class Excerpt:
+class Excerpt(Struct, frozen=True):
     """A text, or its beginning and its end with the number of characters between them."""
 
     head: str

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from difflib import get_close_matches
 from textwrap import fill
 from typing import Any, NoReturn, TypeVar
+
+from msgspec import Struct
 
 import bucket_rollouts_by_difficulty
 import preprocess_bucketed_rollouts
@@ -37,8 +39,7 @@ ONE_SET = (
 Options = TypeVar("Options", BucketOptions, PreprocessOptions)
 
 
-@dataclass(frozen=True)
-class Script:
+class Script(Struct, frozen=True):
     """One of the two scripts: its parser, and by `dest` the flags that the pipeline hands on."""
 
     parser: argparse.ArgumentParser

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from textwrap import TextWrapper
+
+from msgspec import Struct
 
 from curriculum.errors import UsageError
 from curriculum.output.manifests import cumulative_name
@@ -14,8 +15,7 @@ WIDTH = 100
 MOST_NAMED = 5  # buckets of a stage that are named one by one
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(Struct, frozen=True):
     """A stage of training: its buckets, and the name of the set that holds them."""
 
     buckets: Sequence[str]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from curriculum.advice.buckets import bucket_options, check_bucketed, not_a_directory
 from curriculum.advice.commands import command, one_line
@@ -25,8 +26,7 @@ from curriculum.storage.paths import AnyPath, StorePath, names_in
 SUFFIX = ".jsonl"
 
 
-@dataclass(frozen=True)
-class BucketDirectory:
+class BucketDirectory(Struct, frozen=True):
     """The buckets of a directory, easiest first. Each has a name, and a file or parts in order.
 
     Without a manifest the order is a guess from the names. `state` identifies the bucketing: it

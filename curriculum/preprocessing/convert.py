@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from curriculum.arrays import (
     BoolArray,
@@ -45,8 +46,7 @@ from curriculum.verl.rows import RowForm, build_rows
 BATCH_BYTES = 1 << 23
 
 
-@dataclass(frozen=True)
-class ConvertTask:
+class ConvertTask(Struct, frozen=True):
     """A shard, its number among all, and how its lines are read, measured and filtered.
 
     Rows are staged in `directory` (None: not at all). Their form is `form`; if that is None, it is
@@ -68,8 +68,7 @@ class ConvertTask:
     stage_all: bool = False
 
 
-@dataclass(frozen=True)
-class StagedFile:
+class StagedFile(Struct, frozen=True):
     """Staged rows of one form. Besides their own columns they have HASH (of the prompt) and ORDINAL
     (the rollout's position in its shard)."""
 
@@ -77,8 +76,7 @@ class StagedFile:
     form: Form
 
 
-@dataclass(frozen=True)
-class ConvertedShard:
+class ConvertedShard(Struct, frozen=True):
     """A shard after the first pass.
 
     `hashes` and `characters` (of the prompt), `verdicts`, `in_files` (whether its row is among the
@@ -227,8 +225,7 @@ def _some(
     return rows.take(numbers), scores.take(numbers), ordinals[numbers]
 
 
-@dataclass
-class ConvertedBuckets:
+class ConvertedBuckets(Struct):
     """Everything the first pass found, shard by shard in curriculum order. `ledger` has the lines,
     `buckets` the bucket number of each shard."""
 

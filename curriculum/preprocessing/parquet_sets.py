@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType, field
 from msgspec.structs import replace
 
 from curriculum.arrays import HashArray, LengthArray
@@ -233,8 +232,7 @@ def replaced_files(
     return [*rejected, *(file for record in sets for file in record.written())]
 
 
-@dataclass(frozen=True)
-class PromptFacts:
+class PromptFacts(Struct, frozen=True):
     """How many distinct prompts a set's rows have, and how many of these are in several of its
     rollouts, in several buckets of the directory, and on both sides of the split."""
 
@@ -258,8 +256,7 @@ class PromptFacts:
         )
 
 
-@dataclass(frozen=True)
-class LengthFacts:
+class LengthFacts(Struct, frozen=True):
     """The prompt lengths of a set's rows in characters: the 50th, 90th and 99th percentile, and the
     longest. All are None without rows."""
 
@@ -278,8 +275,7 @@ class LengthFacts:
         return LengthFacts(*lengths[ranks].tolist())
 
 
-@dataclass(frozen=True)
-class SetFacts:
+class SetFacts(Struct, frozen=True):
     """One set: files and rows by side, dropped rollouts by bucket, prompts and their lengths, and
     rows by data_source. `steps` says what each rule left out and on which side ("": on both), and
     `different` how many different rows there are, which several epochs repeat. `control_of` is the

@@ -7,11 +7,11 @@ guessed another form are converted again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from curriculum.advice.buckets import how_to_fix
 from curriculum.arrays import HashArray
@@ -47,8 +47,7 @@ from curriculum.verl.value_types import Conflict
 GROUPS_SHOWN = 8
 
 
-@dataclass(frozen=True)
-class SourceFacts:
+class SourceFacts(Struct, frozen=True):
     """How the rows of a data set and the rollouts met: by what, how many of both did and did not,
     and some that did not, each as `place: text`."""
 
@@ -67,8 +66,7 @@ class SourceFacts:
     key_kinds: Sequence[str]  # the types of the keys of the rows, if these are matched by
 
 
-@dataclass(frozen=True)
-class StagedRun:
+class StagedRun(Struct, frozen=True):
     """All rows of a run, staged in one `form`. `converted` has them bucket by bucket, and `ledger`
     the lines of the rollouts, whose shards are in these `buckets`. `responses` and
     `missing_scores` count those of the rollouts. With --source, `source…` say what was matched."""

@@ -6,10 +6,10 @@ All of it is decided before a row is written, from numbers alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from msgspec import Struct, field
 
 from curriculum.arrays import (
     Array,
@@ -42,8 +42,7 @@ from curriculum.preprocessing.split import SPLITS, TRAIN, VAL, Split
 from curriculum.reading.ledger import BLANK, TAKEN
 
 
-@dataclass(frozen=True)
-class RowRules:
+class RowRules(Struct, frozen=True):
     """How the rows of every set are chosen and ordered: how train rows are chosen, how many rows of
     a set are val at most, and their order: by difficulty, by a schedule (train rows), or as they
     were read. `rules` are the flags that drop rollouts, which `Verdicts.dropped_by` numbers.
@@ -59,8 +58,7 @@ class RowRules:
     exempt: str | None = None
 
 
-@dataclass(frozen=True)
-class RowPlan:
+class RowPlan(Struct, frozen=True, dict=True):
     """The split of this run and its sets, each with the numbers of its buckets.
 
     Positions of rows are positions among the staged rows of a set on one side, in input order.

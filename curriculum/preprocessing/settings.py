@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
+from msgspec import Struct
 
 from curriculum.choosing.conditions import with_place
 from curriculum.choosing.flags import with_group_size
@@ -46,8 +46,7 @@ class Form(Protocol):
     ) -> pa.RecordBatch: ...
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """What flags and manifest together say about reading, measuring and judging rollouts."""
 
     read: ReadOptions
@@ -109,8 +108,7 @@ def read_settings(options: PreprocessOptions, manifest: BucketingManifest | None
     return Settings(read, MetricChoice(metric, parameters, threshold, carried), asked, warnings)
 
 
-@dataclass(frozen=True)
-class PreprocessingRun:
+class PreprocessingRun(Struct, frozen=True):
     """What the steps of a run share; `sets` maps names to the numbers of their buckets, `controls`
     the names of those that hold random rows to that of the set beside each. `split` is that of
     earlier sets, if --split-like names any."""

@@ -7,9 +7,9 @@ from its own text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec import Struct, field
 
 from curriculum.arrays import BoolArray, HashArray
 from curriculum.messages.hashes import distinct_prompts
@@ -18,8 +18,7 @@ SPLITS = ("train", "val")
 TRAIN, VAL = range(2)  # sides of the split, as indexes into SPLITS
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(Struct, frozen=True):
     """Which prompts are `val`: those whose hash is below `cut`, except for `moved` ones, and those
     that are `chosen`, ascending.
 

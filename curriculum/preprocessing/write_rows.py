@@ -11,7 +11,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from tempfile import NamedTemporaryFile
 from typing import Any, Protocol
@@ -19,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import Struct, field
 
 from curriculum.arrays import BoolArray, HashArray, IntArray
 from curriculum.preprocessing.settings import HASH, Form
@@ -33,8 +33,7 @@ from curriculum.verl.rows import STEP, Stage
 FILES_AHEAD = 3  # staged files that are fetched ahead from a store
 
 
-@dataclass(frozen=True)
-class StagedShard:
+class StagedShard(Struct, frozen=True):
     """The files of a shard's staged rows, their bucket, and the index of its first rollout."""
 
     paths: Sequence[AnyPath]
@@ -42,8 +41,7 @@ class StagedShard:
     first_index: int
 
 
-@dataclass(frozen=True)
-class WriteSetTask:
+class WriteSetTask(Struct, frozen=True):
     """A set to write: its staged shards in order, and how to write each side.
 
     `paths`, `groups` and `orders` have one entry per side: its file (None without rows), the number
@@ -71,8 +69,7 @@ class WriteSetTask:
         return all(order is None or bool((np.diff(order) > 0).all()) for order in self.orders)
 
 
-@dataclass
-class WrittenSide:
+class WrittenSide(Struct):
     """What was written to one side: the number of rows, a digest of their prompt hashes in order,
     and rows by data_source. `rows_in_file` and `columns` (compressed bytes) are from the footer."""
 

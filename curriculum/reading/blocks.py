@@ -6,12 +6,13 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from curriculum.arrays import IntArray
 from curriculum.containers.container import read_container
@@ -30,8 +31,7 @@ BLOCK_BYTES = 1 << 20
 FEW = 0.2  # lines that are less than this part of a shard are read one by one
 
 
-@dataclass
-class Block:
+class Block(Struct, dict=True):
     r"""Whole lines: the first `size` bytes of a buffer that the next block reuses.
 
     Only `\n` ends a line, and only the last line of a file may lack it. Who reads the lines may set
@@ -121,8 +121,7 @@ def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[Block]
         raise unreadable(shard.file.path, error) from error
 
 
-@dataclass(frozen=True)
-class ChosenLines:
+class ChosenLines(Struct, frozen=True):
     """Some lines of a shard that are to be read again: their numbers from 0, ascending, their
     offsets in the (uncompressed) file and their lengths in bytes, without the newlines."""
 

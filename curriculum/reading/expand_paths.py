@@ -10,9 +10,10 @@ import glob
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from curriculum.errors import InputError, plural
 from curriculum.storage.paths import AnyPath, StorePath, check_bucket, names_in
@@ -44,8 +45,7 @@ _NAMES_SHOWN = 5
 STDIN = "<stdin>"
 
 
-@dataclass
-class Found:
+class Found(Struct):
     """What inputs stand for: the files, those of them that were not named one by one, pipes by what
     they are called, and `notes` on what was left alone."""
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from curriculum.containers.container import Container
 from curriculum.containers.eval_logs import is_eval_log, is_torch_file
@@ -46,8 +48,7 @@ _OTHER_SUFFIXES = (".json", ".jsonl", ".ndjson", ".jl", ".jsonlines", ".txt", ".
 _FILES_LOOKED_AT = 256  # of a directory without rollout files, to say what it holds
 
 
-@dataclass(frozen=True)
-class _Look:
+class _Look(Struct, frozen=True):
     """A file as its first bytes show it.
 
     `kind` is None if it may be JSON lines, and `has_json` says that it starts like JSON.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, cast
+
+from msgspec import Struct
 
 from curriculum.containers.container import Container
 from curriculum.containers.file_kinds import PARQUET
@@ -24,8 +25,7 @@ MOST_SHARDS = 20_000  # a shard costs the driver a millisecond or two
 _PROBE_BYTES = 1 << 16
 
 
-@dataclass(frozen=True)
-class InputFile:
+class InputFile(Struct, frozen=True):
     """A rollout file as found: its path as given, its size in bytes, and its compression.
 
     `modified_ns` is None if the time of the last write does not matter. `bom_bytes` is 3 if the
@@ -53,8 +53,7 @@ class InputFile:
         return self.codec is None and self.container is None
 
 
-@dataclass(frozen=True)
-class Shard:
+class Shard(Struct, frozen=True):
     """Bytes `start` (inclusive) to `stop` (exclusive) of a file; all of it if it is compressed or
     its records are no lines.
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from curriculum.arrays import (
     BoolArray,
@@ -42,16 +43,14 @@ PASSED, DIFFERS, SOLVED = 0x40, 0x20, 0x10
 REASONS_SHOWN = 10
 
 
-@dataclass
-class Problems:
+class Problems(Struct):
     """The first malformed lines of a shard, as (line from 0, reason), and counts by kind."""
 
     first: list[tuple[int, str]] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass(frozen=True)
-class ShardLines:
+class ShardLines(Struct, frozen=True):
     """The lines of one shard: `lengths` in bytes, without the newline, and `kinds`."""
 
     lengths: LengthArray
@@ -138,8 +137,7 @@ class LineRecorder:
             self._stream.close()
 
 
-@dataclass
-class Ledger:
+class Ledger(Struct):
     """The lines of all shards of a run, in input order, and the first malformed ones.
 
     `reasons` holds the path that each shard's LineRecorder writes to, or None. `first` shows the

@@ -6,11 +6,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import HashArray, LengthArray
 from curriculum.messages.chat_templates import names_speaker, read_template
@@ -226,8 +226,7 @@ def _check_calls(where: str, calls: object) -> None:
             )
 
 
-@dataclass(frozen=True)
-class PromptHashes:
+class PromptHashes(Struct, frozen=True):
     """For each prompt a hash of its messages, as the split hashes them; one of the text of its last
     message of the user; and how many characters it has. Both hashes are NO_PROMPT without a prompt.
     """

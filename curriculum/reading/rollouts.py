@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from curriculum.arrays import FloatArray, HashArray, IntArray, LengthArray, take_runs
 from curriculum.choosing.groups import NO_GROUPS, Groups
@@ -46,8 +47,7 @@ NO_REWARD = 'no "reward"'
 REWARD_NO_LIST = "reward is not a list"
 
 
-@dataclass(frozen=True, slots=True)
-class ReadScores:
+class ReadScores(Struct, frozen=True):
     """The scores of some lines.
 
     `flat` holds all scores, not finite where missing, and `counts` is how many each rollout has.
@@ -93,8 +93,7 @@ class ReadScores:
         )
 
 
-@dataclass(frozen=True)
-class KnownRollouts:
+class KnownRollouts(Struct, frozen=True):
     """The rollouts of a file of nothing else, whose scores need not be read again: the length of
     each line, without its newline, and what ScoreReader would find."""
 
@@ -326,8 +325,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     reward: str
 
 
-@dataclass(frozen=True, slots=True)
-class Rollout:
+class Rollout(Struct, frozen=True):
     """What preprocessing reads from a line. `fields` holds the values of FIELDS, unchecked; `line`
     is all of it.
 

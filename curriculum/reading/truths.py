@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import HashArray, IntArray
 from curriculum.engines.workers import Workers
@@ -42,8 +42,7 @@ class TruthAt(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True)
-class SeveralTruths:
+class SeveralTruths(Struct, frozen=True):
     """How many prompts have several ground truths. `example` are the first rollout of such a
     prompt and the next one of the same prompt that differs; empty if there is none."""
 
@@ -51,8 +50,7 @@ class SeveralTruths:
     example: tuple[TruthAt, ...] = ()
 
 
-@dataclass(frozen=True)
-class TruthTask:
+class TruthTask(Struct, frozen=True):
     """Lines of a shard, and where their ground truth is (None: `ground_truth`, or else
     `reward_model.ground_truth`)."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from curriculum.cutting.cut_values import LEAST_OF_GROUP
 from curriculum.cutting.report import BucketingReport
@@ -33,8 +34,7 @@ USUAL_SCORE = 1.5
 MANY_MISSING = 0.1
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """A warning, empty if another one says it, and what to decide before the buckets are used."""
 
     text: str

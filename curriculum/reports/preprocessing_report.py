@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from curriculum.choosing.schedule_facts import ScheduleFacts
 from curriculum.output.manifests import PreprocessingManifest, SetRecord
@@ -18,8 +19,7 @@ from curriculum.verl.row_batch import Notes
 from curriculum.verl.rows import RowForm
 
 
-@dataclass(frozen=True)
-class PreprocessingReport:
+class PreprocessingReport(Struct, frozen=True):
     """A preprocessing run: its manifest and what else a person wants to know about it.
 
     `form` is that of rows made from rollouts; with --source it is None, and `source` says how rows

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from textwrap import wrap
+
+from msgspec import Struct
 
 from curriculum.display.histogram import shorten
 from curriculum.display.text import WIDTH, table
@@ -64,8 +65,7 @@ def _round(count: float) -> int:
     return 5 * round(count / 5) if count >= 20 else math.ceil(count)
 
 
-@dataclass(frozen=True)
-class MetricMatrix:
+class MetricMatrix(Struct, frozen=True):
     """How far each pair of metrics agrees: the lines of the `heading` say what the `cells` hold,
     which are found by the names of both, and `unknown` what - means, if it is there. With `counts`
     pairs are compared on different numbers of rollouts. `notes` name the metrics without a row of

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import Array, ByteArray, IntArray
 
@@ -26,8 +26,7 @@ class Kind(IntEnum):
     OTHER = 7
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(Struct, frozen=True):
     """A value for each row.
 
     `data` holds the text of strings, and the JSON of numbers and of OTHER; that of row i goes from

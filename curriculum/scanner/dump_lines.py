@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import Array, ByteArray, FloatArray, HashArray, IntArray
 from curriculum.scanner.compiled import scanner
@@ -22,8 +22,7 @@ class Kind(IntEnum):
     ABSENT, NULL, TRUE, FALSE, INTEGER, NUMBER, STRING, LIST, OBJECT = range(9)
 
 
-@dataclass(frozen=True)
-class FieldPlaces:
+class FieldPlaces(Struct, frozen=True):
     """Where some fields are in the lines of a buffer.
 
     `ends` has the offset of the end of every line, before its newline. Of each field there are the
@@ -77,8 +76,7 @@ def index_fields(buffer: bytes | bytearray, size: int, names: Sequence[str]) -> 
     )
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What the scanner must know of a format to put lines together; every name is the UTF-8 of a
     field of a line.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import IntArray
 from curriculum.scanner.compiled import scanner
@@ -26,8 +26,7 @@ class Role(Enum):
     IN_THE_WAY = b"a"
 
 
-@dataclass(frozen=True)
-class Renaming:
+class Renaming(Struct, frozen=True):
     """Fields, what they are called afterwards, and their roles. A prompt with one of the `marks` is
     not taken."""
 
@@ -49,8 +48,7 @@ class Renaming:
         )
 
 
-@dataclass(frozen=True)
-class RenamedLines:
+class RenamedLines(Struct, frozen=True):
     """The lines of a block that were taken, one after another, each with its newline. `sizes` is
     how many bytes each line of the block has there, 0 for one that was not taken; `ends` is where
     each ends in the block, before its newline."""

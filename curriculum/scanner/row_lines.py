@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import FloatArray, HashArray, IntArray
 from curriculum.scanner.columns import MOST_BYTES, Column
@@ -15,8 +15,7 @@ from curriculum.scanner.compiled import scanner
 MOST_SEED_BYTES = 64
 
 
-@dataclass(frozen=True)
-class RowFields:
+class RowFields(Struct, frozen=True):
     """Which fields of a line are read; an empty name reads none.
 
     The prompt is in the field `prompt` or else in `messages`, the ground truth in `truth` or else
@@ -34,8 +33,7 @@ class RowFields:
     marks: Sequence[str]
 
 
-@dataclass(frozen=True)
-class RowLines:
+class RowLines(Struct, frozen=True):
     """The rows of the lines that were not declined.
 
     `ends` and `declined` are as in ScoreLines. Of each row: `counts` of its scores in `scores` (NaN

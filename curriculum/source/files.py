@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec import Struct
 
 from curriculum.containers.file_kinds import PARQUET
 from curriculum.errors import InputError
@@ -27,8 +27,7 @@ CHUNK_BYTES = 64 << 20  # of a parquet file, uncompressed, about; more where a r
 LINE = pa.schema([("line", pa.binary())])  # a row of JSON lines: its bytes, without the newline
 
 
-@dataclass(frozen=True)
-class Groups:
+class Groups(Struct, frozen=True):
     """Row groups `first` (inclusive) to `after` (exclusive) of a parquet file, and the number of
     their first row in the file."""
 
@@ -41,8 +40,7 @@ class Groups:
 Chunk: TypeAlias = "Groups | Shard"  # of a data set: the unit of work
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(Struct, frozen=True):
     """A data set: its files, the schema of its rows, and its chunks in order. The rows of JSON
     lines have the schema LINE."""
 

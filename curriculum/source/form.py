@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct
 
 from curriculum.arrays import IntArray
 from curriculum.errors import InputError
@@ -26,8 +26,7 @@ ADDED = (
 HF = b"huggingface"  # the key of what the datasets library says of the columns
 
 
-@dataclass(frozen=True)
-class SourceForm:
+class SourceForm(Struct, frozen=True):
     """The form of the rows of a data set: the schema of its files, as Arrow writes it, and whether
     the difficulty is added to them, in extra_info if that is a struct, otherwise in columns of
     their own; with `steps` also the batch that a row is meant for, null here."""

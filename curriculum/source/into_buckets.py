@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import BoolArray, FloatArray, HashArray, IntArray, compact_lengths
 from curriculum.choosing.judge import KEPT, Looked, Verdicts
@@ -25,8 +26,7 @@ from curriculum.verl.infer_schema import Shapes
 from curriculum.verl.rows import Stage
 
 
-@dataclass(frozen=True)
-class RowVerdicts:
+class RowVerdicts(Struct, frozen=True):
     """What is known of each row: its bucket (-1: it matches no rollout), whether it may go into a
     set at all, its difficulty, whether it is kept, the hash that decides its side, and its scores
     by `group`, the last of which is empty."""

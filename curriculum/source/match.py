@@ -6,10 +6,11 @@ Works on hashes alone. Rollouts with the same key, or prompt, count together.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from curriculum.arrays import BoolArray, CompactIntArray, FloatArray, HashArray, IntArray, take_runs
 from curriculum.measures import MetricChoice
@@ -18,8 +19,7 @@ from curriculum.output.manifests import BucketingManifest
 from curriculum.source.keys import NOTHING, PROMPT, TEXT, WAYS, Hashes
 
 
-@dataclass(frozen=True)
-class Rollouts:
+class Rollouts(Struct, frozen=True):
     """All rollouts with a score, in order: what they are matched by, the hash of their ground
     truth, their bucket, and their scores."""
 
@@ -29,8 +29,7 @@ class Rollouts:
     scores: Scores
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(Struct, frozen=True, dict=True):
     """Rows matched with rollouts.
 
     `way` is how. `groups` has for each row the number of its group, -1 if it is unmatched. A group
@@ -56,8 +55,7 @@ class Match:
         return np.flatnonzero(self.groups < 0)
 
 
-@dataclass(frozen=True)
-class GroupVerdict:
+class GroupVerdict(Struct, frozen=True):
     """The bucket of each group and, if rows are ordered by it, its difficulty. `across` groups have
     rollouts in several buckets."""
 

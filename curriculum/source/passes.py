@@ -6,11 +6,11 @@ Nothing is written before all rollouts and rows were read and matched.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
+from msgspec.structs import replace
 
 from curriculum.arrays import BoolArray, HashArray, IntArray
 from curriculum.errors import InputError, plural

@@ -6,11 +6,11 @@ Of a rollout only numbers are kept, never its text.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.advice.buckets import how_to_fix
 from curriculum.arrays import HashArray
@@ -36,8 +36,7 @@ from curriculum.source.match import Rollouts
 from curriculum.storage.paths import AnyPath
 
 
-@dataclass(frozen=True)
-class RolloutPlaces:
+class RolloutPlaces(Struct, frozen=True):
     """Where a rollout has its prompt and its ground truth (None: where preprocessing looks for
     them), and its key (None: it is not read). A place is a field, or a.b inside one."""
 
@@ -66,8 +65,7 @@ class RolloutPlaces:
         return prompt, truth, find(fields, self.key) if self.key else None
 
 
-@dataclass(frozen=True)
-class RolloutTask:
+class RolloutTask(Struct, frozen=True):
     """A shard of a bucket. `seed` is that of the split. The reasons of malformed lines go to
     `reasons` (None: nowhere)."""
 
@@ -78,8 +76,7 @@ class RolloutTask:
     reasons: AnyPath | None
 
 
-@dataclass(frozen=True)
-class RolloutShard:
+class RolloutShard(Struct, frozen=True):
     """The lines of a shard, and of each rollout with a score what it is matched by, a hash of its
     ground truth, and its scores."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import BoolArray, IntArray, LengthArray
 from curriculum.choosing.flags import likely_number
@@ -39,8 +39,7 @@ WAYS_TOLD = {
 }
 
 
-@dataclass(frozen=True)
-class Places:
+class Places(Struct, frozen=True):
     """Where rows have their prompt, the first of these that a row has, and their key, and where
     rollouts have what they are matched by."""
 
@@ -96,8 +95,7 @@ def choose_places(run: PreprocessingRun, source: Source) -> Places:
     )
 
 
-@dataclass(frozen=True)
-class RowTask:
+class RowTask(Struct, frozen=True):
     """A chunk, where its rows have the prompt (the first place that has one) and the key (None:
     nowhere), and what else is asked of them. `seed` is that of the split."""
 
@@ -117,8 +115,7 @@ class RowTask:
 _Found: TypeAlias = tuple[Any, Any, Sequence[Any]]
 
 
-@dataclass(frozen=True)
-class RowChunk:
+class RowChunk(Struct, frozen=True):
     """The hashes of each row of a chunk by way, the length of its prompt in characters, which kinds
     of keys there are, and what rows hold. Of JSON lines also the lines."""
 
@@ -192,8 +189,7 @@ def _lines(task: RowTask, shard: Shard) -> tuple[list[_Found], ShardLines]:
     return found, recorder.result()
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(Struct, frozen=True, dict=True):
     """The rows of a data set: its chunks, what was read of each, and where each begins."""
 
     source: Source

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import Struct
 
 from curriculum.arrays import HashArray, IntArray, LengthArray, compact_lengths, join_lengths
 from curriculum.measures import MetricChoice
@@ -27,8 +27,7 @@ from curriculum.storage.paths import AnyPath, open_sink
 from curriculum.verl.rows import Stage
 
 
-@dataclass(frozen=True)
-class StageTask:
+class StageTask(Struct, frozen=True):
     """A chunk of a data set, its number, and for each of its rows its bucket (-1: it is not
     staged), the hash of its prompt and its scores. Staged files go to `directory`."""
 
@@ -43,8 +42,7 @@ class StageTask:
     directory: AnyPath
 
 
-@dataclass(frozen=True)
-class StagedRows:
+class StagedRows(Struct, frozen=True):
     """The staged rows of a chunk: by bucket, the file, and each row's size in bytes, which is an
     upper bound of what it takes in memory."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import BoolArray, FloatArray, IntArray
 
@@ -18,8 +18,7 @@ FAR = 3  # an axis this many times as long as most values need leaves out the fe
 MOST_SLOTS = 30  # on an axis of single values to scale
 
 
-@dataclass(frozen=True)
-class Bar:
+class Bar(Struct, frozen=True):
     """How many rollouts of a bucket have a value from `low` (inclusive) to `high` (exclusive, but
     inclusive in the last bar and in a bar of one value)."""
 
@@ -28,8 +27,7 @@ class Bar:
     count: int
 
 
-@dataclass(frozen=True)
-class Bins:
+class Bins(Struct, frozen=True):
     """The ascending `starts` of bars, and their `ends`. A bar ends before the next start; the last
     one holds its end, and so does a bar of a single value, whose end is its start.
 
@@ -68,8 +66,7 @@ class Bins:
         return self.slots is not None if self.single else bool(self.scaled.all())
 
 
-@dataclass(frozen=True)
-class MainRange:
+class MainRange(Struct, frozen=True):
     """Most values lie from `start` to `stop`. The few others are far away: those down from `below`
     and those up from `above`, which are `start` and `stop` if there are none."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import BoolArray, FloatArray, IntArray
 from curriculum.bucketers import cut_at, difficulty, percentile_edges
@@ -15,8 +15,7 @@ from curriculum.bucketers import cut_at, difficulty, percentile_edges
 NEXT_TO = 1e-9  # a distance to a threshold that is more than rounding
 
 
-@dataclass(frozen=True)
-class Cuts:
+class Cuts(Struct, frozen=True, dict=True):
     """Where buckets meet, as difficulties.
 
     The ascending `edges` separate intervals; interval i is bucket `buckets[i]`. With `ends`,
@@ -74,8 +73,7 @@ class Cuts:
         return rates > 1 - near, rates < near
 
 
-@dataclass(frozen=True)
-class CutRule:
+class CutRule(Struct, frozen=True):
     """How rollouts are cut: into `parts` as equal as ties allow, or exactly equal with
     `split_ties`. `parts` is None for thresholds, which stay where they are."""
 

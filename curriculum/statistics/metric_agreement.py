@@ -6,18 +6,17 @@ pandas is loaded only here, so only `--compare-metrics` waits for it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import BoolArray, FloatArray, IntArray
 from curriculum.bucketers import cut_at, difficulty, percentile_edges
 
 
-@dataclass(frozen=True)
-class MetricAgreement:
+class MetricAgreement(Struct, frozen=True):
     """How much two metrics agree on the `rollouts` that have both.
 
     `correlation` is Spearman's, of the difficulties, with mean ranks for ties; it is None if one
@@ -48,8 +47,7 @@ def compare(
     return [_compare(pair, ranked[pair[0]], ranked[pair[1]]) for pair in combinations(metrics, 2)]
 
 
-@dataclass(frozen=True)
-class _Ranked:
+class _Ranked(Struct, frozen=True):
     """The difficulties of all rollouts by a metric, NaN where undefined; where they are defined;
     the ranks of those, with mean ranks for ties; and the bucket of each, meaningless for NaN."""
 

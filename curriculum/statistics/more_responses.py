@@ -8,9 +8,9 @@ counted.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import BoolArray, FloatArray, IntArray
 from curriculum.metrics import LongRun, Metric, MetricParameters, Scores
@@ -57,8 +57,7 @@ def factor_to_halve(
     return math.inf
 
 
-@dataclass(frozen=True)
-class Experiment:
+class Experiment(Struct, frozen=True):
     """Prompts like those of a sample, with more responses each, cut again."""
 
     posterior: Posterior

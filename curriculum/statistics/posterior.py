@@ -7,11 +7,11 @@ Bayesian bootstrap (Rubin, 1981) with the scores of other prompts as prior.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import BoolArray, FloatArray, IntArray
 from curriculum.metrics import LongRun, Scores
@@ -20,8 +20,7 @@ from curriculum.statistics.prior import Prior
 ATOMS = 32, 1024  # the least and most scores of other prompts per bootstrap draw
 
 
-@dataclass(frozen=True)
-class BetaPosterior:
+class BetaPosterior(Struct, frozen=True, dict=True):
     """The posterior for scores of two values: the share of the higher one is Beta distributed."""
 
     scores: Scores
@@ -55,8 +54,7 @@ class BetaPosterior:
         return LongRun(np.broadcast_to(self.ends, weights.shape), weights, counts[:, None])
 
 
-@dataclass(frozen=True)
-class BootstrapPosterior:
+class BootstrapPosterior(Struct, frozen=True, dict=True):
     """The posterior for any scores. A draw gives random weights to a prompt's own scores and to
     scores of others, which have the prior's mass on average."""
 
@@ -93,8 +91,7 @@ class BootstrapPosterior:
         return LongRun(values, weights, scores.counts[:, None])
 
 
-@dataclass(frozen=True)
-class WeightedPositions:
+class WeightedPositions(Struct, frozen=True, dict=True):
     """Positions to draw at random, each with its weight; `ends` are the cumulative weights."""
 
     ends: FloatArray

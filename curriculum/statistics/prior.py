@@ -9,9 +9,9 @@ are.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import FloatArray, IntArray
 from curriculum.metrics import Scores
@@ -23,8 +23,7 @@ LEAST = 1e-9  # lower bound of probabilities and shares, so that none is 0
 ROUNDS, SETTLED = 200, 1e-5  # the fit ends at either: rounds, or change of a share
 
 
-@dataclass(frozen=True)
-class Prior:
+class Prior(Struct, frozen=True):
     """`mass` is the number of responses to a prompt that weigh as much as all other prompts do.
     `open` is, per rollout, the probability that its prompt's score is not fixed."""
 
@@ -32,8 +31,7 @@ class Prior:
     open: FloatArray
 
 
-@dataclass(frozen=True)
-class Spread:
+class Spread(Struct, frozen=True):
     """Per rollout, the number of its scores, their mean, and the sum of their squared deviations
     from it. The lowest score of all is scaled to 0, the highest to 1."""
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import HashArray, IntArray
 from curriculum.metrics import Scores
@@ -18,8 +18,7 @@ HIGHEST = 2**64 - 1
 SAMPLED = 2_000  # rollouts: a share estimated from them is right to about one percent
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """Rollouts by ascending `hashes`, their `scores`, and their `positions` among all scored
     rollouts that the sample is from."""
 

@@ -8,11 +8,11 @@ after so many further responses, of which a Beta-binomial number passes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache, cached_property
 from math import lgamma
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import CompactIntArray, FloatArray, IntArray
 from curriculum.bucketers import difficulty
@@ -23,8 +23,7 @@ from curriculum.statistics.cuts import Cuts
 LADDER = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 
-@dataclass(frozen=True)
-class Kinds:
+class Kinds(Struct, frozen=True, dict=True):
     """Rollouts that look alike: `counts` of responses, `passes` and `buckets` of each kind, and the
     number of the kind of each rollout."""
 
@@ -47,8 +46,7 @@ class Kinds:
         return np.bincount(self.of_rollout, minlength=len(self.counts))
 
 
-@dataclass(frozen=True)
-class Settling:
+class Settling(Struct, frozen=True):
     """Kinds of rollouts, and where their pass rates were cut."""
 
     kinds: Kinds

@@ -7,9 +7,8 @@ as those that are never solved.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from msgspec import Struct
 
 from curriculum.arrays import FloatArray, IntArray
 from curriculum.metrics import LongRun, Metric, MetricParameters, Scores
@@ -29,8 +28,7 @@ SEED = 0
 AWAY = np.array([1, 2])  # buckets
 
 
-@dataclass(frozen=True)
-class Uncertainty:
+class Uncertainty(Struct, frozen=True):
     """How many rollouts truly belong in another bucket, as far as their scores tell.
 
     `share` is the expected share of such rollouts, None if too few have several responses; `far`
@@ -84,8 +82,7 @@ def estimate_uncertainty(
     return Uncertainty(share, name, responses, far if len(cuts.possible) > 2 else None, factor)
 
 
-@dataclass(frozen=True)
-class _Chances:
+class _Chances(Struct, frozen=True):
     """Computes the expected shares of rollouts that belong at least as far as AWAY from their
     bucket."""
 

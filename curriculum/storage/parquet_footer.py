@@ -9,8 +9,9 @@ A footer is the struct `FileMetaData` of parquet-format, in Thrift's compact pro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from curriculum.errors import InternalError
 
@@ -27,8 +28,7 @@ ROW_GROUP = {1: {3: {9: OFFSET, 11: OFFSET}}, 5: OFFSET, 7: ORDINAL}
 ORDINALS = 1 << 15  # an ordinal has 16 bits, with its sign
 
 
-@dataclass(frozen=True)
-class GroupFooter:
+class GroupFooter(Struct, frozen=True):
     """The footer of a file with one row group, cut where something has to be replaced.
 
     `head` ends before the number of `rows`. `group` describes the row group: bytes, and between

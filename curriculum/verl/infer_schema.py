@@ -5,7 +5,7 @@ The form follows from the values alone, whatever the order and the parts in whic
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from curriculum.messages.message import KEPT, TOOL_CALLS
 from curriculum.verl.row_batch import RowBatch
@@ -23,8 +23,7 @@ from curriculum.verl.value_types import (
 MESSAGE_LEVELS = 3
 
 
-@dataclass
-class Shapes:
+class Shapes(Struct):
     """Shapes of the fields whose type is open: ground_truth, extra_info's fields by name, and what
     messages keep beside role and content, as an object."""
 

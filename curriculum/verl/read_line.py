@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from curriculum.messages.message import Message
 from curriculum.reading.lines import Line, Malformed, describe, find
@@ -20,8 +21,7 @@ from curriculum.verl.row_batch import Notes, Row, Topic
 LIKELY_TRUTHS = ("answer", "label", "solution", "target", "gts", "expected_answer")
 
 
-@dataclass(frozen=True)
-class Places:
+class Places(Struct, frozen=True):
     """Where prompt and ground truth are: a field of a line, or `a.b` inside one.
 
     None means: the prompt is `prompt` or else `messages` without its last answers; the ground truth
@@ -37,8 +37,7 @@ class Places:
         return {name: place for name, place in where.items() if place is not None}
 
 
-@dataclass(frozen=True)
-class ReadOptions:
+class ReadOptions(Struct, frozen=True):
     """Which fields go into a row, where they are, and the values of those that a rollout lacks.
     `seed` is that of the split, which the hashes of prompts depend on."""
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct
 
 from curriculum.arrays import BoolArray, FloatArray, HashArray, IntArray, LengthArray, take_runs
 from curriculum.messages.hashes import Messages, hash_prompts
@@ -46,8 +46,7 @@ class Topic(Enum):
 Notes: TypeAlias = "Counter[tuple[Enum, str]]"  # by topic or PromptNote, and by key or ""
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(Struct, frozen=True):
     """The values of one row; `position` is that of its line among the lines read."""
 
     position: int
@@ -68,8 +67,7 @@ class OwnColumn(NamedTuple):
     there: BoolArray
 
 
-@dataclass
-class RowBatch:
+class RowBatch(Struct):
     """The values of some rows, one column per field, in the order of their lines.
 
     `positions` are the positions of these lines among the lines read. `scores` is flat, not finite
@@ -126,9 +124,9 @@ class RowBatch:
     def take(self, rows: IntArray) -> RowBatch:
         """The rows with these numbers, in this order."""
         taken = {
-            field.name: _take(getattr(self, field.name), rows)
-            for field in fields(self)
-            if field.name not in ("scores", "own")
+            name: _take(getattr(self, name), rows)
+            for name in self.__struct_fields__
+            if name not in ("scores", "own")
         }
         scores = take_runs(self.scores, self.counts, rows)
         own = {
@@ -144,9 +142,9 @@ class RowBatch:
         if len(parts) == 1:
             return parts[0]
         joined = {
-            field.name: _join([getattr(part, field.name) for part in parts])
-            for field in fields(RowBatch)
-            if field.name != "own"
+            name: _join([getattr(part, name) for part in parts])
+            for name in RowBatch.__struct_fields__
+            if name != "own"
         }
         names = dict.fromkeys(name for part in parts for name in part.own)
         own = {name: _join_own([part.own_column(name) for part in parts]) for name in names}

@@ -7,11 +7,11 @@ version of the datasets library that verl's users have.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct
 
 from curriculum.arrays import FloatArray, IntArray
 from curriculum.measures import Measures
@@ -59,8 +59,7 @@ BEST_RESPONSE = pa.struct(
 )
 
 
-@dataclass(frozen=True)
-class OwnField:
+class OwnField(Struct, frozen=True):
     """A field of the rollouts' own extra_info: its name there, its name in the row, its type."""
 
     source: str
@@ -68,8 +67,7 @@ class OwnField:
     type: ValueType
 
 
-@dataclass(frozen=True)
-class RowForm:
+class RowForm(Struct, frozen=True):
     """What the rows of a run have in common; the schema follows from it.
 
     `kept` are the fields of a message beside role and content: none, unless a prompt has any. With
@@ -147,8 +145,7 @@ def name_own_fields(sources: Iterable[str]) -> dict[str, str]:
     return renamed
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(Struct, frozen=True):
     """The bucket that rows come from, and its number in the curriculum (0 is the easiest)."""
 
     name: str

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 
 from curriculum.storage.arrow_arrays import (
     integers,
@@ -186,8 +187,7 @@ class Shape:
                 self.fields[key] = shape
 
 
-@dataclass(frozen=True)
-class ValueType:
+class ValueType(Struct, frozen=True, dict=True):
     """A type, and how `arrow_array` writes the values of that type.
 
     `kind` is string, int64, double, bool, list or struct; `json`, a string that holds any value

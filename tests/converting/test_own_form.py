@@ -4,13 +4,13 @@ plain reading of the line gives."""
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from curriculum.converting.convert_line import LineConverter
 from curriculum.converting.rename_fields import renaming_of

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from curriculum.reading.blocks import Block
 from curriculum.reading.rollouts import ReadScores, ScoreReader
