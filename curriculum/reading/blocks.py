@@ -29,6 +29,8 @@ from curriculum.storage.requests import RANGE_BYTES, RangeReader
 # A block should fit into a core's own cache: blocks of 4 MB take a third longer.
 BLOCK_BYTES = 1 << 20
 FEW = 0.2  # lines that are less than this part of a shard are read one by one
+# The buffer of the last shard that was read: a new one is filled with zeros, page by page.
+_spare: list[bytearray] = []
 
 
 class Block(Struct, dict=True):
@@ -102,7 +104,7 @@ def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[Block]
             left = _start(stream, shard)
             # As large as each other, for a last one of a few lines costs as much as a full one.
             step = asked if shard.file.codec else -(-left // max(1, round(left / asked)))
-            buffer, kept = bytearray(step + step // 4), 0
+            buffer, kept = _take_buffer(max(step, asked) * 5 // 4), 0
             while count := _read(stream, buffer, kept, min(left, step)):
                 left -= count
                 filled = kept + count
@@ -117,6 +119,7 @@ def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[Block]
                 raise changed(shard.file)
             if kept:
                 yield Block(buffer, kept)
+            _keep_buffer(buffer, asked)
     except OSError as error:
         raise unreadable(shard.file.path, error) from error
 
@@ -207,6 +210,18 @@ def _start(stream: BinaryIO, shard: Shard) -> int:
         return sys.maxsize  # the length of compressed text is known only at its end
     stream.seek(shard.start)
     return shard.stop - shard.start
+
+
+def _take_buffer(size: int) -> bytearray:
+    """The spare buffer if it has this size, else a new one."""
+    buffer = _spare.pop() if _spare else bytearray()
+    return buffer if len(buffer) == size else bytearray(size)
+
+
+def _keep_buffer(buffer: bytearray, asked: int) -> None:
+    """Keep a buffer for the next shard, unless a long line made it large."""
+    if len(buffer) <= 2 * asked:
+        _spare[:] = [buffer]
 
 
 def _read(stream: BinaryIO, buffer: bytearray, start: int, most: int) -> int:
