@@ -86,9 +86,9 @@ class Block(Struct, dict=True):
 def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[Block]:
     """The shard's lines in blocks of about `block_bytes` (default BLOCK_BYTES).
 
-    Memory is one buffer of that size, which doubles until it holds the longest line. Lines that are
-    made of records are made here, unless they are kept. Raises InputError if the file cannot be
-    read or has changed since it was found.
+    Memory is one buffer, half as large again, which doubles until it holds the longest line. Lines
+    that are made of records are made here, unless they are kept. Raises InputError if the file
+    cannot be read or has changed since it was found.
     """
     if shard.file.container and shard.text is None:
         yield from _made_blocks(shard, block_bytes or BLOCK_BYTES)
@@ -104,7 +104,7 @@ def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[Block]
             left = _start(stream, shard)
             # As large as each other, for a last one of a few lines costs as much as a full one.
             step = asked if shard.file.codec else -(-left // max(1, round(left / asked)))
-            buffer, kept = _take_buffer(max(step, asked) * 5 // 4), 0
+            buffer, kept = _take_buffer(step, asked), 0
             while count := _read(stream, buffer, kept, min(left, step)):
                 left -= count
                 filled = kept + count
@@ -212,8 +212,11 @@ def _start(stream: BinaryIO, shard: Shard) -> int:
     return shard.stop - shard.start
 
 
-def _take_buffer(size: int) -> bytearray:
-    """The spare buffer if it has this size, else a new one."""
+def _take_buffer(step: int, asked: int) -> bytearray:
+    """A buffer for `step` bytes and the beginning of a line: the spare one if it has the size that
+    shards of about the same size share."""
+    quarter = max(1, asked // 4)
+    size = (step // quarter + 2) * quarter
     buffer = _spare.pop() if _spare else bytearray()
     return buffer if len(buffer) == size else bytearray(size)
 

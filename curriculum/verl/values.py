@@ -24,7 +24,7 @@ Values: TypeAlias = "pa.Array | list[Any]"
 def values_of(column: Column) -> Values:
     """The values of a scanned column."""
     there = column.kinds > Kind.NULL
-    kinds = set(np.unique(column.kinds[there]).tolist())
+    kinds = set(column.kinds[there].tobytes())
     if not kinds:
         return pa.nulls(len(there))
     valid = None if there.all() else there
