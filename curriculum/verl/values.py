@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 
 from curriculum.arrays import BoolArray, IntArray
