@@ -613,8 +613,9 @@ static double scale(uint64_t digits, int power)
     if (power < 0) { /* the quotient gets at least 65 bits */
         int shift = 64 + __builtin_clzll(digits);
         value <<= shift;
-        inexact = value % fives != 0;
-        value /= fives;
+        unsigned __int128 quotient = value / fives;
+        inexact = quotient * fives != value;
+        value = quotient;
         twos -= shift;
     } else {
         value *= fives;
@@ -857,7 +858,11 @@ static bool is_utf8(const byte *at, size_t size)
             at += 32;
             continue;
         }
-        int more = character_size(at, end);
+        if (end - at >= 8 && !(load_little(at) & 0x8080808080808080)) {
+            at += 8;
+            continue;
+        }
+        int more = *at < 0x80 ? 1 : character_size(at, end);
         if (more == 0)
             return false;
         at += more;
@@ -1565,7 +1570,7 @@ static void append_collapsed(const byte *at, size_t size, Bytes *to)
     byte *first = to->data + to->size, *out = first;
     bool space = false;
     while (at < end) {
-        int skipped = space_size(at, end);
+        int skipped = *at > ' ' && *at < 0xc2 ? 0 : space_size(at, end);
         if (skipped) {
             space = true;
             at += skipped;
