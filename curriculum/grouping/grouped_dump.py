@@ -127,11 +127,13 @@ class GroupedDump(Struct):
 
     def _grouped_by(self) -> dict[str, int]:
         """How many responses each set of places grouped, the most common first."""
-        alternatives, total = self.dump.form.alternatives, Counter[int]()
+        alternatives = self.dump.form.alternatives
+        total = np.zeros(len(alternatives), np.int64)
         for index, lines in zip(self.indexes, self.ledger.shard_lines, strict=True):
             kept = lines.kinds[lines.kinds >= FIRST_RECORD] >= TAKEN
-            total.update(index.marks[kept].tolist())
-        return {" and ".join(alternatives[mark]): n for mark, n in total.most_common()}
+            total += np.bincount(index.marks[kept], minlength=len(alternatives))
+        counts = Counter(dict(enumerate(total.tolist())))
+        return {" and ".join(alternatives[mark]): n for mark, n in counts.most_common() if n}
 
 
 class Gatherer(Struct, frozen=True):

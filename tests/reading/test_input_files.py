@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from curriculum.containers.file_kinds import ARROW_FILE
 from curriculum.errors import InputError
+from curriculum.reading import blocks
 from curriculum.reading.blocks import BLOCK_BYTES, read_blocks
 from curriculum.reading.expand_paths import similar_path
 from curriculum.reading.find_files import OtherInput, find_file, find_files
@@ -162,6 +163,33 @@ def test_every_line_once_whatever_the_shards(tmp_path_factory, lines, newline, b
     found = [bytes(line) for s in shards for b in read_blocks(s, block) for line in b.lines()]
     assert found == expected
     assert all(s.stop - s.start >= min(shard, path.stat().st_size - s.start) for s in shards)
+
+
+@pytest.mark.parametrize("lines", [36, 37, 40, 43, 44, 45])
+def test_blocks_of_a_shard_are_as_large_as_each_other(tmp_path: Path, lines: int) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"".join(b"%09d\n" % i for i in range(lines)))
+    (shard,) = cut_shards([find_file(path)])
+    sizes = [block.size for block in read_blocks(shard, 100)]
+    assert len(sizes) == 4
+    assert max(sizes) - min(sizes) <= 20  # two lines
+
+
+def test_the_buffer_of_a_shard_is_kept_for_the_next_one(tmp_path: Path) -> None:
+    for name, text in (("a", b"1\n" * 70), ("b", b"2\n" * 71), ("long", b"3" * 1_000)):
+        (tmp_path / f"{name}.jsonl").write_bytes(text)
+    found = find_files({str(tmp_path): tmp_path})
+    one, other, long = (next(cut_shards([file])) for file in found)
+    buffers = {id(block.buffer) for shard in (one, other, one) for block in read_blocks(shard, 60)}
+    assert len(buffers) == 1
+    # Each of two that are read at once has its own.
+    pairs = zip(read_blocks(one, 60), read_blocks(other, 60), strict=True)
+    texts = [(bytes(a.text), bytes(b.text)) for a, b in pairs]
+    assert b"".join(a for a, _ in texts) == b"1\n" * 70
+    assert b"".join(b for _, b in texts) == b"2\n" * 71
+    # That of a long line is not kept.
+    assert [bytes(block.text) for block in read_blocks(long, 60)] == [b"3" * 1_000]
+    assert all(len(buffer) <= 120 for buffer in blocks._spare)
 
 
 COMPRESSORS = {
