@@ -36,7 +36,7 @@ from curriculum.reading.lines import REFUSALS, Line, Malformed, find, is_blank, 
 
 LINES_LOOKED_AT = 8  # that fit a format, in the first file; one in each other file
 FILES_LOOKED_AT = 256
-BYTES_LOOKED_AT = 1 << 16  # of each file, or one line if that is longer
+BYTES_LOOKED_AT = 1 << 16  # of each file at least, or one line if that is longer
 
 
 class Dump(Struct, frozen=True):

@@ -84,11 +84,11 @@ class Block(Struct, dict=True):
 
 
 def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[Block]:
-    """The shard's lines in blocks of about `block_bytes` (default BLOCK_BYTES).
+    """The shard's lines in blocks of `block_bytes` (default BLOCK_BYTES) to less than twice that.
 
-    Memory is one buffer, half as large again, which doubles until it holds the longest line. Lines
-    that are made of records are made here, unless they are kept. Raises InputError if the file
-    cannot be read or has changed since it was found.
+    Memory is one buffer of up to 2.5 times that, which doubles until it holds the longest line.
+    Lines that are made of records are made here, unless they are kept. Raises InputError if the
+    file cannot be read or has changed since it was found.
     """
     if shard.file.container and shard.text is None:
         yield from _made_blocks(shard, block_bytes or BLOCK_BYTES)
@@ -103,7 +103,7 @@ def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[Block]
                 raise changed(shard.file)
             left = _start(stream, shard)
             # As large as each other, for a last one of a few lines costs as much as a full one.
-            step = asked if shard.file.codec else -(-left // max(1, round(left / asked)))
+            step = asked if shard.file.codec else -(-left // max(1, left // asked))
             buffer, kept = _take_buffer(step, asked), 0
             while count := _read(stream, buffer, kept, min(left, step)):
                 left -= count
@@ -223,7 +223,7 @@ def _take_buffer(step: int, asked: int) -> bytearray:
 
 def _keep_buffer(buffer: bytearray, asked: int) -> None:
     """Keep a buffer for the next shard, unless a long line made it large."""
-    if len(buffer) <= 2 * asked:
+    if len(buffer) <= 3 * asked:
         _spare[:] = [buffer]
 
 

@@ -144,6 +144,21 @@ def test_a_first_line_that_is_nothing_does_not_hide_the_format(
     assert len(held(tmp_path / "b")) == 2
 
 
+@pytest.mark.parametrize("size", [70_000, 99_000, 130_000, 400_000])
+def test_a_dump_is_known_by_lines_that_come_late(tmp_path: Path, bucket: Script, size: int) -> None:
+    others = b'{"event": "log", "text": "a server that wrote to the same file"}\n' * 900
+    assert 55_000 < len(others) < 60_000  # and 64 kB of every file are looked at
+    asked = {"input": ASKED, "output": "4", "score": 1.0, "step": 1}
+    dump = b"".join(
+        json.dumps({**asked, "input": f"user\n{i}?\nassistant\n"}).encode() + b"\n"
+        for i in range((size - len(others)) // 75)
+    )
+    source = tmp_path / "d.jsonl"
+    source.write_bytes(others + dump)
+    code, out, _ = bucket("-i", source, "-o", tmp_path / "b", "--on-malformed", "set-aside")
+    assert (code, "(--format verl)" in words(out), "900 malformed" in words(out)) == (0, True, True)
+
+
 def test_another_place_for_the_prompt_of_a_known_format(tmp_path: Path, bucket: Script) -> None:
     dump = [
         {"input": ASKED, "question": f"{ASKED}{i // 2}", "output": "", "score": i, "step": 1}

@@ -165,7 +165,7 @@ def test_every_line_once_whatever_the_shards(tmp_path_factory, lines, newline, b
     assert all(s.stop - s.start >= min(shard, path.stat().st_size - s.start) for s in shards)
 
 
-@pytest.mark.parametrize("lines", [36, 37, 40, 43, 44, 45])
+@pytest.mark.parametrize("lines", [40, 41, 45, 49])
 def test_blocks_of_a_shard_are_as_large_as_each_other(tmp_path: Path, lines: int) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"".join(b"%09d\n" % i for i in range(lines)))
@@ -189,7 +189,7 @@ def test_the_buffer_of_a_shard_is_kept_for_the_next_one(tmp_path: Path) -> None:
     assert b"".join(b for _, b in texts) == b"2\n" * 71
     # That of a long line is not kept.
     assert [bytes(block.text) for block in read_blocks(long, 60)] == [b"3" * 1_000]
-    assert all(len(buffer) <= 120 for buffer in blocks._spare)
+    assert all(len(buffer) <= 180 for buffer in blocks._spare)
 
 
 COMPRESSORS = {
