@@ -13,7 +13,6 @@ from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 import msgspec
-from msgspec import Struct
 
 from curriculum.advice.commands import beside_others, command, converting, new_name
 from curriculum.advice.field_names import Advice, advise, prompt_field
@@ -38,7 +37,7 @@ _PLACES = ("score_field", "prompt_field", "response_field", "ground_truth_field"
 _PREPROCESS = "preprocess_bucketed_rollouts.py"
 
 
-class InputForm(Struct, frozen=True):
+class InputForm(msgspec.Struct, frozen=True):
     """The form of the input: `dump` is None for rollouts. `warnings` are about what preprocessing
     would refuse. Rollouts without a prompt may have it in the field `likely_prompt`."""
 

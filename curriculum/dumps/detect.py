@@ -11,7 +11,6 @@ from shlex import quote
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from curriculum.dumps.flags import AUTO, DumpFlags
@@ -39,7 +38,7 @@ FILES_LOOKED_AT = 256
 BYTES_LOOKED_AT = 1 << 16  # of each file at least, or one line if that is longer
 
 
-class Dump(Struct, frozen=True):
+class Dump(msgspec.Struct, frozen=True):
     """Input whose lines must be grouped: its format, the steps wanted, and whether the prompt
     alone identifies a group."""
 
@@ -48,7 +47,7 @@ class Dump(Struct, frozen=True):
     by_prompt: bool
 
 
-class FirstLines(Struct, frozen=True):
+class FirstLines(msgspec.Struct, frozen=True):
     """The first lines of a file that are objects, with their numbers (from 1), up to those that
     show its format.
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import Struct, field
 
 from curriculum.arrays import ByteArray, HashArray, IntArray
 from curriculum.dumps.formats import OWN, SEVERAL_CHOICES, Format, Steps, end_of, score_of
@@ -34,7 +33,7 @@ from curriculum.storage.paths import AnyPath
 _SCORES = {float, int, bool, type(None)}
 
 
-class IndexTask(Struct, frozen=True):
+class IndexTask(msgspec.Struct, frozen=True):
     """A shard of a dump, its format, and the steps wanted.
 
     The reasons for malformed lines go to `reasons` (None: nowhere). The text of a compressed file
@@ -48,7 +47,7 @@ class IndexTask(Struct, frozen=True):
     text: AnyPath | None = None
 
 
-class Index(Struct, frozen=True):
+class Index(msgspec.Struct, frozen=True):
     """The lines and responses of a shard.
 
     For each response, `groups` has the hash of its group, and `marks` the format's alternative that
@@ -63,14 +62,14 @@ class Index(Struct, frozen=True):
     better: int
 
 
-class _Lines(Struct):
+class _Lines(msgspec.Struct):
     """What is known of the lines of a block: for each its kind, the hash of its group and the
     alternative that identifies that, and by position the reasons for malformed ones."""
 
     kinds: ByteArray
     groups: HashArray
     marks: ByteArray
-    reasons: dict[int, Reason] = field(default_factory=dict)
+    reasons: dict[int, Reason] = msgspec.field(default_factory=dict)
 
 
 def index_shard(task: IndexTask) -> Index:

@@ -26,7 +26,7 @@ from curriculum.reading.input_files import (
 )
 from curriculum.storage.requests import RANGE_BYTES, RangeReader
 
-# A block should fit into a core's own cache: blocks of 4 MB take a third longer.
+# A block should fit into a core's own cache: blocks of 4 MB take up to a fifth longer.
 BLOCK_BYTES = 1 << 20
 FEW = 0.2  # lines that are less than this part of a shard are read one by one
 # The buffer of the last shard that was read: a new one is filled with zeros, page by page.
@@ -84,11 +84,12 @@ class Block(Struct, dict=True):
 
 
 def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[Block]:
-    """The shard's lines in blocks of `block_bytes` (default BLOCK_BYTES) to less than twice that.
+    """The shard's lines in blocks of about `block_bytes` (default BLOCK_BYTES), or of up to twice
+    that; a smaller shard is one block.
 
-    Memory is one buffer of up to 2.5 times that, which doubles until it holds the longest line.
-    Lines that are made of records are made here, unless they are kept. Raises InputError if the
-    file cannot be read or has changed since it was found.
+    Memory is one buffer of up to 2.5 times `block_bytes`, which doubles until it holds the longest
+    line. Lines that are made of records are made here, unless they are kept. Raises InputError if
+    the file cannot be read or has changed since it was found.
     """
     if shard.file.container and shard.text is None:
         yield from _made_blocks(shard, block_bytes or BLOCK_BYTES)

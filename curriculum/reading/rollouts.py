@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
-from msgspec import Struct
 from msgspec.structs import replace
 
 from curriculum.arrays import FloatArray, HashArray, IntArray, LengthArray, take_runs
@@ -47,7 +46,7 @@ NO_REWARD = 'no "reward"'
 REWARD_NO_LIST = "reward is not a list"
 
 
-class ReadScores(Struct, frozen=True):
+class ReadScores(msgspec.Struct, frozen=True):
     """The scores of some lines.
 
     `flat` holds all scores, not finite where missing, and `counts` is how many each rollout has.
@@ -93,7 +92,7 @@ class ReadScores(Struct, frozen=True):
         )
 
 
-class KnownRollouts(Struct, frozen=True):
+class KnownRollouts(msgspec.Struct, frozen=True):
     """The rollouts of a file of nothing else, whose scores need not be read again: the length of
     each line, without its newline, and what ScoreReader would find."""
 
@@ -325,7 +324,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     reward: str
 
 
-class Rollout(Struct, frozen=True):
+class Rollout(msgspec.Struct, frozen=True):
     """What preprocessing reads from a line. `fields` holds the values of FIELDS, unchecked; `line`
     is all of it.
 

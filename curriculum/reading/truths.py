@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-from msgspec import Struct
 
 from curriculum.arrays import HashArray, IntArray
 from curriculum.engines.workers import Workers
@@ -42,7 +41,7 @@ class TruthAt(NamedTuple):
     text: str
 
 
-class SeveralTruths(Struct, frozen=True):
+class SeveralTruths(msgspec.Struct, frozen=True):
     """How many prompts have several ground truths. `example` are the first rollout of such a
     prompt and the next one of the same prompt that differs; empty if there is none."""
 
@@ -50,7 +49,7 @@ class SeveralTruths(Struct, frozen=True):
     example: tuple[TruthAt, ...] = ()
 
 
-class TruthTask(Struct, frozen=True):
+class TruthTask(msgspec.Struct, frozen=True):
     """Lines of a shard, and where their ground truth is (None: `ground_truth`, or else
     `reward_model.ground_truth`)."""
 
