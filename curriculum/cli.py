@@ -127,6 +127,8 @@ def run_script(
     `build_parser` is the first to load packages. Without them a line says what to install.
     """
     _open_streams()
+    # The allocator that pyarrow would choose keeps what is freed, up to 70 MB in each process.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         flags = vars(build_parser().parse_args(argv))
     except Exception as error:  # noqa: BLE001, as in `run`

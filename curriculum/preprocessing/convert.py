@@ -43,7 +43,7 @@ from curriculum.verl.row_batch import Notes, RowBatch
 from curriculum.verl.rows import RowForm, build_rows
 
 # Lines of this many bytes are converted at once: the calls cost as much as a hundred rows.
-BATCH_BYTES = 1 << 23
+BATCH_BYTES = 6 << 20
 
 
 class ConvertTask(Struct, frozen=True):

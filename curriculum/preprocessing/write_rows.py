@@ -23,6 +23,7 @@ from msgspec import Struct, field
 from curriculum.arrays import BoolArray, HashArray, IntArray
 from curriculum.preprocessing.settings import HASH, Form
 from curriculum.preprocessing.split import SPLITS, TRAIN, VAL, Split
+from curriculum.reading.blocks import drop_buffer
 from curriculum.storage.arrow_arrays import int64_values, integers, truths
 from curriculum.storage.line_files import LINES, LineWriter, count_lines
 from curriculum.storage.parquet_files import GroupWriter, read_footer
@@ -82,6 +83,7 @@ class WrittenSide(Struct):
 
 def write_set(task: WriteSetTask) -> list[WrittenSide]:
     """Write the files of a set. Returns what was written to each side."""
+    drop_buffer()
     sides = [WrittenSide() for _ in SPLITS]
     digests = [hashlib.blake2b() for _ in SPLITS]
     with ExitStack() as stack:

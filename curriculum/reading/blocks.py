@@ -214,18 +214,25 @@ def _start(stream: BinaryIO, shard: Shard) -> int:
 
 
 def _take_buffer(step: int, asked: int) -> bytearray:
-    """A buffer for `step` bytes and the beginning of a line: the spare one if it has the size that
-    shards of about the same size share."""
+    """A buffer for `step` bytes and the beginning of a line: the spare one if it is large enough.
+    Shards of about the same size share one size."""
     quarter = max(1, asked // 4)
     size = (step // quarter + 2) * quarter
-    buffer = _spare.pop() if _spare else bytearray()
-    return buffer if len(buffer) == size else bytearray(size)
+    if _spare and len(_spare[0]) >= size:
+        return _spare.pop()
+    drop_buffer()  # before there is another
+    return bytearray(size)
 
 
 def _keep_buffer(buffer: bytearray, asked: int) -> None:
     """Keep a buffer for the next shard, unless a long line made it large."""
     if len(buffer) <= 3 * asked:
         _spare[:] = [buffer]
+
+
+def drop_buffer() -> None:
+    """Free the buffer that is kept for the next shard: after the last one it is not needed."""
+    _spare.clear()
 
 
 def _read(stream: BinaryIO, buffer: bytearray, start: int, most: int) -> int:
