@@ -347,7 +347,7 @@ def as_flags(choices: dict[str, Any]) -> list[Any]:
 
 @pytest.mark.slow
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(CHOICES, WAYS)
 def test_under_every_combination_of_flags(

@@ -390,7 +390,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 /* So many beginnings of a file are tried at most, with steps between them. */
 #ifndef BEGINNINGS
-#define BEGINNINGS 256
+#define BEGINNINGS 128
 #endif
 
 static byte *map_pages(size_t size)
@@ -412,7 +412,7 @@ static void try_file(const byte *file, size_t size, byte *guard)
         if (beginning)
             memcpy(start, file, beginning);
         try_every_simd(start, beginning);
-        if (beginning == size || beginning % 64 == 0)
+        if (beginning == size || beginning % 256 == 0)
             try_every_failure(start, beginning);
     }
 }

@@ -55,7 +55,7 @@ def test_sanitizers_find_nothing_and_no_memory_is_lost(
     built = compile_c(compiler, SANITIZERS, tmp_path / "works", works)
     if built.returncode or subprocess.run([tmp_path / "works"], check=False).returncode:
         pytest.skip(f"{compiler} has no sanitizers that work here")
-    flags = ["-std=c11", "-O1", "-DBEGINNINGS=64", *SANITIZERS]
+    flags = ["-std=c11", "-O1", "-DBEGINNINGS=12", *SANITIZERS]
     done = compile_c(compiler, flags, tmp_path / "harness")
     assert done.returncode == 0, done.stderr
     try_files(tmp_path / "harness", files)

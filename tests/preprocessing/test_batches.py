@@ -217,7 +217,11 @@ def test_refused_lines_leave_nothing_for_the_cycle_collector(
 
 @pytest.mark.parametrize(
     ("block_bytes", "batch_bytes", "shard_bytes", "workers"),
-    [(1 << 16, 1 << 18, 1 << 24, 1), (1 << 22, 1 << 23, 1 << 20, 2), (1 << 20, 1, 1 << 19, 3)],
+    [
+        (1 << 16, 1 << 18, 1 << 24, 1),
+        (1 << 22, 1 << 23, 1 << 20, 2),
+        (1 << 20, 1 << 10, 1 << 19, 3),
+    ],
 )
 @pytest.mark.parametrize("how", [(), ("--combine",), ("--combine", "--order", "easy-to-hard")])
 def test_pages_of_long_texts_do_not_depend_on_blocks_and_shards(

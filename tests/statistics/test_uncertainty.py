@@ -282,7 +282,7 @@ def test_shares_are_shares_whatever_the_scores(
     assume(len(values))
     places, cuts = cut_percentiles(values, metric, 3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("curriculum.statistics.more_responses.NUMBERS", 10_000)
+        patch.setattr("curriculum.statistics.more_responses.NUMBERS", 1_000)
         for rule in (CutRule(3), CutRule(3, split_ties=True), CutRule(None)):
             found = estimate_uncertainty(scores, places, cuts, metric, PARAMETERS, rule)
             assert found is not None

@@ -25,6 +25,13 @@ from tests.storage.object_store import Store, store_tree
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is one process if it names no number of them: in a store each starts afresh, which
+    takes longer than all that these small runs do. tests/engines has runs of several."""
+    monkeypatch.setattr("curriculum.engines.processes.usable_cores", lambda: 1)
+
+
 @pytest.mark.parametrize(
     ("text", "root", "key", "query"),
     [

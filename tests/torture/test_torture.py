@@ -25,7 +25,7 @@ def test_killed_before_each_single_step(change: Change) -> None:
 
 
 def test_killed_at_a_random_moment(change: Change) -> None:
-    assert kill_at_random(change, 16) == 16
+    assert kill_at_random(change, 8) == 8
 
 
 def test_worker_killed(change: Change) -> None:
