@@ -200,7 +200,7 @@ def test_engine_and_storage_change_no_byte(
     assert "rejected/malformed.jsonl" in files["bucketed"]
     monkeypatch.setattr("curriculum.reading.input_files.SHARD_BYTES", 6_000)
     monkeypatch.setattr("curriculum.reading.input_files.STORE_SHARD_BYTES", 30_000)
-    monkeypatch.setattr("curriculum.output.copy_lines.PART_BYTES", 60_000)
+    monkeypatch.setattr("curriculum.output.copy_lines.PART_BYTES", 30_000)
     if storage == "disk":
         there = tmp_path / "there"
         found = run(lambda name: str(there / name), str(tmp_path / "in"), flags)
@@ -256,7 +256,7 @@ def test_engine_and_storage_change_no_page_and_no_comparison(
     files = {name: whole(tree(tmp_path / name)) for name in ("next", "more", "p")}
     monkeypatch.setattr("curriculum.reading.input_files.SHARD_BYTES", 6_000)
     monkeypatch.setattr("curriculum.reading.input_files.STORE_SHARD_BYTES", 30_000)
-    monkeypatch.setattr("curriculum.output.copy_lines.PART_BYTES", 60_000)
+    monkeypatch.setattr("curriculum.output.copy_lines.PART_BYTES", 30_000)
     there = tmp_path / "there"
     if storage == "disk":
         found = next_round(*scripts, lambda n: str(there / n), str(tmp_path / "in"), flags)
