@@ -38,6 +38,30 @@ def join_lengths(parts: Sequence[LengthArray]) -> LengthArray:
     return np.concatenate([np.zeros(0, np.uint32), *parts])
 
 
+def distinct(values: Array) -> Array:
+    """The distinct values, ascending. `np.unique` loads a module for masked arrays, which takes
+    longer than the rest of a short run's arithmetic."""
+    ascending = np.sort(values)
+    return np.asarray(ascending[_first_of_equals(ascending[None])])
+
+
+def distinct_rows(*columns: Array) -> tuple[Array, IntArray]:
+    """The distinct rows of a table, ascending by its columns from the first to the last, and for
+    each row of the table the number of its own among them."""
+    order = np.lexsort(columns[::-1])
+    table = np.stack(columns)[:, order]
+    first = _first_of_equals(table)
+    numbers = np.empty(len(order), np.int64)
+    numbers[order] = np.cumsum(first) - 1
+    return np.asarray(table[:, first].T), numbers
+
+
+def _first_of_equals(columns: Array) -> BoolArray:
+    """Whether each row of sorted columns differs from the one before."""
+    differs = (columns[:, 1:] != columns[:, :-1]).any(axis=0)
+    return np.append(True, differs)[: columns.shape[1]]
+
+
 def take_runs(values: Array, counts: IntArray, order: IntArray) -> Array:
     """The runs of `values` in another order; `counts` is how many values each run has."""
     starts, taken = np.cumsum(counts) - counts, counts[order]

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from curriculum.arrays import FloatArray, IntArray
+from curriculum.arrays import FloatArray, IntArray, distinct_rows
 
 SIGNIFICANT_DIGITS = 12
 NEGLIGIBLE = 1e-12
@@ -223,11 +223,9 @@ def pass_at_k_values(scores: Scores, parameters: MetricParameters) -> FloatArray
     in whole numbers of any size, rounded once.
     """
     passes = scores.passes(parameters.pass_threshold)
-    pairs, inverse = np.unique(
-        np.stack((scores.counts, passes), axis=1), axis=0, return_inverse=True
-    )
+    pairs, inverse = distinct_rows(scores.counts, passes)
     values = [_pass_at_k(n, c, parameters.k) for n, c in pairs.tolist()]
-    return np.array(values, dtype=np.float64)[inverse.reshape(-1)]
+    return np.array(values, dtype=np.float64)[inverse]
 
 
 def _pass_at_k(n: int, c: int, k: int) -> float:

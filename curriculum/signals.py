@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from curriculum.arrays import FloatArray
+from curriculum.arrays import FloatArray, distinct_rows
 from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
 
 
@@ -36,11 +36,9 @@ def useful_group(scores: Scores, parameters: MetricParameters) -> FloatArray:
     of any size, rounded once.
     """
     passes = scores.passes(parameters.pass_threshold)
-    pairs, inverse = np.unique(
-        np.stack((scores.counts, passes), axis=1), axis=0, return_inverse=True
-    )
+    pairs, inverse = distinct_rows(scores.counts, passes)
     values = [_useful(n, c, parameters.group_size) for n, c in pairs.tolist()]
-    return np.array(values, dtype=np.float64)[inverse.reshape(-1)]
+    return np.array(values, dtype=np.float64)[inverse]
 
 
 def _useful(n: int, c: int, group_size: int) -> float:

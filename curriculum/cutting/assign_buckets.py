@@ -17,6 +17,7 @@ from curriculum.arrays import (
     BoolArray,
     CompactIntArray,
     FloatArray,
+    distinct,
 )
 from curriculum.bucketers import (
     difficulty,
@@ -111,17 +112,17 @@ def _count_groups(
 
 def _some_values(ascending: FloatArray) -> FloatArray:
     """All distinct values if there are few, otherwise some, with the lowest and the highest."""
-    at, found = 0, list(ascending[-1:])
+    at, found = 0, list[float]()
     while at < len(ascending) and len(found) <= FEW_VALUES + 1:
         found.append(ascending[at])
         at = int(np.searchsorted(ascending, ascending[at], side="right"))
-    return np.unique(np.array(found))
+    return np.array([*found, *ascending[at:][-1:]])
 
 
 def _bins(shown: FloatArray, scans: Sequence[Scan], ends: Sequence[CompactIntArray]) -> Bins:
     """The bars of the histogram; `shown` are values of rollouts that are not at an end."""
     apart = [scan.values[end >= 0] for scan, end in zip(scans, ends, strict=True) if len(end)]
-    of_ends = np.unique(np.concatenate([np.zeros(0), *apart]))
+    of_ends = distinct(np.concatenate([np.zeros(0), *apart]))
     if len(shown) + len(of_ends) <= FEW_VALUES:
         return choose_bins(shown, of_ends)
     return choose_bins(shown, of_ends, main_range(np.concatenate([scan.values for scan in scans])))

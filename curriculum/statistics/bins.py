@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from msgspec import Struct
 
-from curriculum.arrays import BoolArray, FloatArray, IntArray
+from curriculum.arrays import BoolArray, FloatArray, IntArray, distinct
 
 FEW_VALUES = 20  # up to this many distinct values get a bar each
 MOST_BARS = 15  # if there are more values; round starts may add one
@@ -98,7 +98,7 @@ def choose_bins(
     `solved` and `unsolved`. `main` is the range of most of them. Bars start at round numbers unless
     the values are few."""
     apart = np.zeros(0) if apart is None else apart
-    every = np.unique(np.concatenate([inner, apart]))
+    every = distinct(np.concatenate([inner, apart]))
     if len(every) <= FEW_VALUES:
         return Bins(every, every, np.zeros(len(every), np.bool_))
     low, high = _alone(inner, apart)

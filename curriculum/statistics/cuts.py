@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from msgspec import Struct
 
-from curriculum.arrays import BoolArray, FloatArray, IntArray
+from curriculum.arrays import BoolArray, FloatArray, IntArray, distinct
 from curriculum.bucketers import cut_at, difficulty, percentile_edges
 
 NEXT_TO = 1e-9  # a distance to a threshold that is more than rounding
@@ -31,7 +31,7 @@ class Cuts(Struct, frozen=True, dict=True):
     def possible(self) -> IntArray:
         """The buckets that a rollout may be in, easiest first: all that lie between edges, and the
         `ends`."""
-        return np.unique([*self.buckets.tolist(), *(self.ends or ())])
+        return distinct(np.array([*self.buckets.tolist(), *(self.ends or ())]))
 
     def place(self, buckets: IntArray) -> IntArray:
         """The place of each bucket among those that are possible."""

@@ -8,6 +8,8 @@ counted.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from msgspec import Struct
@@ -24,7 +26,8 @@ PROMPTS_PER_ROLLOUT, LEAST_PROMPTS = 40, 1_000
 NUMBERS = 1_000_000  # about how many scores and weights to draw for each number of responses
 AT_ONCE = 1 << 18  # about how many of them to hold
 NEAR_HALF = 0.55
-SEED = 1
+SEED = 1  # of the prompts
+RESPONSES_SEED = 3  # another, or a prompt and its responses would be drawn with the same numbers
 
 
 def factor_to_halve(
@@ -57,8 +60,18 @@ def factor_to_halve(
     return math.inf
 
 
-class Experiment(Struct, frozen=True):
-    """Prompts like those of a sample, with more responses each, cut again."""
+class Drawn(Struct, frozen=True):
+    """Prompts like those of a sample: their rollouts there, whether each has a fixed score, and in
+    parts, by number, what their scores are in the long run."""
+
+    rollouts: IntArray
+    fixed: BoolArray
+    parts: Sequence[tuple[IntArray, LongRun]]
+
+
+class Experiment(Struct, frozen=True, dict=True):
+    """Prompts like those of a sample, with more responses each, cut again. They are drawn once: so
+    all numbers of responses are tried on the same prompts, or on the first of them."""
 
     posterior: Posterior
     cuts: Cuts
@@ -69,14 +82,17 @@ class Experiment(Struct, frozen=True):
     def misplaced(self, factor: float) -> float:
         """The share of prompts that are cut into a bucket other than their true one, if each has
         `factor` times as many responses as now. Those with a fixed score are in no doubt."""
-        rng = np.random.Generator(np.random.PCG64(SEED))
-        chosen = self._choose(factor)
-        fixed = rng.random(len(chosen)) >= self.posterior.prior.open[chosen]
+        rng = np.random.Generator(np.random.PCG64(RESPONSES_SEED))
+        most = len(self._choose(factor))
+        chosen, fixed = self._drawn.rollouts[:most], self._drawn.fixed[:most]
         counts = np.rint(self.posterior.scores.counts[chosen] * factor).astype(np.int64)
-        values, rates = np.empty((2, len(chosen))), np.empty((2, len(chosen)))
-        for part in in_parts(counts, self.posterior.width, AT_ONCE):
-            run = self._draw(rng, chosen[part], fixed[part], counts[part])
-            values[:, part], rates[:, part] = self._observe(rng, run)
+        values, rates = np.empty((2, most)), np.empty((2, most))
+        for every, run in self._drawn.parts:
+            here = every < most
+            part = every[here]
+            if len(part):
+                some = LongRun(run.values[here], run.weights[here], counts[part][:, None])
+                values[:, part], rates[:, part] = self._observe(rng, some)
         fine = np.isfinite(values).all(axis=0)  # not if scores are near the limits of a double
         if not fine.any():
             return 0.0
@@ -84,6 +100,16 @@ class Experiment(Struct, frozen=True):
         observed, cuts = self.cuts.cut_again(values[0], rates[0], counts, self.rule)
         true = cuts.bucket_of(values[1], rates[1], counts)
         return float(((observed != true) & ~fixed).mean())
+
+    @cached_property
+    def _drawn(self) -> Drawn:
+        """The prompts for as many responses as now, which are the most."""
+        rng = np.random.Generator(np.random.PCG64(SEED))
+        chosen, posterior = self._choose(1), self.posterior
+        fixed = rng.random(len(chosen)) >= posterior.prior.open[chosen]
+        parts = in_parts(posterior.scores.counts[chosen], posterior.width, AT_ONCE)
+        runs = [(part, self._draw(rng, chosen[part], fixed[part])) for part in parts]
+        return Drawn(chosen, fixed, runs)
 
     def _choose(self, factor: float) -> IntArray:
         """The rollouts of the sample, repeated: to PROMPTS of them, or fewer if there are few of
@@ -94,15 +120,12 @@ class Experiment(Struct, frozen=True):
         most = max(int(np.searchsorted(numbers, NUMBERS)), 1)
         return np.resize(np.arange(len(counts)), prompts)[:most]
 
-    def _draw(
-        self, rng: np.random.Generator, rollouts: IntArray, fixed: BoolArray, counts: IntArray
-    ) -> LongRun:
-        """The long run of some rollouts, drawn from the posterior unless it is fixed, with new
-        counts."""
+    def _draw(self, rng: np.random.Generator, rollouts: IntArray, fixed: BoolArray) -> LongRun:
+        """The long run of some rollouts, drawn from the posterior unless it is fixed."""
         run = self.posterior.draw(rng, rollouts)
         own = run.values == self.posterior.scores.lowest[rollouts][:, None]
         weights = np.where(fixed[:, None], own / own.sum(axis=1, keepdims=True), run.weights)
-        return LongRun(run.values, weights, counts[:, None])
+        return LongRun(run.values, weights, run.counts)
 
     def _observe(self, rng: np.random.Generator, run: LongRun) -> tuple[FloatArray, FloatArray]:
         """Metric values and pass rates: those of responses that are drawn, and the true ones."""

@@ -13,7 +13,7 @@ import math
 import numpy as np
 from msgspec import Struct
 
-from curriculum.arrays import FloatArray, IntArray
+from curriculum.arrays import FloatArray, IntArray, distinct_rows
 from curriculum.metrics import Scores
 
 REPEATED = 0.1  # the least share of rollouts with several responses for a fit
@@ -83,12 +83,14 @@ def fit_prior(scores: Scores) -> Prior | None:
         return None
     open_, mass = np.ones(len(scores.counts)), spread.mass(np.ones(len(scores.counts)))
     alike = np.flatnonzero((scores.lowest == scores.highest) & (scores.counts > 1))
-    values, fixed, times = np.unique(scores.lowest[alike], return_inverse=True, return_counts=True)
-    common = times >= COMMON * len(open_)
+    values, fixed = distinct_rows(scores.lowest[alike])
+    common = np.bincount(fixed) >= COMMON * len(open_)
     alike, fixed = alike[common[fixed]], (np.cumsum(common) - 1)[fixed[common[fixed]]]
     if mass is None or not len(alike):
         return None if mass is None else Prior(mass, open_)
-    has = np.stack([scores.sums((scores.values == v).astype(np.float64)) for v in values[common]])
+    has = np.stack(
+        [scores.sums((scores.values == v).astype(np.float64)) for v in values[common, 0]]
+    )
     shares = np.bincount(fixed) / len(open_) / 2
     for _ in range(ROUNDS):
         before = shares
@@ -106,12 +108,12 @@ def fit_prior(scores: Scores) -> Prior | None:
 def _all_alike(mass: float, shares: FloatArray, counts: IntArray) -> FloatArray:
     """The probability that all `counts` scores of a rollout are one value, whose share among other
     scores is given: the product of (mass * share + j) / (mass + j) for j from 0 to count - 1."""
-    kinds, inverse = np.unique(np.stack((shares, counts)), axis=1, return_inverse=True)
+    kinds, inverse = distinct_rows(shares, counts)
     likely = [
         math.exp(
             math.lgamma(mass * share + n) - math.lgamma(mass * share)
             + math.lgamma(mass) - math.lgamma(mass + n)
         )
-        for share, n in kinds.T.tolist()
+        for share, n in kinds.tolist()
     ]  # fmt: skip
-    return np.array(likely)[inverse.reshape(-1)]
+    return np.array(likely)[inverse]

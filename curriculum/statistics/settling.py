@@ -14,7 +14,7 @@ from math import lgamma
 import numpy as np
 from msgspec import Struct
 
-from curriculum.arrays import CompactIntArray, FloatArray, IntArray
+from curriculum.arrays import CompactIntArray, FloatArray, IntArray, distinct_rows
 from curriculum.bucketers import difficulty
 from curriculum.choosing.choose import CHOICE, order_of
 from curriculum.statistics.cuts import Cuts
@@ -35,10 +35,8 @@ class Kinds(Struct, frozen=True, dict=True):
     @staticmethod
     def of(counts: IntArray, passes: IntArray, buckets: IntArray) -> Kinds:
         """The kinds of rollouts, given their responses, passes and buckets."""
-        kinds, numbers = np.unique(
-            np.stack((counts, passes, buckets), axis=1), axis=0, return_inverse=True
-        )
-        return Kinds(kinds[:, 0], kinds[:, 1], kinds[:, 2], numbers.reshape(-1))
+        kinds, numbers = distinct_rows(counts, passes, buckets)
+        return Kinds(kinds[:, 0], kinds[:, 1], kinds[:, 2], numbers)
 
     @cached_property
     def sizes(self) -> IntArray:

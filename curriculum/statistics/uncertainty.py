@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from msgspec import Struct
 
-from curriculum.arrays import FloatArray, IntArray
+from curriculum.arrays import FloatArray, IntArray, distinct, distinct_rows
 from curriculum.metrics import LongRun, Metric, MetricParameters, Scores
 from curriculum.statistics.cuts import CutRule, Cuts
 from curriculum.statistics.more_responses import factor_to_halve
@@ -63,7 +63,7 @@ def estimate_uncertainty(
         pass_at = parameters.pass_threshold
         passes = np.where(scores.values >= pass_at, pass_at, pass_at - 1)
         scores = Scores(passes, scores.offsets)
-    two = len(np.unique(scores.values)) <= 2
+    two = len(distinct(scores.values)) <= 2
     name = "Beta posterior" if two else "bootstrap"
     prior = fit_prior(scores)
     if prior is None:
@@ -93,10 +93,8 @@ class _Chances(Struct, frozen=True):
     def beta(self, posterior: BetaPosterior, buckets: IntArray) -> FloatArray:
         """The shares for scores of two values: rates that are not fixed have a Beta posterior."""
         counts = posterior.scores.counts
-        kinds, inverse = np.unique(
-            np.stack((counts, posterior.highs, buckets), axis=1), axis=0, return_inverse=True
-        )
-        rollouts = np.bincount(inverse.reshape(-1), weights=posterior.prior.open)
+        kinds, inverse = distinct_rows(counts, posterior.highs, buckets)
+        rollouts = np.bincount(inverse, weights=posterior.prior.open)
         rate = 1 / (1 + np.exp(-LOGITS))
         values, weights = posterior.ends, np.stack((1 - rate, rate), axis=-1)[None]
         expected = np.zeros(len(AWAY))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from curriculum.bucket import bucket_rollouts
 from curriculum.bucketers import cut_at, difficulty, percentile_edges
-from curriculum.metrics import METRICS, Metric, MetricParameters, Scores
+from curriculum.metrics import METRICS, LongRun, Metric, MetricParameters, Scores
 from curriculum.options import BucketOptions
 from curriculum.statistics.cuts import CutRule, Cuts, meet
 from curriculum.statistics.more_responses import MOST, Experiment
@@ -125,6 +125,32 @@ def test_the_experiment_begins_with_the_share_that_is_expected(
     posterior = BetaPosterior(scores, prior) if two else BootstrapPosterior(scores, prior)
     experiment = Experiment(posterior, cuts, CutRule(3, split_ties), metric, PARAMETERS)
     assert experiment.misplaced(1) == pytest.approx(found.share, abs=0.025)
+
+
+@pytest.mark.parametrize("levels", [[0.0, 1.0], [0.0, 0.25, 1.0]])
+def test_every_number_of_responses_is_tried_on_the_same_prompts(levels: list[float]) -> None:
+    rng, metric = np.random.default_rng(2), METRICS["mean_reward"]
+    scores = Scores.of([rng.choice(levels, rng.integers(1, 9)).tolist() for _ in range(500)])
+    found, _, cuts = estimate(scores, metric)
+    prior = fit_prior(scores)
+    assert found.share is not None and prior is not None
+    posterior = (BetaPosterior if len(levels) == 2 else BootstrapPosterior)(scores, prior)
+    runs: list[list[float]] = []
+
+    class Watched(Experiment, dict=True):
+        def _observe(self, rng: Any, run: LongRun) -> Any:
+            runs[-1] += run.mean().tolist()
+            return super()._observe(rng, run)
+
+    experiment = Watched(posterior, cuts, CutRule(3), metric, PARAMETERS)
+    for factor in (1, 8, 64):
+        runs.append([])
+        share = experiment.misplaced(factor)
+        assert share == Experiment(posterior, cuts, CutRule(3), metric, PARAMETERS).misplaced(
+            factor
+        )
+    assert len(runs[0]) >= len(runs[1]) > len(runs[2]) > 100
+    assert {*runs[2]} <= {*runs[1]} <= {*runs[0]}
 
 
 def test_prompts_that_are_alike_stay_in_doubt() -> None:
