@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from curriculum.arrays import IntArray
+from curriculum.arrays import HashArray, IntArray
 from curriculum.dumps.detect import Dump
 from curriculum.dumps.formats import End
 from curriculum.engines.progress import Progress
@@ -22,7 +22,7 @@ from curriculum.engines.workers import Workers
 from curriculum.grouping.gather import GatherTask, gather_rollouts
 from curriculum.grouping.groups import DumpNote, DumpNotes, how_scored, note_counts
 from curriculum.grouping.index import Index, IndexTask, index_shard
-from curriculum.grouping.responses import Responses
+from curriculum.grouping.responses import FirstResponses, Responses
 from curriculum.output.manifests import DumpRecord
 from curriculum.output.output_directory import OutputDirectory
 from curriculum.output.rejected import own_reasons
@@ -33,8 +33,8 @@ from curriculum.storage.paths import AnyPath
 
 
 class GroupedDump(Struct):
-    """A dump after both of its passes: the `ledger` of its lines, the index of each shard, its
-    responses, and the `files` of the assembled rollouts.
+    """A dump after both of its passes: the `ledger` of its lines, the index of each shard, the
+    first response of each rollout, and the `files` of the assembled rollouts.
 
     For each group that disagrees, `pairs` has the kind and two responses that differ, by the
     group's first response, and `refused` has the reason, by the group's number. `sizes` has how
@@ -47,7 +47,7 @@ class GroupedDump(Struct):
     ledger: Ledger
     indexes: list[Index] = field(default_factory=list)
     files: list[InputFile] = field(default_factory=list)
-    responses: Responses | None = None
+    firsts: FirstResponses | None = None
     pairs: dict[int, tuple[str, int, int]] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
     several_files: int = 0
@@ -80,29 +80,24 @@ class GroupedDump(Struct):
             first += len(lines)
         return found
 
-    def first_responses(self) -> IntArray:
-        """The first response of each rollout, in input order."""
-        assert self.responses is not None
-        return self.responses.first_of_groups(self.left_out)
-
     def rollout_lines(self) -> tuple[list[str], IntArray, IntArray]:
         """Where the first response of each rollout is: a list of files, its index in that list,
         and its line (from 1)."""
-        assert self.responses is not None
-        first = self.first_responses()
+        assert self.firsts is not None
         ledger = self.ledger
         lines = [
             np.flatnonzero(of_shard.kinds >= FIRST_RECORD) + first_line
             for of_shard, first_line in zip(ledger.shard_lines, ledger.first_lines(), strict=True)
         ]
         files = [shard.file.name for shard in ledger.shards]
-        return files, self.responses.shards[first].astype(np.int64), np.concatenate(lines)[first]
+        first = self.firsts
+        return files, first.shards.astype(np.int64), np.concatenate(lines)[first.numbers]
 
     def offsets(self) -> IntArray:
         """The byte offset of each rollout's first response, in the (uncompressed) text of its
         file."""
-        assert self.responses is not None
-        return self.responses.offsets[self.first_responses()]
+        assert self.firsts is not None
+        return self.firsts.offsets
 
     def record(self) -> DumpRecord:
         """What the manifest says about the dump."""
@@ -151,34 +146,38 @@ class Gatherer(Struct, frozen=True):
         reasons = scratch / "dump-reasons" if self.keep_reasons else None
         grouped = GroupedDump(self.dump, Ledger.of(cut_shards(files), reasons))
         ledger = grouped.ledger
-        self._index(grouped, scratch)
+        hashes = self._index(grouped, scratch)
         if ledger.count(TAKEN) and (self.keep_reasons or not ledger.reason_kinds):
-            responses = Responses.of(ledger, [index.groups for index in grouped.indexes])
-            grouped.responses = responses
+            responses = Responses.of(ledger, hashes)
+            del hashes  # a large run is short of memory in the driver
             self._assemble(grouped, responses, scratch)
             _refuse(grouped, responses)
             if grouped.refused and self.keep_reasons:
                 _keep_reasons(grouped, responses)
-            paths = [shard.file.name for shard in ledger.shards]
-            file_of = np.unique(np.array(paths), return_inverse=True)[1]
+            file_of = _first_equal([shard.file.name for shard in ledger.shards])
             several = responses.in_several_files(file_of[responses.shards])
             grouped.several_files = int((~np.isin(several, grouped.left_out)).sum())
+            grouped.firsts = responses.first_of_groups(grouped.left_out)
         return grouped
 
-    def _index(self, grouped: GroupedDump, scratch: AnyPath) -> None:
-        """Index every line. Use the better score if all responses have it."""
+    def _index(self, grouped: GroupedDump, scratch: AnyPath) -> HashArray:
+        """Index every line; the hash of each response's group, which is kept nowhere else. Use the
+        better score if all responses have it."""
         self.progress.step("group")
         ledger, form = grouped.ledger, self.dump.form
         tasks = [
             IndexTask(shard, form, self.dump.steps, reasons, _text_file(shard, scratch, i))
             for i, (shard, reasons) in enumerate(zip(ledger.shards, ledger.reasons, strict=True))
         ]
+        hashes, none = list[HashArray](), np.zeros(0, np.uint64)
         for task, index in self.workers.map(index_shard, tasks):
             ledger.add(index.lines)
-            grouped.indexes.append(index)
+            hashes.append(index.groups)
+            grouped.indexes.append(replace(index, groups=none))
             self.progress.add(task.shard.stop - task.shard.start)
         if form.better_score and grouped.better_scores == ledger.count(TAKEN):
             grouped.dump = replace(self.dump, form=replace(form, score=form.better_score))
+        return np.concatenate([none, *hashes])
 
     def _assemble(self, grouped: GroupedDump, responses: Responses, scratch: AnyPath) -> None:
         self.progress.step("gather")
@@ -196,8 +195,7 @@ class Gatherer(Struct, frozen=True):
     ) -> Iterator[GatherTask]:
         shards = grouped.ledger.shards
         texts = [_text_file(s, scratch, i) or s.file.path for i, s in enumerate(shards)]
-        first = {text: number for number, text in reversed(list(enumerate(texts)))}
-        file_of = np.array([first[text] for text in texts])
+        file_of = _first_equal(texts)
         for number, (some, counts) in enumerate(responses.batches()):
             numbers = file_of[responses.shards[some]]
             used = np.flatnonzero(np.bincount(numbers))
@@ -213,6 +211,12 @@ class Gatherer(Struct, frozen=True):
                 counts=counts,
                 output=scratch / f"rollouts-{number:06}.jsonl",
             )
+
+
+def _first_equal(names: Sequence[Hashable]) -> IntArray:
+    """For each name the number of the first one that equals it."""
+    first = {name: number for number, name in reversed(list(enumerate(names)))}
+    return np.array([first[name] for name in names])
 
 
 def _refuse(grouped: GroupedDump, responses: Responses) -> None:

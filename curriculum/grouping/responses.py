@@ -5,7 +5,7 @@ Memory is a few numbers per response, never its text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from msgspec import Struct
@@ -23,6 +23,15 @@ from curriculum.reading.ledger import FIRST_RECORD, Ledger
 BATCH_BYTES = 1 << 23  # of lines, about, for one task to assemble
 
 
+class FirstResponses(Struct, frozen=True):
+    """The first response of each rollout, in input order: its number among all responses, its
+    shard, and its offset in the text of the shard's file."""
+
+    numbers: IntArray
+    shards: CompactIntArray
+    offsets: IntArray
+
+
 class Responses(Struct, frozen=True):
     """The responses of a dump in input order.
 
@@ -37,8 +46,9 @@ class Responses(Struct, frozen=True):
     order: CompactIntArray
 
     @staticmethod
-    def of(ledger: Ledger, group_hashes: Sequence[HashArray]) -> Responses:
-        """The responses of all shards. `group_hashes` has one hash per response, by shard."""
+    def of(ledger: Ledger, group_hashes: HashArray) -> Responses:
+        """The responses of all shards; `group_hashes` has one hash for each."""
+        groups = number_groups(group_hashes)  # first: it takes the most memory
         offsets: list[IntArray] = []
         lengths: list[LengthArray] = []
         counts: list[int] = []
@@ -49,7 +59,6 @@ class Responses(Struct, frozen=True):
             counts.append(int(chosen.sum()))
         count = len(ledger.shards)
         numbers = compact_ints(np.arange(count), count + 1)
-        groups = number_groups(np.concatenate(list(group_hashes)))
         return Responses(
             np.repeat(numbers, counts),
             np.concatenate(offsets),
@@ -65,10 +74,11 @@ class Responses(Struct, frozen=True):
         several: CompactIntArray = found[_starts(found)]  # ascending, as `groups` are
         return several
 
-    def first_of_groups(self, left_out: CompactIntArray) -> IntArray:
-        """The first response of each group except those `left_out`, in order."""
+    def first_of_groups(self, left_out: CompactIntArray) -> FirstResponses:
+        """The first response of each group except those `left_out`."""
         first: IntArray = self.order[_starts(self.groups[self.order])].astype(np.int64)
-        return np.sort(first[~np.isin(self.groups[first], left_out)])
+        numbers = np.sort(first[~np.isin(self.groups[first], left_out)])
+        return FirstResponses(numbers, self.shards[numbers], self.offsets[numbers])
 
     def batches(self) -> Iterator[tuple[CompactIntArray, IntArray]]:
         """Batches of whole groups, of about BATCH_BYTES each: the responses, group by group in

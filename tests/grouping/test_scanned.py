@@ -199,7 +199,7 @@ def grouped(path: Path, form: Format, steps: Steps = Steps()) -> dict[str, Any]:
     }
     ledger = Ledger.of([shard])
     ledger.add(index.lines)
-    responses = Responses.of(ledger, [index.groups])
+    responses = Responses.of(ledger, index.groups)
     output = path.with_suffix(".out")
     for number, (some, counts) in enumerate(responses.batches()):
         task = GatherTask(
