@@ -39,8 +39,8 @@ def join_lengths(parts: Sequence[LengthArray]) -> LengthArray:
 
 
 def distinct(values: Array) -> Array:
-    """The distinct values, ascending. `np.unique` loads a module for masked arrays, which takes
-    longer than the rest of a short run's arithmetic."""
+    """The distinct values, ascending; none is NaN. `np.unique` loads a module for masked arrays,
+    which takes longer than the rest of a short run's arithmetic."""
     ascending = np.sort(values)
     return np.asarray(ascending[_first_of_equals(ascending[None])])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -73,3 +74,25 @@ def test_runs_do_not_load_what_they_do_not_need(tmp_path: Path) -> None:
     assert loaded("bucket_rollouts_by_difficulty", "-i", source, "-o", buckets) == set()
     flags = ("-i", buckets, "-o", tmp_path / "p")
     assert loaded("preprocess_bucketed_rollouts", *flags) == {"pyarrow"}
+
+
+POOL = """
+import preprocess_bucketed_rollouts
+preprocess_bucketed_rollouts.main(["-i", "not there", "-o", "y"])
+import pyarrow
+print(pyarrow.default_memory_pool().backend_name)
+"""
+
+
+def test_pyarrow_takes_its_memory_from_the_system_unless_told_otherwise() -> None:
+    import pyarrow as pa
+
+    for chosen in (None, *pa.supported_memory_backends()):
+        environment = {k: v for k, v in os.environ.items() if k != "ARROW_DEFAULT_MEMORY_POOL"}
+        if chosen:
+            environment["ARROW_DEFAULT_MEMORY_POOL"] = chosen
+        done = subprocess.run(
+            [sys.executable, "-c", POOL],
+            cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stdout.splitlines()[-1] == (chosen or "system")

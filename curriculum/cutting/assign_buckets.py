@@ -66,7 +66,7 @@ def assign_buckets(options: BucketOptions, scanned: Scanned) -> BucketAssignment
     hashes = [_others(scan.hashes, end) for scan, end in zip(scans, ends, strict=True)]
     ascending = difficulty(np.concatenate([np.zeros(0), *values]), easier)
     ascending.sort()
-    distinct = np.count_nonzero(ascending[1:] != ascending[:-1]) + (len(ascending) > 0)
+    different = np.count_nonzero(ascending[1:] != ascending[:-1]) + (len(ascending) > 0)
     shown = difficulty(_some_values(ascending), easier)
     groups = _join_groups(options, scans)
     apart = np.zeros(0, np.int64)
@@ -83,7 +83,7 @@ def assign_buckets(options: BucketOptions, scanned: Scanned) -> BucketAssignment
     facts = [_facts(scanned, buckets, i, bins) for i in range(len(options.names))]
     cuts = _cuts(options, facts)
     counts = _count_groups(groups, buckets, len(options.names), {*apart.tolist()})
-    return BucketAssignment(buckets, facts, bins, distinct, cuts, counts)
+    return BucketAssignment(buckets, facts, bins, different, cuts, counts)
 
 
 def _join_groups(options: BucketOptions, scans: Sequence[Scan]) -> Groups:

@@ -88,8 +88,10 @@ def read_blocks(shard: Shard, block_bytes: int | None = None) -> Iterator[Block]
     that; a smaller shard is one block.
 
     Memory is one buffer of up to 2.5 times `block_bytes`, which doubles until it holds the longest
-    line. Lines that are made of records are made here, unless they are kept. Raises InputError if
-    the file cannot be read or has changed since it was found.
+    line; a larger one that another shard left is used, and long lines may end other blocks then. A
+    block is valid until the next one is read, of this shard or of another. Lines that are made of
+    records are made here, unless they are kept. Raises InputError if the file cannot be read or has
+    changed since it was found.
     """
     if shard.file.container and shard.text is None:
         yield from _made_blocks(shard, block_bytes or BLOCK_BYTES)

@@ -24,7 +24,7 @@ PROMPTS = 4_000  # to draw for each number of responses, or fewer if they need t
 # A small sample says too little for so many to be worth their time.
 PROMPTS_PER_ROLLOUT, LEAST_PROMPTS = 40, 1_000
 NUMBERS = 1_000_000  # about how many scores and weights to draw for each number of responses
-AT_ONCE = 1 << 18  # about how many of them to hold
+AT_ONCE = 1 << 18  # about how many scores to hold; the weights of the prompts are held, too
 NEAR_HALF = 0.55
 SEED = 1  # of the prompts
 RESPONSES_SEED = 3  # another, or a prompt and its responses would be drawn with the same numbers
@@ -87,12 +87,12 @@ class Experiment(Struct, frozen=True, dict=True):
         chosen, fixed = self._drawn.rollouts[:most], self._drawn.fixed[:most]
         counts = np.rint(self.posterior.scores.counts[chosen] * factor).astype(np.int64)
         values, rates = np.empty((2, most)), np.empty((2, most))
-        for every, run in self._drawn.parts:
-            here = every < most
-            part = every[here]
-            if len(part):
-                some = LongRun(run.values[here], run.weights[here], counts[part][:, None])
-                values[:, part], rates[:, part] = self._observe(rng, some)
+        for part, run in self._drawn.parts:
+            rows = np.flatnonzero(part < most)
+            for some in in_parts(counts[part[rows]], self.posterior.width, AT_ONCE):
+                here, prompts = rows[some], part[rows[some]]
+                tried = LongRun(run.values[here], run.weights[here], counts[prompts][:, None])
+                values[:, prompts], rates[:, prompts] = self._observe(rng, tried)
         fine = np.isfinite(values).all(axis=0)  # not if scores are near the limits of a double
         if not fine.any():
             return 0.0

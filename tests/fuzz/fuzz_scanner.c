@@ -412,7 +412,7 @@ static void try_file(const byte *file, size_t size, byte *guard)
         if (beginning)
             memcpy(start, file, beginning);
         try_every_simd(start, beginning);
-        if (beginning == size || beginning % 256 == 0)
+        if (beginning == size || beginning / step % 16 == 0)
             try_every_failure(start, beginning);
     }
 }

@@ -187,6 +187,13 @@ def test_the_buffer_of_a_shard_is_kept_for_the_next_one(tmp_path: Path) -> None:
     texts = [(bytes(a.text), bytes(b.text)) for a, b in pairs]
     assert b"".join(a for a, _ in texts) == b"1\n" * 70
     assert b"".join(b for _, b in texts) == b"2\n" * 71
+    # A smaller shard takes it, too.
+    (tmp_path / "small.jsonl").write_bytes(b"4\n" * 20)
+    (small,) = cut_shards([find_file(tmp_path / "small.jsonl")])
+    kept = id(blocks._spare[0])
+    assert {id(block.buffer) for block in read_blocks(small, 40)} == {kept}
+    blocks.drop_buffer()
+    assert not blocks._spare
     # That of a long line is not kept.
     assert [bytes(block.text) for block in read_blocks(long, 60)] == [b"3" * 1_000]
     assert all(len(buffer) <= 180 for buffer in blocks._spare)
