@@ -42,24 +42,27 @@ def distinct(values: Array) -> Array:
     """The distinct values, ascending; none is NaN. `np.unique` loads a module for masked arrays,
     which takes longer than the rest of a short run's arithmetic."""
     ascending = np.sort(values)
-    return np.asarray(ascending[_first_of_equals(ascending[None])])
+    return np.asarray(ascending[first_of_equals(ascending)])
 
 
 def distinct_rows(*columns: Array) -> tuple[Array, IntArray]:
     """The distinct rows of a table, ascending by its columns from the first to the last, and for
     each row of the table the number of its own among them."""
     order = np.lexsort(columns[::-1])
-    table = np.stack(columns)[:, order]
-    first = _first_of_equals(table)
+    table = [column[order] for column in columns]
+    first = first_of_equals(*table)
     numbers = np.empty(len(order), np.int64)
     numbers[order] = np.cumsum(first) - 1
-    return np.asarray(table[:, first].T), numbers
+    return np.stack(table, axis=1)[first], numbers
 
 
-def _first_of_equals(columns: Array) -> BoolArray:
-    """Whether each row of sorted columns differs from the one before."""
-    differs = (columns[:, 1:] != columns[:, :-1]).any(axis=0)
-    return np.append(True, differs)[: columns.shape[1]]
+def first_of_equals(*columns: Array) -> BoolArray:
+    """Whether each row of a table in which equal rows are together is the first of its kind."""
+    first = np.zeros(len(columns[0]), np.bool_)
+    first[:1] = True
+    for column in columns:
+        first[1:] |= column[1:] != column[:-1]
+    return first
 
 
 def take_runs(values: Array, counts: IntArray, order: IntArray) -> Array:

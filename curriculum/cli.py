@@ -127,7 +127,7 @@ def run_script(
     `build_parser` is the first to load packages. Without them a line says what to install.
     """
     _open_streams()
-    # The allocator that pyarrow would choose keeps what is freed, up to 70 MB in each process.
+    # The allocator that pyarrow would choose keeps what is freed, 30 to 50 MB in each process.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         flags = vars(build_parser().parse_args(argv))

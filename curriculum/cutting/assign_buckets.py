@@ -18,6 +18,7 @@ from curriculum.arrays import (
     CompactIntArray,
     FloatArray,
     distinct,
+    first_of_equals,
 )
 from curriculum.bucketers import (
     difficulty,
@@ -66,7 +67,7 @@ def assign_buckets(options: BucketOptions, scanned: Scanned) -> BucketAssignment
     hashes = [_others(scan.hashes, end) for scan, end in zip(scans, ends, strict=True)]
     ascending = difficulty(np.concatenate([np.zeros(0), *values]), easier)
     ascending.sort()
-    different = np.count_nonzero(ascending[1:] != ascending[:-1]) + (len(ascending) > 0)
+    different = int(first_of_equals(ascending).sum())
     shown = difficulty(_some_values(ascending), easier)
     groups = _join_groups(options, scans)
     apart = np.zeros(0, np.int64)

@@ -33,8 +33,8 @@ from curriculum.storage.paths import AnyPath
 
 
 class GroupedDump(Struct):
-    """A dump after both of its passes: the `ledger` of its lines, the index of each shard, the
-    first response of each rollout, and the `files` of the assembled rollouts.
+    """A dump after both of its passes: the `ledger` of its lines, the index of each shard without
+    the groups, the first response of each rollout, and the `files` of the assembled rollouts.
 
     For each group that disagrees, `pairs` has the kind and two responses that differ, by the
     group's first response, and `refused` has the reason, by the group's number. `sizes` has how

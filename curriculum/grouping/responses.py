@@ -16,6 +16,7 @@ from curriculum.arrays import (
     IntArray,
     LengthArray,
     compact_ints,
+    first_of_equals,
     join_lengths,
 )
 from curriculum.reading.ledger import FIRST_RECORD, Ledger
@@ -95,16 +96,16 @@ class Responses(Struct, frozen=True):
             yield some, counts[first:last]
 
 
-def _starts(groups: CompactIntArray) -> IntArray:
+def _starts(groups: CompactIntArray | HashArray) -> IntArray:
     """Where each run of equal groups starts."""
-    return np.flatnonzero(np.append(True, groups[1:] != groups[:-1])[: len(groups)])
+    return np.flatnonzero(first_of_equals(groups))
 
 
 def number_groups(hashes: HashArray) -> CompactIntArray:
     """The number of each response's group, counted from 0 by first appearance."""
     order = np.argsort(hashes)  # a stable sort would take several times as long
     hashes = hashes[order]
-    starts = np.flatnonzero(np.append(True, hashes[1:] != hashes[:-1])[: len(order)])
+    starts = _starts(hashes)
     first = np.minimum.reduceat(order, starts) if len(order) else order  # response of each group
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))

@@ -16,6 +16,7 @@ from curriculum.arrays import (
     IntArray,
     LengthArray,
     compact_lengths,
+    first_of_equals,
 )
 from curriculum.messages.message import TOOL_CALLS, Message, calls_text
 
@@ -152,10 +153,8 @@ def _sized(part: Any) -> bytes:
 
 def distinct_prompts(hashes: HashArray) -> HashArray:
     """The distinct hashes, ascending. Sorts `hashes` in place."""
-    # `np.unique` takes ten times as long for integers.
     hashes.sort()
-    first = np.append(True, hashes[1:] != hashes[:-1])[: len(hashes)]
-    return np.asarray(hashes[first], np.uint64)
+    return np.asarray(hashes[first_of_equals(hashes)], np.uint64)
 
 
 def repeated_prompts(hashes: HashArray) -> HashArray:

@@ -5,6 +5,7 @@ Nothing is written before all rollouts and rows were read and matched.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from functools import partial
 
@@ -45,9 +46,10 @@ def stage_source(run: PreprocessingRun) -> StagedRun:
     """Match the rows of --source with the rollouts, and stage them. Raises InputError if a file is
     damaged or malformed, if rows and rollouts do not fit, or if too few rows are matched."""
     run.progress.step("match")
-    # Workers that are forked later have it, too. The default one keeps pages of images, of 100 MB
-    # each, when they are not needed any more.
-    pa.set_memory_pool(pa.system_memory_pool())
+    # The scripts have chosen one; for who calls the library: the default one keeps pages of images,
+    # of 100 MB each, when they are not needed any more. Workers that are forked later have it, too.
+    if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:
+        pa.set_memory_pool(pa.system_memory_pool())
     source = open_source("--source", run.options.source_paths)
     if run.options.source_val:
         source = join_sources(source, open_source("--source-val", run.options.source_val_paths))

@@ -145,10 +145,8 @@ def test_every_number_of_responses_is_tried_on_the_same_prompts(levels: list[flo
     experiment = Watched(posterior, cuts, CutRule(3), metric, PARAMETERS)
     for factor in (1, 8, 64):
         runs.append([])
-        share = experiment.misplaced(factor)
-        assert share == Experiment(posterior, cuts, CutRule(3), metric, PARAMETERS).misplaced(
-            factor
-        )
+        alone = Experiment(posterior, cuts, CutRule(3), metric, PARAMETERS)
+        assert experiment.misplaced(factor) == alone.misplaced(factor)
     assert len(runs[0]) >= len(runs[1]) > len(runs[2]) > 100
     assert {*runs[2]} <= {*runs[1]} <= {*runs[0]}
 
