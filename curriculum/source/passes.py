@@ -46,8 +46,9 @@ def stage_source(run: PreprocessingRun) -> StagedRun:
     """Match the rows of --source with the rollouts, and stage them. Raises InputError if a file is
     damaged or malformed, if rows and rollouts do not fit, or if too few rows are matched."""
     run.progress.step("match")
-    # The scripts have chosen one. For those who call the library: the default one keeps pages of images,
-    # of 100 MB each, when they are not needed any more. Workers that are forked later have it, too.
+    # The scripts have chosen one. For those who call the library: the default one keeps pages of
+    # images, of 100 MB each, when they are not needed any more. Workers that are forked later have
+    # it, too.
     if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:
         pa.set_memory_pool(pa.system_memory_pool())
     source = open_source("--source", run.options.source_paths)
